@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cpu.h - what this processor and its operating system can run.
+**
+** A level is a set of instructions that code is made for; each includes the
+** ones below it of the same architecture.  The operating system's support for
+** the registers (XGETBV) counts as much as CPUID. */
+#ifndef VLPC_BASE_CPU_H
+#define VLPC_BASE_CPU_H
+
+#include <stdbool.h>
+
+typedef enum {
+  ISA_PORTABLE = 0, /* the architecture's baseline, 4 lanes */
+  ISA_AVX2,         /* AVX2 and FMA, 8 lanes */
+  ISA_AVX512,       /* AVX-512 F, BW, DQ, VL, 16 lanes */
+  ISA__COUNT
+} CpuIsa;
+
+CpuIsa cpu_isa_best(void);
+bool cpu_isa_runs(CpuIsa isa);
+const char *cpu_isa_name(CpuIsa isa); /* "portable", "avx2", "avx512" */
+bool cpu_isa_parse(const char *name, CpuIsa *out);
+const char *cpu_arch(void);           /* "x86_64", "aarch64" */
+/* Processors this process may use (affinity and cgroup quota). */
+int cpu_count(void);
+/* "AMD EPYC …" or the architecture; static storage. */
+const char *cpu_model(void);
+
+#endif

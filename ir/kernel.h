@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel.h - what a kernel computes, for the backends.
+**
+** A Kernel is a value: two steps that do the same work on other buffers share
+** one.  Sizes and strides are either constants or entries of the list of
+** run-time sizes that the step passes (KSize), so one kernel serves every
+** batch.  Strides count elements.  Operand 0 is the result; operands are
+** pointers to the first element.  An operand that may be absent is listed in
+** has_*; present operands are numbered densely in the order given.
+**
+** Results must not depend on how a kernel is divided into tasks, nor on the
+** other rows of a batch: every output element is computed in one fixed order. */
+#ifndef VLPC_IR_KERNEL_H
+#define VLPC_IR_KERNEL_H
+
+#include "ir/ir.h"
+
+typedef struct {
+  int64_t c;   /* the constant, when dyn < 0 */
+  int32_t dyn; /* index in the step's sizes, or -1 */
+} KSize;
+
+static inline KSize ksize(int64_t c) { return (KSize){c, -1}; }
+
+typedef enum {
+  KK_LOOPS = 1,
+  KK_GEMM,
+  KK_ATTENTION,
+  KK_LAYERNORM,
+  KK_SOFTMAX,
+  KK_L2NORM,
+  KK_SCAN,
+  KK_TOPK,
+  KK__END
+} KernelKind;
+
+/* ---- loops: everything without a kernel of its own ----------------------
+** for i in size[0] × … × size[rank-1]:   (the last n_reduce axes are reduced)
+**   run the body once per point; result = value of the last body row,
+**   stored, or accumulated over the reduced axes in ascending index order and
+**   then stored, at Σ i[axis]·out_stride[axis] (reduced axes have stride 0)
+** Body rows (KB_*) make one scalar each; a, b, c name earlier rows. */
+#define LOOPS_MAX_BODY 48
+#define LOOPS_MAX_INDIRECT 4
+
+typedef struct {
+  uint32_t operand;             /* which pointer */
+  KSize stride[VLPC_MAX_RANK];  /* per loop axis; 0 broadcasts */
+  /* plus Σ wrap(row value) · stride, where wrap adds size to a negative index
+  ** and an index outside [-size, size) stops the kernel with FAULT_INDEX */
+  uint32_t n_indirect;
+  struct {
+    uint32_t row;
+    KSize stride, size;
+  } ind[LOOPS_MAX_INDIRECT];
+} KAccess;
+
+typedef enum { KB_LOAD = 1, KB_LITERAL, KB_INDEX, KB_OP } KBodyKind;
+
+typedef struct {
+  KBodyKind kind;
+  VlDtype dtype;    /* of this row's value */
+  uint32_t a, b, c; /* KB_OP: operand rows; KB_INDEX: a is the loop axis */
+  OpCode op;        /* KB_OP: an elementwise op, or OP_cast */
+  double lit;       /* KB_LITERAL, float dtypes */
+  int64_t lit_i;    /* KB_LITERAL, other dtypes */
+  KAccess load;     /* KB_LOAD */
+} KBody;
+
+typedef enum { KR_NONE = 0, KR_SUM, KR_MEAN, KR_MAX, KR_MIN, KR_PROD, KR_ARGMAX, KR_ARGMAX_LAST } KReduce;
+
+typedef struct {
+  uint32_t rank, n_reduce;
+  KSize size[VLPC_MAX_RANK];
+  KReduce reduce;
+  uint32_t n_body;
+  KBody *body;
+  KAccess store; /* operand 0; indirect rows allowed (scatter) */
+  bool serial;   /* points run in order in one task (scatter with repeats) */
+} KLoops;
+
+/* ---- gemm: C[g,m,:] = act(A[g,m,:] · W + bias) + residual[g,m,:] ---------
+** operands: C, A, W, bias?, residual?.  All f32.  W is [K, N] packed in panels
+** of 16 columns: panel p holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond
+** N; bias is padded to a multiple of 16.  Rows are contiguous.  C may be the
+** residual itself.  g and m are two levels of rows, each with its stride. */
+typedef enum { ACT_NONE = 0, ACT_GELU_ERF, ACT_GELU_TANH, ACT_GELU_QUICK, ACT_RELU, ACT_TANH } KAct;
+#define GEMM_PANEL 16
+
+typedef struct {
+  KSize g, m;
+  int64_t k, n;
+  KSize c_g, c_m, a_g, a_m, r_g, r_m; /* strides of the two row levels */
+  bool has_bias, has_residual;
+  KAct act;
+} KGemm;
+
+/* ---- attention: softmax(scale · q kᵀ + mask) v per batch and head --------
+** operands: out, q, k, v, mask?.  f32.  Head h takes columns h·d … h·d+d-1 of
+** q and k, h·dv … of v and out; rows are strided, columns contiguous.  The
+** mask is added; its strides (batch, head, query, key) may be 0.  With causal,
+** query i sees keys 0 … i.  A row that sees nothing gives zeros. */
+typedef struct {
+  KSize batch, lq, lk;
+  int64_t heads, d, dv;
+  float scale;
+  bool causal, has_mask;
+  KSize q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r; /* batch and row strides */
+  KSize mask[4];
+} KAttention;
+
+/* ---- rows: one result row from one operand row --------------------------
+** operands: out, x (and gamma?, beta? for layernorm).  f32; columns contiguous.
+** Rows have two levels (g, m) with strides as in gemm. */
+typedef struct {
+  KSize g, m, cols;
+  KSize o_g, o_m, x_g, x_m;
+  float eps;
+  bool has_gamma, has_beta; /* layernorm */
+  bool log;                 /* softmax: log-softmax */
+} KRows;
+
+/* ---- scan (cumsum) and top-k along one axis ------------------------------
+** operands: out, x, as [outer, axis, inner], contiguous.  top-k's result axis
+** has k elements. */
+typedef struct {
+  VlDtype dtype; /* of x */
+  KSize outer, axis, inner;
+  int64_t k;
+  bool exclusive, reverse;    /* scan */
+  bool largest, want_indices; /* top-k: i64 indices instead of values */
+} KAxis;
+
+typedef struct {
+  KernelKind kind;
+  uint32_t n_operands; /* pointers a step passes; operand 0 is the result */
+  uint32_t n_sizes;    /* run-time sizes a step passes */
+  union {
+    KLoops loops;
+    KGemm gemm;
+    KAttention attention;
+    KRows rows; /* KK_LAYERNORM, KK_SOFTMAX, KK_L2NORM */
+    KAxis axis; /* KK_SCAN, KK_TOPK */
+  };
+} Kernel;
+
+typedef struct {
+  Kernel *at;
+  uint32_t n;
+} KernelList;
+
+/* "gemm m=? k=768 n=3072 bias gelu_quick": for profiles and inspect. */
+void kernel_describe(const Kernel *k, Str *out);
+bool kernel_equal(const Kernel *a, const Kernel *b);
+/* Floating-point operations for given run-time sizes (2 per multiply-add;
+** elementwise work not counted). */
+int64_t kernel_flops(const Kernel *k, const int64_t *sizes);
+
+/* Bytes of a list, on the arena; reading checks everything (hostile). */
+void kernels_write(KernelList l, Arena *a, const uint8_t **out, size_t *n);
+VL_MUST_USE VlStatus kernels_read(const uint8_t *at, size_t n, Arena *a, DiagAt where, Diag *d,
+                                  KernelList *out);
+/* Invariants of one kernel; faults are added to the text. */
+bool kernel_verify(const Kernel *k, Str *faults);
+
+#endif
