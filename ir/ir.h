@@ -58,7 +58,9 @@ enum {                /* flags */
   F_COMM = 1 << 0,    /* f(a, b) = f(b, a) */
   F_ASSOC = 1 << 1,
   F_ROWWISE = 1 << 2, /* treats the last axis as a row, rows independent */
-  F_BOOL_OUT = 1 << 3 /* result is bool whatever the operands are */
+  F_BOOL_OUT = 1 << 3, /* result is bool whatever the operands are */
+  F_FLOAT_IN = 1 << 4, /* operands are float */
+  F_BOOL_IN = 1 << 5   /* operands are bool */
 };
 
 typedef struct {
@@ -290,10 +292,19 @@ enum { EVAL_DOUBLE = 0, EVAL_ROUND = 1 }; /* ROUND: each result to its dtype */
 ** on indices out of range. */
 VL_MUST_USE VlStatus ir_eval(const Graph *g, Arena *a, uint32_t mode, const RefTensor *in,
                              RefTensor *out, Diag *d);
-/* One value whose operands are all constant. */
+/* One value that depends on constants only; each result is rounded to its
+** dtype.  Fails when the value depends on an input. */
 VL_MUST_USE VlStatus ir_eval_const(const Graph *g, Arena *a, Val v, RefTensor *out, Diag *d);
-/* One node on given operands (used by folding and by the op tests). */
+/* One node on given operands (used by folding and by the op tests), unrounded;
+** sym may be NULL when the graph has no symbols. */
 VL_MUST_USE VlStatus ir_eval_node(const Graph *g, Arena *a, Val v, const int64_t *sym,
                                   const RefTensor *in, RefTensor *out, Diag *d);
+
+/* ---- expansions (expand.c) ---------------------------------------------- */
+
+/* The value of a semantic node v of src, built from primitives in dst on the
+** operands in[] (values of dst; dst may be src).  VAL_NONE when v is not
+** semantic. */
+Val ir_expand(Graph *dst, const Graph *src, Val v, const Val *in);
 
 #endif
