@@ -11,7 +11,9 @@
 **   … arena_alloc(a, n) …
 **   arena_free(a);
 **
-** Locals changed between the guard and a jump must be volatile or live in the
+** A guard holds until the next one on the same arena, and only while the
+** function that set it has not returned.  Running out with no guard set is a
+** fault of vlpc.  Locals changed between the guard and a jump must be volatile or live in the
 ** arena.  Threads: one thread at a time. */
 #ifndef VLPC_BASE_ARENA_H
 #define VLPC_BASE_ARENA_H
@@ -37,8 +39,11 @@ void *arena_array_bytes(Arena *a, uint64_t n, size_t size);
 char *arena_strdup(Arena *a, const char *s);
 char *arena_strndup(Arena *a, const char *s, size_t n);
 char *arena_printf(Arena *a, const char *fmt, ...) VL_PRINTF(2, 3);
-char *arena_vprintf(Arena *a, const char *fmt, va_list ap);
+char *arena_vprintf(Arena *a, const char *fmt, va_list ap) VL_PRINTF(2, 0);
+/* fn(p) runs when a is freed, before its memory goes, newest first.  When the
+** record itself finds no memory, fn(p) runs at once and then the arena jumps.
+** fn must not allocate from a. */
 void arena_defer(Arena *a, void (*fn)(void *), void *p);
-size_t arena_bytes(const Arena *a); /* handed out so far */
+size_t arena_bytes(const Arena *a); /* handed out so far, in steps of 16 */
 
 #endif

@@ -12,13 +12,19 @@
 **     fix:      …
 **
 ** diag_error returns the status of its row, so `return diag_error(…)` is one
-** line.  The parts added next belong to the last message.  A Diag never
-** allocates beyond its own bounded buffer, so it works when memory is out.
+** line.  The parts added next belong to the last message; a part given twice
+** keeps the later text.  Each part is one line: control characters and bytes
+** that are no UTF-8 are shown as escapes (\n, \x1b, \u202e), so a name in a
+** hostile file cannot forge a line, and what passes its share (1024 bytes for
+** the file, 512 for any other part) ends in "…".  A Diag never allocates beyond
+** its own bounded buffer, so it works when memory is out.
 ** Threads: a Diag belongs to one thread at a time. */
 #ifndef VLPC_BASE_DIAG_H
 #define VLPC_BASE_DIAG_H
 
 #include "base/status.h"
+
+#define DIAG_MAX 20
 
 typedef enum {
 #define E(code, name, status, text) DIAG_##name,
@@ -42,7 +48,8 @@ Diag *diag_new(void);
 void diag_free(Diag *d);
 void diag_clear(Diag *d);
 
-/* Adds an error.  Messages after the DIAG_MAX-th are counted, not kept. */
+/* Adds an error and returns the status of its row.  Messages after the
+** DIAG_MAX-th are counted, not kept. */
 VlStatus diag_error(Diag *d, DiagCode code, DiagAt at, const char *fmt, ...) VL_PRINTF(4, 5);
 /* Parts of the last error. */
 void diag_found(Diag *d, const char *fmt, ...) VL_PRINTF(2, 3);
@@ -52,12 +59,15 @@ void diag_fix(Diag *d, const char *fmt, ...) VL_PRINTF(2, 3);
 
 int diag_count(const Diag *d);        /* errors so far, kept or only counted */
 VlStatus diag_status(const Diag *d);  /* status of the first error, or OK */
-/* All messages as text, "" when there are none.  Valid until the next call
-** that changes d. */
+/* All messages as text, "" when there are none; "vlpc: and 3 more errors" at
+** the end when some were only counted.  Valid until d changes. */
 const char *diag_text(const Diag *d);
-/* The same facts as one JSON array (for --json). */
+/* The kept messages as one JSON array (for --json) of objects with the keys
+** code, status, file, place, message, found, expected, note and fix, null where
+** a part is absent; "[]" when there are none.  Valid until d changes. */
 const char *diag_json(const Diag *d);
 
 const char *diag_code_name(DiagCode c); /* "E0203" */
+const char *diag_code_text(DiagCode c); /* the row's sentence */
 
 #endif

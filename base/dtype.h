@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dtype.h - element types: sizes, names, and conversion to and from double.
-** Half and bfloat16 round to nearest even; bool loads as 0 or 1. */
+** Half and bfloat16 round to nearest even, from doubles in one step; NaN stays
+** NaN.  bool loads as 0 or 1 and stores whether the value is not zero.  Arrays
+** need no alignment.  An element type that is none is a fault of the caller:
+** check what a file says with dtype_valid. */
 #ifndef VLPC_BASE_DTYPE_H
 #define VLPC_BASE_DTYPE_H
 
@@ -21,7 +24,11 @@ float bf16_to_f32(uint16_t h);
 uint16_t bf16_from_f32(float f);
 
 /* Element i of an array of dtype d.  i64 values beyond 2^53 lose bits as
-** doubles: use the _i64 forms for integers. */
+** doubles: use the _i64 forms for integers.
+** dtype_store to an integer type cuts towards zero and holds the value to the
+** type's range, NaN gives 0; so does dtype_load_i64 of a float.
+** dtype_store_i64 to a narrower integer keeps the low bits; a u64 beyond 2^63
+** passes through the _i64 forms as its bits. */
 double dtype_load(VlDtype d, const void *p, int64_t i);
 void dtype_store(VlDtype d, void *p, int64_t i, double v);
 int64_t dtype_load_i64(VlDtype d, const void *p, int64_t i);
