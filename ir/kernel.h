@@ -156,6 +156,14 @@ bool kernel_equal(const Kernel *a, const Kernel *b);
 ** elementwise work not counted). */
 int64_t kernel_flops(const Kernel *k, const int64_t *sizes);
 
+/* The elements that an operand is touched at lie at Σ index·stride over these
+** axes, index in [0, size); returns how many axes were filled (0 … cap). */
+typedef struct {
+  KSize size, stride;
+} KSpan;
+#define KSPAN_MAX (VLPC_MAX_RANK + LOOPS_MAX_INDIRECT)
+uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]);
+
 /* Bytes of a list, on the arena; reading checks everything (hostile). */
 void kernels_write(KernelList l, Arena *a, const uint8_t **out, size_t *n);
 VL_MUST_USE VlStatus kernels_read(const uint8_t *at, size_t n, Arena *a, DiagAt where, Diag *d,

@@ -8,10 +8,15 @@
 **   int     run(void *const *operand, const int64_t *size,
 **               int64_t begin, int64_t end, void *scratch);
 **   int64_t tasks(const int64_t *size);
+**   void    reach(const int64_t *size, double *lo_hi);
 **
 ** run does tasks [begin, end) and returns 0 or a FAULT_* code; any division of
 ** the tasks among threads gives the same bits.  scratch is per thread, 64-byte
-** aligned, scratch_bytes(kernel) long. */
+** aligned, scratch_bytes(kernel) long.  reach says which elements of each
+** operand a run touches: lo_hi[2i] … lo_hi[2i+1] - 1 for operand i, relative to
+** its pointer, equal when it touches none.  The runtime holds these against
+** the buffers before it runs anything, so a damaged or hostile program cannot
+** make a kernel leave its buffers; doubles because they cannot wrap. */
 #ifndef VLPC_RUNTIME_CODE_H
 #define VLPC_RUNTIME_CODE_H
 
@@ -22,6 +27,7 @@ enum { FAULT_NONE = 0, FAULT_INDEX = 1 /* an index operand is out of range */ };
 typedef int KernelRunFn(void *const *operand, const int64_t *size, int64_t begin, int64_t end,
                         void *scratch);
 typedef int64_t KernelTasksFn(const int64_t *size);
+typedef void KernelReachFn(const int64_t *size, double *lo_hi);
 
 #define CODE_MAGIC 0x31435056u /* "VPC1" */
 
@@ -34,7 +40,8 @@ typedef struct {
 } CodeHeader;
 
 typedef struct {
-  uint64_t run, tasks;     /* offsets in the image */
+  uint64_t run, tasks, reach; /* offsets in the image */
+  uint32_t n_operands, n_sizes; /* what run takes */
   uint64_t scratch_bytes;
 } CodeKernel;
 
