@@ -44,7 +44,7 @@ typedef enum {
 #define LOOPS_MAX_INDIRECT 4
 
 typedef struct {
-  uint32_t operand;             /* which pointer */
+  uint32_t operand;             /* which pointer; one access for each */
   KSize stride[VLPC_MAX_RANK];  /* per loop axis; 0 broadcasts */
   /* plus Σ wrap(row value) · stride, where wrap adds size to a negative index
   ** and an index outside [-size, size) stops the kernel with FAULT_INDEX */
@@ -121,7 +121,8 @@ typedef struct {
 } KRows;
 
 /* ---- scan (cumsum) and top-k along one axis ------------------------------
-** operands: out, x, as [outer, axis, inner], contiguous.  top-k's result axis
+** operands: out, x, as [outer, axis, inner], contiguous; axis and inner are
+** constants.  top-k's result axis
 ** has k elements. */
 typedef struct {
   VlDtype dtype; /* of x */

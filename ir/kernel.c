@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel.c - kernels as values: fields, bytes, invariants, spans and costs.
+**
+** One walk (visit_kernel) names every field of every kind once; writing,
+** reading and comparing are that walk with another visitor, so they cannot
+** drift apart. */
+#include "ir/kernel.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define KERNELS_VERSION 1u
+#define KERNELS_MAX 65536u
+
+/* ---- the walk ----------------------------------------------------------- */
+
+typedef struct {
+  ByteWriter *w; /* writing when set */
+  ByteReader *r; /* else reading */
+  Arena *a;
+} Walk;
+
+static void walk_i64(Walk *k, int64_t *v) {
+  if (k->w) put_i64(k->w, *v);
+  else *v = get_i64(k->r);
+}
+static void walk_u32(Walk *k, uint32_t *v) {
+  if (k->w) put_u32(k->w, *v);
+  else *v = get_u32(k->r);
+}
+static void walk_f64(Walk *k, double *v) {
+  if (k->w) put_f64(k->w, *v);
+  else *v = get_f64(k->r);
+}
+static void walk_f32(Walk *k, float *v) {
+  double d = (double)*v;
+  walk_f64(k, &d);
+  *v = (float)d;
+}
+static void walk_bool(Walk *k, bool *v) {
+  uint32_t u = *v;
+  walk_u32(k, &u);
+  *v = u != 0;
+}
+/* Enums are unsigned or int sized; they travel as u32. */
+#define WALK_ENUM(k, T, v) \
+  do { \
+    uint32_t u_ = (uint32_t)(v); \
+    walk_u32(k, &u_); \
+    (v) = (T)u_; \
+  } while (0)
+
+static void walk_size(Walk *k, KSize *s) {
+  walk_i64(k, &s->c);
+  uint32_t dyn = (uint32_t)s->dyn;
+  walk_u32(k, &dyn);
+  s->dyn = (int32_t)dyn;
+}
+
+static void walk_access(Walk *k, KAccess *x, uint32_t rank) {
+  walk_u32(k, &x->operand);
+  for (uint32_t i = 0; i < rank; i++) walk_size(k, &x->stride[i]);
+  walk_u32(k, &x->n_indirect);
+  if (x->n_indirect > LOOPS_MAX_INDIRECT) {
+    if (k->r) k->r->ok = false;
+    return;
+  }
+  for (uint32_t i = 0; i < x->n_indirect; i++) {
+    walk_u32(k, &x->ind[i].row);
+    walk_size(k, &x->ind[i].stride);
+    walk_size(k, &x->ind[i].size);
+  }
+}
+
+static void walk_body(Walk *k, KBody *b, uint32_t rank) {
+  WALK_ENUM(k, KBodyKind, b->kind);
+  WALK_ENUM(k, VlDtype, b->dtype);
+  walk_u32(k, &b->a);
+  walk_u32(k, &b->b);
+  walk_u32(k, &b->c);
+  WALK_ENUM(k, OpCode, b->op);
+  walk_f64(k, &b->lit);
+  walk_i64(k, &b->lit_i);
+  if (b->kind == KB_LOAD) walk_access(k, &b->load, rank);
+}
+
+static void walk_loops(Walk *k, KLoops *l) {
+  walk_u32(k, &l->rank);
+  walk_u32(k, &l->n_reduce);
+  walk_u32(k, &l->n_body);
+  if (k->r) {
+    if (l->rank > VLPC_MAX_RANK || l->n_body == 0 || l->n_body > LOOPS_MAX_BODY) {
+      k->r->ok = false;
+      return;
+    }
+    l->body = arena_array(k->a, KBody, l->n_body);
+  }
+  for (uint32_t i = 0; i < l->rank; i++) walk_size(k, &l->size[i]);
+  WALK_ENUM(k, KReduce, l->reduce);
+  for (uint32_t i = 0; i < l->n_body; i++) walk_body(k, &l->body[i], l->rank);
+  walk_access(k, &l->store, l->rank);
+  walk_bool(k, &l->serial);
+}
+
+static void walk_gemm(Walk *k, KGemm *g) {
+  walk_size(k, &g->g);
+  walk_size(k, &g->m);
+  walk_i64(k, &g->k);
+  walk_i64(k, &g->n);
+  KSize *stride[] = {&g->c_g, &g->c_m, &g->a_g, &g->a_m, &g->r_g, &g->r_m};
+  for (size_t i = 0; i < VL_COUNT(stride); i++) walk_size(k, stride[i]);
+  walk_bool(k, &g->has_bias);
+  walk_bool(k, &g->has_residual);
+  WALK_ENUM(k, KAct, g->act);
+}
+
+static void walk_attention(Walk *k, KAttention *t) {
+  KSize *size[] = {&t->batch, &t->lq, &t->lk, &t->q_b, &t->q_r, &t->k_b,
+                   &t->k_r, &t->v_b, &t->v_r, &t->o_b, &t->o_r, &t->mask[0],
+                   &t->mask[1], &t->mask[2], &t->mask[3]};
+  for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
+  walk_i64(k, &t->heads);
+  walk_i64(k, &t->d);
+  walk_i64(k, &t->dv);
+  walk_f32(k, &t->scale);
+  walk_bool(k, &t->causal);
+  walk_bool(k, &t->has_mask);
+}
+
+static void walk_rows(Walk *k, KRows *r) {
+  KSize *size[] = {&r->g, &r->m, &r->cols, &r->o_g, &r->o_m, &r->x_g, &r->x_m};
+  for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
+  walk_f32(k, &r->eps);
+  walk_bool(k, &r->has_gamma);
+  walk_bool(k, &r->has_beta);
+  walk_bool(k, &r->log);
+}
+
+static void walk_axis(Walk *k, KAxis *x) {
+  WALK_ENUM(k, VlDtype, x->dtype);
+  walk_size(k, &x->outer);
+  walk_size(k, &x->axis);
+  walk_size(k, &x->inner);
+  walk_i64(k, &x->k);
+  walk_bool(k, &x->exclusive);
+  walk_bool(k, &x->reverse);
+  walk_bool(k, &x->largest);
+  walk_bool(k, &x->want_indices);
+}
+
+static void walk_kernel(Walk *k, Kernel *x) {
+  WALK_ENUM(k, KernelKind, x->kind);
+  walk_u32(k, &x->n_operands);
+  walk_u32(k, &x->n_sizes);
+  switch (x->kind) {
+  case KK_LOOPS: walk_loops(k, &x->loops); break;
+  case KK_GEMM: walk_gemm(k, &x->gemm); break;
+  case KK_ATTENTION: walk_attention(k, &x->attention); break;
+  case KK_LAYERNORM:
+  case KK_SOFTMAX:
+  case KK_L2NORM: walk_rows(k, &x->rows); break;
+  case KK_SCAN:
+  case KK_TOPK: walk_axis(k, &x->axis); break;
+  case KK__END:
+  default:
+    if (k->r) k->r->ok = false;
+  }
+}
+
+/* ---- bytes -------------------------------------------------------------- */
+
+static void put_kernel(ByteWriter *w, const Kernel *k) {
+  Kernel copy = *k; /* the walk takes non-const; writing changes nothing */
+  Walk walk = {.w = w};
+  walk_kernel(&walk, &copy);
+}
+
+void kernels_write(KernelList l, Arena *a, const uint8_t **out, size_t *n) {
+  ByteWriter w = {.out = {.arena = a}};
+  put_u32(&w, KERNELS_VERSION);
+  put_u32(&w, l.n);
+  for (uint32_t i = 0; i < l.n; i++) put_kernel(&w, &l.at[i]);
+  *out = (const uint8_t *)w.out.at;
+  *n = w.out.n;
+}
+
+VlStatus kernels_read(const uint8_t *at, size_t n, Arena *a, DiagAt where, Diag *d,
+                      KernelList *out) {
+  ByteReader r = {.at = at, .n = n, .ok = true};
+  Walk walk = {.r = &r, .a = a};
+  Str faults = {.arena = a};
+  if (get_u32(&r) != KERNELS_VERSION) r.ok = false;
+  out->n = get_count(&r, 12);
+  if (out->n > KERNELS_MAX) r.ok = false;
+  if (!r.ok) out->n = 0;
+  out->at = arena_array(a, Kernel, out->n);
+  for (uint32_t i = 0; r.ok && i < out->n; i++) {
+    walk_kernel(&walk, &out->at[i]);
+    if (r.ok && !kernel_verify(&out->at[i], &faults)) r.ok = false;
+  }
+  if (r.ok && r.pos == n) return VLPC_OK;
+  VlStatus s = diag_error(d, DIAG_PROGRAM, where, "the kernel list is damaged");
+  diag_found(d, "%s at byte %zu of %zu", faults.n ? str_text(&faults) : "a bad record", r.pos, n);
+  diag_fix(d, "make the artifact again with vlpc compile");
+  return s;
+}
+
+bool kernel_equal(const Kernel *a, const Kernel *b) {
+  if (a->kind != b->kind) return false;
+  Arena *tmp = arena_new(0);
+  VL_CHECK(tmp, "no memory to compare kernels");
+  if (ARENA_GUARD(tmp)) VL_UNREACHABLE("no memory to compare kernels");
+  ByteWriter wa = {.out = {.arena = tmp}}, wb = {.out = {.arena = tmp}};
+  put_kernel(&wa, a);
+  put_kernel(&wb, b);
+  bool same = wa.out.n == wb.out.n && memcmp(wa.out.at, wb.out.at, wa.out.n) == 0;
+  arena_free(tmp);
+  return same;
+}
+
+/* ---- spans: where an operand is touched ---------------------------------- */
+
+typedef struct {
+  KSpan *at;
+  uint32_t n;
+} SpanList;
+
+static void add_span(SpanList *l, KSize size, KSize stride) {
+  l->at[l->n++] = (KSpan){size, stride};
+}
+
+static void access_spans(const KLoops *l, const KAccess *x, SpanList *out) {
+  for (uint32_t i = 0; i < l->rank; i++) add_span(out, l->size[i], x->stride[i]);
+  for (uint32_t i = 0; i < x->n_indirect; i++) add_span(out, x->ind[i].size, x->ind[i].stride);
+}
+
+static const KAccess *loops_access(const KLoops *l, uint32_t operand) {
+  if (operand == 0) return &l->store;
+  for (uint32_t i = 0; i < l->n_body; i++) {
+    if (l->body[i].kind == KB_LOAD && l->body[i].load.operand == operand) return &l->body[i].load;
+  }
+  return NULL;
+}
+
+static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
+  int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
+  uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
+  uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
+  if (operand == 2) add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
+  else if (operand == bias) add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
+  else {
+    bool is_c = operand == 0, is_r = operand == residual;
+    add_span(out, g->g, is_c ? g->c_g : is_r ? g->r_g : g->a_g);
+    add_span(out, g->m, is_c ? g->c_m : is_r ? g->r_m : g->a_m);
+    add_span(out, ksize(is_c || is_r ? g->n : g->k), ksize(1));
+  }
+}
+
+static void attention_spans(const KAttention *t, uint32_t operand, SpanList *out) {
+  const KSize batch[] = {t->o_b, t->q_b, t->k_b, t->v_b};
+  const KSize row[] = {t->o_r, t->q_r, t->k_r, t->v_r};
+  if (operand == 4) {
+    const KSize size[] = {t->batch, ksize(t->heads), t->lq, t->lk};
+    for (int i = 0; i < 4; i++) add_span(out, size[i], t->mask[i]);
+    return;
+  }
+  bool of_keys = operand >= 2, of_values = operand == 0 || operand == 3;
+  add_span(out, t->batch, batch[operand]);
+  add_span(out, of_keys ? t->lk : t->lq, row[operand]);
+  add_span(out, ksize(t->heads * (of_values ? t->dv : t->d)), ksize(1));
+}
+
+static void rows_spans(const KRows *r, uint32_t operand, SpanList *out) {
+  if (operand < 2) {
+    add_span(out, r->g, operand ? r->x_g : r->o_g);
+    add_span(out, r->m, operand ? r->x_m : r->o_m);
+  }
+  add_span(out, r->cols, ksize(1));
+}
+
+/* [outer, axis, inner] is contiguous, so the outermost stride is a product of
+** run-time sizes: nested spans express it as axis·inner repeated. */
+static bool axis_is_plain(const KAxis *x) { return x->axis.dyn < 0 && x->inner.dyn < 0; }
+
+static void axis_spans(const Kernel *k, uint32_t operand, SpanList *out) {
+  const KAxis *x = &k->axis;
+  int64_t inner = x->inner.c;
+  int64_t axis = k->kind == KK_TOPK && operand == 0 ? x->k : x->axis.c;
+  add_span(out, x->outer, ksize(axis * inner));
+  add_span(out, ksize(axis), ksize(inner));
+  add_span(out, ksize(inner), ksize(1));
+}
+
+uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
+  SpanList l = {.at = out};
+  switch (k->kind) {
+  case KK_LOOPS: {
+    const KAccess *x = loops_access(&k->loops, operand);
+    if (x) access_spans(&k->loops, x, &l);
+    break;
+  }
+  case KK_GEMM: gemm_spans(&k->gemm, operand, &l); break;
+  case KK_ATTENTION: attention_spans(&k->attention, operand, &l); break;
+  case KK_LAYERNORM:
+  case KK_SOFTMAX:
+  case KK_L2NORM: rows_spans(&k->rows, operand, &l); break;
+  case KK_SCAN:
+  case KK_TOPK: axis_spans(k, operand, &l); break;
+  case KK__END:
+  default: VL_UNREACHABLE("kernel kind");
+  }
+  return l.n;
+}
+
+/* ---- invariants --------------------------------------------------------- */
+
+/* Constants are bounded so that no product of two wraps. */
+#define SIZE_LIMIT ((int64_t)1 << 31)
+
+static bool size_ok(const Kernel *k, KSize s, bool may_be_negative) {
+  if (s.dyn >= 0) return (uint32_t)s.dyn < k->n_sizes;
+  return s.dyn == -1 && s.c <= SIZE_LIMIT && s.c >= (may_be_negative ? -SIZE_LIMIT : 0);
+}
+
+static bool access_ok(const Kernel *k, const KAccess *x, uint32_t before) {
+  if (x->operand >= k->n_operands || x->n_indirect > LOOPS_MAX_INDIRECT) return false;
+  for (uint32_t i = 0; i < k->loops.rank; i++) {
+    if (!size_ok(k, x->stride[i], true)) return false;
+  }
+  for (uint32_t i = 0; i < x->n_indirect; i++) {
+    if (x->ind[i].row >= before || !dtype_is_int(k->loops.body[x->ind[i].row].dtype)) return false;
+    if (!size_ok(k, x->ind[i].size, false) || !size_ok(k, x->ind[i].stride, true)) return false;
+  }
+  return true;
+}
+
+static bool op_row_ok(const KLoops *l, uint32_t i) {
+  const KBody *b = &l->body[i];
+  if (b->op <= OP_none || b->op >= OP__COUNT || op_info(b->op)->kind != K_EW) return false;
+  const uint32_t in[] = {b->a, b->b, b->c};
+  for (uint32_t k = 0; k < op_info(b->op)->min_in; k++) {
+    if (in[k] >= i) return false;
+  }
+  return true;
+}
+
+static bool body_ok(const Kernel *k, uint32_t i) {
+  const KLoops *l = &k->loops;
+  const KBody *b = &l->body[i];
+  if (!dtype_valid((int)b->dtype)) return false;
+  switch (b->kind) {
+  case KB_LOAD: return b->load.operand > 0 && access_ok(k, &b->load, i);
+  case KB_LITERAL: return true;
+  case KB_INDEX: return b->a < l->rank && b->dtype == VLPC_I64;
+  case KB_OP: return op_row_ok(l, i);
+  default: return false;
+  }
+}
+
+/* Each operand is read through one access only, so spans tell all of it. */
+static bool operands_once(const Kernel *k) {
+  uint64_t seen = 1;
+  for (uint32_t i = 0; i < k->loops.n_body; i++) {
+    if (k->loops.body[i].kind != KB_LOAD) continue;
+    uint64_t bit = UINT64_C(1) << k->loops.body[i].load.operand;
+    if (seen & bit) return false;
+    seen |= bit;
+  }
+  return seen == (UINT64_C(1) << k->n_operands) - 1;
+}
+
+static bool loops_ok(const Kernel *k) {
+  const KLoops *l = &k->loops;
+  if (l->rank > VLPC_MAX_RANK || l->n_reduce > l->rank || l->n_body == 0 ||
+      l->n_body > LOOPS_MAX_BODY || (unsigned)l->reduce > KR_ARGMAX_LAST ||
+      (l->reduce != KR_NONE) != (l->n_reduce > 0) || l->store.operand != 0)
+    return false;
+  for (uint32_t i = 0; i < l->rank; i++) {
+    if (!size_ok(k, l->size[i], false)) return false;
+  }
+  for (uint32_t i = l->rank - l->n_reduce; i < l->rank; i++) {
+    if (l->store.stride[i].dyn >= 0 || l->store.stride[i].c != 0) return false;
+  }
+  for (uint32_t i = 0; i < l->n_body; i++) {
+    if (!body_ok(k, i)) return false;
+  }
+  if (l->store.n_indirect && (l->n_reduce || !l->serial)) return false;
+  return access_ok(k, &l->store, l->n_body) && operands_once(k);
+}
+
+static bool plain_ok(const Kernel *k) {
+  switch (k->kind) {
+  case KK_GEMM: {
+    const KGemm *g = &k->gemm;
+    return k->n_operands == 3u + g->has_bias + g->has_residual && g->k > 0 && g->n > 0 &&
+           g->k <= SIZE_LIMIT / 64 && g->n <= SIZE_LIMIT / 64 && (unsigned)g->act <= ACT_TANH;
+  }
+  case KK_ATTENTION: {
+    const KAttention *t = &k->attention;
+    return k->n_operands == 4u + t->has_mask && t->heads > 0 && t->heads <= 4096 && t->d > 0 &&
+           t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
+  }
+  case KK_LAYERNORM: return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
+  case KK_SOFTMAX:
+  case KK_L2NORM: return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
+  case KK_SCAN: return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
+  case KK_TOPK:
+    return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype) &&
+           k->axis.k >= 0 && k->axis.k <= k->axis.axis.c;
+  case KK_LOOPS:
+  case KK__END:
+  default: return false;
+  }
+}
+
+static bool spans_ok(const Kernel *k) {
+  KSpan span[KSPAN_MAX];
+  for (uint32_t i = 0; i < k->n_operands; i++) {
+    uint32_t n = kernel_spans(k, i, span);
+    for (uint32_t s = 0; s < n; s++) {
+      if (!size_ok(k, span[s].size, false) || !size_ok(k, span[s].stride, true)) return false;
+    }
+  }
+  return true;
+}
+
+bool kernel_verify(const Kernel *k, Str *faults) {
+  bool ok = k->kind >= KK_LOOPS && k->kind < KK__END && k->n_operands >= 1 &&
+            k->n_operands <= 16 && k->n_sizes <= 64;
+  if (ok) ok = k->kind == KK_LOOPS ? loops_ok(k) : plain_ok(k);
+  if (ok) ok = spans_ok(k);
+  if (!ok) str_printf(faults, "a kernel of kind %d is malformed; ", (int)k->kind);
+  return ok;
+}
+
+/* ---- text and cost ------------------------------------------------------ */
+
+static void add_size(Str *out, const char *name, KSize s) {
+  if (s.dyn >= 0) str_printf(out, " %s=?", name);
+  else str_printf(out, " %s=%lld", name, (long long)s.c);
+}
+
+static const char *const act_name[] = {
+    [ACT_NONE] = "",           [ACT_GELU_ERF] = " gelu_erf", [ACT_GELU_TANH] = " gelu_tanh",
+    [ACT_GELU_QUICK] = " gelu_quick", [ACT_RELU] = " relu",  [ACT_TANH] = " tanh"};
+
+static void describe_loops(const KLoops *l, Str *out) {
+  str_add(out, "loops [");
+  for (uint32_t i = 0; i < l->rank; i++) {
+    if (l->size[i].dyn >= 0) str_printf(out, "%s?", i ? "," : "");
+    else str_printf(out, "%s%lld", i ? "," : "", (long long)l->size[i].c);
+  }
+  str_add(out, "]");
+  for (uint32_t i = 0; i < l->n_body; i++) {
+    if (l->body[i].kind == KB_OP) str_printf(out, " %s", op_info(l->body[i].op)->name);
+  }
+  static const char *const reduce[] = {"", " sum", " mean", " max", " min", " prod", " argmax", " argmax_last"};
+  str_add(out, reduce[l->reduce]);
+}
+
+void kernel_describe(const Kernel *k, Str *out) {
+  switch (k->kind) {
+  case KK_LOOPS: describe_loops(&k->loops, out); break;
+  case KK_GEMM:
+    str_add(out, "gemm");
+    add_size(out, "m", k->gemm.m);
+    str_printf(out, " k=%lld n=%lld%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
+               k->gemm.has_bias ? " bias" : "", act_name[k->gemm.act],
+               k->gemm.has_residual ? " residual" : "");
+    break;
+  case KK_ATTENTION:
+    str_printf(out, "attention heads=%lld d=%lld", (long long)k->attention.heads,
+               (long long)k->attention.d);
+    add_size(out, "lq", k->attention.lq);
+    add_size(out, "lk", k->attention.lk);
+    str_printf(out, "%s%s", k->attention.causal ? " causal" : "",
+               k->attention.has_mask ? " mask" : "");
+    break;
+  case KK_LAYERNORM: str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols); break;
+  case KK_SOFTMAX:
+    str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);
+    break;
+  case KK_L2NORM: str_add(out, "l2norm"), add_size(out, "cols", k->rows.cols); break;
+  case KK_SCAN: str_add(out, "cumsum"), add_size(out, "axis", k->axis.axis); break;
+  case KK_TOPK: str_printf(out, "topk k=%lld", (long long)k->axis.k); break;
+  case KK__END:
+  default: VL_UNREACHABLE("kernel kind");
+  }
+}
+
+static int64_t size_value(KSize s, const int64_t *sizes) { return s.dyn < 0 ? s.c : sizes[s.dyn]; }
+
+static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
+  int64_t lq = size_value(t->lq, sizes), lk = size_value(t->lk, sizes);
+  int64_t pairs = t->causal && lq == lk ? lq * (lq + 1) / 2 : lq * lk;
+  return 2 * size_value(t->batch, sizes) * t->heads * pairs * (t->d + t->dv);
+}
+
+int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
+  switch (k->kind) {
+  case KK_GEMM:
+    return 2 * size_value(k->gemm.g, sizes) * size_value(k->gemm.m, sizes) * k->gemm.k * k->gemm.n;
+  case KK_ATTENTION: return attention_flops(&k->attention, sizes);
+  case KK_LOOPS:
+  case KK_LAYERNORM:
+  case KK_SOFTMAX:
+  case KK_L2NORM:
+  case KK_SCAN:
+  case KK_TOPK:
+  case KK__END:
+  default: return 0;
+  }
+}
