@@ -82,6 +82,7 @@ static void walk_body(Walk *k, KBody *b, uint32_t rank) {
   WALK_ENUM(k, OpCode, b->op);
   walk_f64(k, &b->lit);
   walk_i64(k, &b->lit_i);
+  if (b->kind == KB_SIZE) walk_size(k, &b->size);
   if (b->kind == KB_LOAD) walk_access(k, &b->load, rank);
 }
 
@@ -353,6 +354,7 @@ static bool body_ok(const Kernel *k, uint32_t i) {
   case KB_LOAD: return b->load.operand > 0 && access_ok(k, &b->load, i);
   case KB_LITERAL: return true;
   case KB_INDEX: return b->a < l->rank && b->dtype == VLPC_I64;
+  case KB_SIZE: return b->dtype == VLPC_I64 && size_ok(k, b->size, true);
   case KB_OP: return op_row_ok(l, i);
   default: return false;
   }

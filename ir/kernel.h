@@ -55,7 +55,7 @@ typedef struct {
   } ind[LOOPS_MAX_INDIRECT];
 } KAccess;
 
-typedef enum { KB_LOAD = 1, KB_LITERAL, KB_INDEX, KB_OP } KBodyKind;
+typedef enum { KB_LOAD = 1, KB_LITERAL, KB_INDEX, KB_SIZE, KB_OP } KBodyKind;
 
 typedef struct {
   KBodyKind kind;
@@ -64,6 +64,7 @@ typedef struct {
   OpCode op;        /* KB_OP: an elementwise op, or OP_cast */
   double lit;       /* KB_LITERAL, float dtypes */
   int64_t lit_i;    /* KB_LITERAL, other dtypes */
+  KSize size;       /* KB_SIZE: its value, i64 */
   KAccess load;     /* KB_LOAD */
 } KBody;
 
