@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vlpc/vlpc_compile.h - make artifacts from ONNX files.
+**
+** libvlpc implements these calls by opening libvlpc_compiler, which a program
+** need not link; without it vlpc_compiler_open fails and says what to install.
+**
+**   vlpc_compiler *c;
+**   if (vlpc_compiler_open(NULL, &c) != VLPC_OK ||
+**       vlpc_compile(c, &(vlpc_compile_options){.struct_size = sizeof(vlpc_compile_options),
+**                                               .models = {"model.onnx"}, .output = "clip.vlpc"}))
+**     fputs(vlpc_compiler_error(c), stderr);
+**   vlpc_compiler_close(c);
+**
+** Errors, memory and options follow the rules of vlpc.h.  Threads: a compiler
+** belongs to one thread at a time. */
+#ifndef VLPC_VLPC_COMPILE_H
+#define VLPC_VLPC_COMPILE_H
+
+#include "vlpc/vlpc.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vlpc_compiler vlpc_compiler;
+
+typedef struct vlpc_compiler_options {
+  size_t struct_size;
+  const char *library; /* path of libvlpc_compiler; NULL: beside libvlpc, then
+                          where the system looks */
+  vlpc_log_fn *log;
+  void *log_user;
+} vlpc_compiler_options;
+
+VLPC_API vlpc_status vlpc_compiler_open(const vlpc_compiler_options *options, vlpc_compiler **out);
+VLPC_API void vlpc_compiler_close(vlpc_compiler *c);
+VLPC_API const char *vlpc_compiler_error(const vlpc_compiler *c);
+VLPC_API const char *vlpc_compiler_error_json(const vlpc_compiler *c);
+/* "0.1.0 (LLVM 19.1.7)"; "" when it is not open. */
+VLPC_API const char *vlpc_compiler_version(const vlpc_compiler *c);
+
+/* Called now and then with what is done; a result other than 0 stops the work
+** with VLPC_E_CANCELLED and leaves no file. */
+typedef int vlpc_progress_fn(void *user, const char *stage, uint64_t done, uint64_t total);
+
+typedef struct vlpc_compile_options {
+  size_t struct_size;
+  const char *models[2]; /* one file, or image and text tower in any order */
+  const char *output;    /* .vlpc file; not used by vlpc_compile_emit */
+  const char *tokenizer; /* tokenizer.json, a folder with vocab.json and
+                            merges.txt, or a .txt.gz vocabulary; NULL: none */
+  const char *preprocess;    /* preprocessor_config.json; NULL: CLIP's */
+  const char *require_fused; /* "attention,layernorm,gelu": a miss is an error */
+  const char *seal;          /* "avx2,avx512" or "all": adds native code; NULL: none */
+  const char *passes;        /* switches of the pass manager, separated by spaces:
+                                "--no-x", "--dump=after:x", "--check=eval" …; NULL: none */
+  uint64_t memory_limit;     /* bytes; 0: default */
+  const char *external_root; /* external data may also lie here; NULL: only in
+                                the model's folder */
+  vlpc_progress_fn *progress;
+  void *progress_user;
+} vlpc_compile_options;
+
+/* Compiles to options->output, which appears whole or not at all. */
+VLPC_API vlpc_status vlpc_compile(vlpc_compiler *c, const vlpc_compile_options *options);
+
+typedef enum vlpc_text_format { VLPC_TEXT = 0, VLPC_JSON = 1 } vlpc_text_format;
+/* What the last vlpc_compile or vlpc_compile_emit found and fused, and the
+** nodes it could not; "" before the first. */
+VLPC_API const char *vlpc_compile_report(vlpc_compiler *c, vlpc_text_format format);
+/* Text of an inner stage instead of an artifact: what is "import" (the graph as
+** read), "normal" (normalised, without names), "core" (as planned), "kernels"
+** or "program".  The text holds until the next call on c. */
+VLPC_API vlpc_status vlpc_compile_emit(vlpc_compiler *c, const vlpc_compile_options *options,
+                                       const char *what, const char **out_text);
+
+typedef struct vlpc_model_options {
+  size_t struct_size;
+  const char *kind;      /* "clip" */
+  const char *size;      /* "tiny", "b32", "b16", "l14" */
+  const char *directory; /* made when absent */
+  uint64_t seed;
+  int32_t two_files; /* 1: image.onnx and text.onnx; 0: model.onnx */
+  int32_t opset;     /* 0: 17 */
+  const char *dtype; /* "fp32", "fp16"; NULL: "fp32" */
+} vlpc_model_options;
+
+/* Writes a model of a given size with seeded weights as ONNX. */
+VLPC_API vlpc_status vlpc_model_write(vlpc_compiler *c, const vlpc_model_options *options);
+
+/* Describes an ONNX file: producer, opsets, inputs, outputs, operators with
+** counts and what is not supported. */
+VLPC_API vlpc_status vlpc_compile_inspect(vlpc_compiler *c, const char *path,
+                                          vlpc_text_format format, const char **out_text);
+
+typedef struct vlpc_kernel_info {
+  size_t struct_size;
+  const char *text; /* "gemm m=50 k=768 n=3072 bias"; holds until the next call on c */
+  int64_t flops;    /* with these sizes; 2 per multiply-add */
+} vlpc_kernel_info;
+
+/* Describes kernel number `step->kernel` of an artifact with a step's sizes. */
+VLPC_API vlpc_status vlpc_kernel_describe(vlpc_compiler *c, const vlpc_artifact *a,
+                                          const vlpc_step_info *step, vlpc_kernel_info *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
