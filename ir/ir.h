@@ -171,10 +171,12 @@ AttrId ir_attr_id(const Graph *g, Val v);
 BlobId ir_blob(Graph *g, const void *data, uint64_t bytes, const char *name);
 BlobId ir_blob_copy(Graph *g, const void *data, uint64_t bytes, const char *name);
 const Blob *ir_blob_get(const Graph *g, BlobId b);
+uint32_t ir_n_blobs(const Graph *g); /* blobs are 1 … n */
 static inline Attr attr_blob(BlobId b) { return (Attr){.key = A_blob, .blob = b}; }
 
 /* Inputs and outputs in order; points are names for inner values (T.0, V.feat):
-** they do not keep a value alive. */
+** they do not keep a value alive.  ir_input gives VAL_NONE, and ir_why, for a
+** type that passes a limit. */
 Val ir_input(Graph *g, const char *name, TypeId t);
 void ir_output(Graph *g, const char *name, Val v);
 void ir_point(Graph *g, const char *name, Val v);
@@ -227,10 +229,14 @@ bool ir_is_splat(const Graph *g, Val v, double *out); /* const, all elements equ
 /* An integer vector or scalar known as sizes (const or dims node). */
 bool ir_known_dims(const Graph *g, Val v, DimId *out, uint32_t cap, uint32_t *n);
 
-/* Copies every node that an output needs (points follow if still there) into a
-** new graph on arena `to`, asking fn first.  fn gets the operands already
-** mapped to dst; it returns the replacement in dst, or VAL_NONE to copy the
-** node.  *changed (may be NULL) is set when any replacement was made. */
+/* Copies every node that an output needs into a new graph on arena `to`, asking
+** fn (may be NULL) first.  fn gets the operands already mapped to dst; it
+** returns the replacement in dst, or VAL_NONE to copy the node.  Nodes it makes
+** carry src's place.  Inputs stay, in order, needed or not: map[src] is already
+** the copy when fn is asked about one.  Points follow if still there.  DimId,
+** TypeId and LocId of src mean the same in dst; Val and BlobId do not.  In the
+** end dead nodes are removed, so a Val of dst that fn kept is void afterwards.
+** *changed (may be NULL) tells whether any replacement was made. */
 typedef struct {
   const Graph *src;
   Graph *dst;
@@ -239,7 +245,9 @@ typedef struct {
 } Rewrite;
 typedef Val RewriteFn(Rewrite *rw, Val src, const Val *in, uint32_t n_in);
 Graph *ir_rewrite(const Graph *src, Arena *to, RewriteFn *fn, void *ctx, bool *changed);
-/* A copy with only these outputs (names of src's outputs or points). */
+/* A copy with only these outputs, and the inputs they need.  v is a value of
+** src, or none: then name is one of src's outputs or points, and NULL comes
+** back when it is not. */
 Graph *ir_extract(const Graph *src, Arena *to, const Named *outputs, uint32_t n);
 
 /* uses[v] = number of operands (and outputs) that read v; arena array. */

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rewrite.c - rebuilding a graph with some nodes replaced.
+**
+** Values are visited in order, so operands come mapped.  The new graph starts
+** with the old one's dims, types and places under the same ids; constants that
+** the old arena owns are copied.  At the end what nobody needs is removed. */
+#include <string.h>
+
+#include "ir/graph_int.h"
+
+typedef struct {
+  Rewrite rw;
+  Val *map;
+  RewriteFn *fn;
+  bool changed;
+} Job;
+
+/* The node's attributes as the new graph's: only blobs have other ids. */
+static uint32_t copy_attrs(const Job *j, Val v, Attr *out) {
+  const Attr *at = NULL;
+  uint32_t n = ir_attrs(j->rw.src, v, &at);
+  for (uint32_t i = 0; i < n; i++) {
+    out[i] = at[i];
+    if (attr_kind(at[i].key) != AK_BLOB) continue;
+    const BlobRow *row = &j->rw.src->blob.at[at[i].blob.i];
+    const Blob *b = &row->blob;
+    out[i].blob = row->is_owned ? ir_blob_copy(j->rw.dst, b->data, b->bytes, b->name)
+                                : ir_blob(j->rw.dst, b->data, b->bytes, b->name);
+  }
+  return n;
+}
+
+static Val copy_node(Job *j, Val v, const Val *in) {
+  Graph *dst = j->rw.dst;
+  OpCode op = ir_op(j->rw.src, v);
+  TypeId t = ir_type_id(j->rw.src, v);
+  if (op == OP_input) return ir_input(dst, ir_attr(j->rw.src, v, A_name)->str, t);
+  Attr attr[ATTR_MAX];
+  uint32_t n_attr = copy_attrs(j, v, attr);
+  bool is_typed = op == OP_const || op == OP_dims;
+  NodeSpec s = {op, ir_n_in(j->rw.src, v), in, n_attr, attr, is_typed ? t : (TypeId){0}};
+  return graph_node_folded(dst, &s);
+}
+
+/* Places of a node that gave way to an older one stay findable. */
+static void merge_place(Graph *dst, Val v, uint32_t n_before, LocId l) {
+  Node *n = &dst->node.at[v.i];
+  if (v.i <= n_before && op_info(n->op)->kind != K_SOURCE) n->loc = ir_loc_merge(dst, n->loc, l);
+}
+
+static Val ask(Job *j, Val v, const Val *in) {
+  if (j->fn == NULL) return VAL_NONE;
+  uint32_t n_before = ir_n_vals(j->rw.dst);
+  Val to = j->fn(&j->rw, v, in, ir_n_in(j->rw.src, v));
+  if (to.i == 0) return to;
+  j->changed = true;
+  merge_place(j->rw.dst, to, n_before, ir_loc(j->rw.src, v));
+  return to;
+}
+
+static void visit(Job *j, Val v, Val *in, bool is_live) {
+  const Graph *src = j->rw.src;
+  for (uint32_t i = 0; i < ir_n_in(src, v); i++) in[i] = j->map[ir_in(src, v, i).i];
+  ir_set_loc(j->rw.dst, ir_loc(src, v));
+  bool is_input = ir_op(src, v) == OP_input;
+  if (is_input) j->map[v.i] = copy_node(j, v, in);
+  Val to = is_live ? ask(j, v, in) : VAL_NONE;
+  if (to.i != 0) j->map[v.i] = to;
+  else if (!is_input) j->map[v.i] = copy_node(j, v, in);
+  VL_CHECK(j->map[v.i].i != 0, "ir_rewrite: a node does not fit its new operands");
+}
+
+static uint32_t most_operands(const Graph *g) {
+  uint32_t most = 0;
+  for (uint32_t i = 1; i < g->node.n; i++) most = VL_MAX(most, g->node.at[i].n_in);
+  return most;
+}
+
+/* Inputs that no root needs are kept, or left out of an extract. */
+static void copy_live(Job *j, const bool *live, bool all_inputs) {
+  const Graph *src = j->rw.src;
+  Val *in = arena_array(j->rw.dst->arena, Val, most_operands(src));
+  for (uint32_t i = 1; i < src->node.n; i++) {
+    bool is_kept = all_inputs && src->node.at[i].op == OP_input;
+    if (live[i] || is_kept) visit(j, (Val){i}, in, live[i]);
+  }
+  ir_set_loc(j->rw.dst, (LocId){0});
+}
+
+static void copy_points(Job *j) {
+  const Graph *src = j->rw.src;
+  for (uint32_t i = 0; i < src->point.n; i++) {
+    Val v = j->map[src->point.at[i].v.i];
+    if (v.i != 0) ir_point(j->rw.dst, src->point.at[i].name, v);
+  }
+}
+
+static Job job_new(const Graph *src, Arena *to, RewriteFn *fn, void *ctx) {
+  Graph *dst = graph_like(src, to);
+  Val *map = arena_array(to, Val, src->node.n);
+  return (Job){{src, dst, map, ctx}, map, fn, false};
+}
+
+Graph *ir_rewrite(const Graph *src, Arena *to, RewriteFn *fn, void *ctx, bool *changed) {
+  Job j = job_new(src, to, fn, ctx);
+  copy_live(&j, graph_live(src, to, src->output.at, src->output.n), true);
+  for (uint32_t i = 0; i < src->output.n; i++)
+    ir_output(j.rw.dst, src->output.at[i].name, j.map[src->output.at[i].v.i]);
+  copy_points(&j);
+  graph_compact(j.rw.dst);
+  if (changed != NULL) *changed = j.changed;
+  return j.rw.dst;
+}
+
+static Val find_named(const Named *at, uint32_t n, const char *name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(at[i].name, name) == 0) return at[i].v;
+  return VAL_NONE;
+}
+
+Graph *ir_extract(const Graph *src, Arena *to, const Named *outputs, uint32_t n) {
+  Named *root = arena_array(to, Named, n);
+  for (uint32_t i = 0; i < n; i++) {
+    root[i] = outputs[i];
+    if (root[i].v.i == 0) root[i].v = find_named(src->output.at, src->output.n, root[i].name);
+    if (root[i].v.i == 0) root[i].v = find_named(src->point.at, src->point.n, root[i].name);
+    if (root[i].v.i == 0) return NULL;
+  }
+  Job j = job_new(src, to, NULL, NULL);
+  copy_live(&j, graph_live(src, to, root, n), false);
+  for (uint32_t i = 0; i < n; i++) ir_output(j.rw.dst, root[i].name, j.map[root[i].v.i]);
+  copy_points(&j);
+  graph_compact(j.rw.dst);
+  return j.rw.dst;
+}
