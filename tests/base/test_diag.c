@@ -130,6 +130,21 @@ static void test_long_parts_are_cut_between_characters(void **state) {
   assert_string_equal(diag_text(diag), want);
 }
 
+/* A part shows 511 bytes; one byte more and the text is cut to make room. */
+static void test_the_longest_part_that_is_whole(void **state) {
+  (void)state;
+  char name[513], want[600];
+  memset(name, 'n', 512);
+  name[512] = '\0';
+  diag_error(diag, DIAG_READ, DIAG_NOWHERE, "%s", name + 1);
+  snprintf(want, sizeof want, "vlpc: error[E0102]: %s\n", name + 1);
+  assert_string_equal(diag_text(diag), want);
+  diag_clear(diag);
+  diag_error(diag, DIAG_READ, DIAG_NOWHERE, "%s", name);
+  snprintf(want, sizeof want, "vlpc: error[E0102]: %.508s\xe2\x80\xa6\n", name);
+  assert_string_equal(diag_text(diag), want);
+}
+
 /* Every part full of what takes the most room when shown. */
 static void test_the_worst_fits(void **state) {
   (void)state;
@@ -198,6 +213,7 @@ int main(void) {
       DIAG_TEST(test_one_more),
       DIAG_TEST(test_clear),
       DIAG_TEST(test_long_parts_are_cut_between_characters),
+      DIAG_TEST(test_the_longest_part_that_is_whole),
       DIAG_TEST(test_the_worst_fits),
       cmocka_unit_test(test_null_is_taken),
       cmocka_unit_test(test_rows),
