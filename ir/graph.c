@@ -271,6 +271,27 @@ bool *graph_live(const Graph *g, Arena *a, const Named *root, uint32_t n) {
   return live;
 }
 
+_Static_assert(DIM_MAX_SYMS <= 64, "symbols are a 64-bit set");
+
+static uint64_t symbols_of(const Graph *g, const DimId *dim, uint32_t n) {
+  uint64_t set = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    Dim d = dim_get(g->dims, dim[i]);
+    for (uint32_t j = 0; j < d.n; j++) set |= UINT64_C(1) << d.term[j].sym;
+  }
+  return set;
+}
+
+uint64_t graph_symbols(const Graph *g, Val v) {
+  const Type *t = ir_type_of(g, v);
+  uint64_t set = symbols_of(g, t->dim, t->rank);
+  const Attr *at = NULL;
+  uint32_t n = ir_attrs(g, v, &at);
+  for (uint32_t i = 0; i < n; i++)
+    if (attr_kind(at[i].key) == AK_DIMS) set |= symbols_of(g, at[i].dims, at[i].n);
+  return set;
+}
+
 /* Moves the names whose value stays to their new values. */
 static uint32_t remap_names(Named *at, uint32_t n, const Val *to) {
   uint32_t kept = 0;

@@ -5,7 +5,8 @@
 ** arrays; row 0 of each is the "none" row.  An interned table finds a row by
 ** the hash of its content: equal hashes take the next key, so equal ids never
 ** rest on a hash alone.  Included by graph.c, attr.c, loc.c, build.c,
-** simplify.c, known.c, rewrite.c, print.c, parse.c, verify.c and their tests. */
+** simplify.c, known.c, rewrite.c, print.c, parse.c, verify.c, op_rule.c and
+** their tests. */
 #ifndef VLPC_IR_GRAPH_INT_H
 #define VLPC_IR_GRAPH_INT_H
 
@@ -80,6 +81,8 @@ BlobId graph_blob_own(Graph *g, const void *data, uint64_t bytes, const char *na
 Graph *graph_like(const Graph *src, Arena *to);
 /* live[v] for values that an output needs (roots: these values instead). */
 bool *graph_live(const Graph *g, Arena *a, const Named *root, uint32_t n);
+/* Symbols in the type and the attributes of v: bit s for SymId s. */
+uint64_t graph_symbols(const Graph *g, Val v);
 /* Removes nodes that neither an output needs nor are inputs, and points at
 ** them.  Values are renumbered. */
 void graph_compact(Graph *g);

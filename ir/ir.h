@@ -260,23 +260,28 @@ enum {
   PRINT_NORMAL = 1 << 1  /* no names and places, constants as content hashes in
                             canonical layout, inputs and outputs kept */
 };
+/* Constants of up to 8 elements stand in the text, larger ones as blob#N with
+** N their BlobId.  Works on the text's arena. */
 void ir_print(const Graph *g, uint32_t flags, Str *out);
-/* Blob references `blob#3` are resolved through this table. */
+/* Blob references: blob#3 is at[2].  The blobs of a graph in their order (1 …
+** ir_n_blobs) are the table with which its text parses back. */
 typedef struct {
   const Blob *at;
   uint32_t n;
 } BlobTable;
 /* text need not be NUL-terminated and is hostile.  NULL with a diagnostic that
-** gives line and column. */
+** gives line and column.  The graph has the nodes of the text, none folded or
+** shared; blobs are borrowed from the table. */
 Graph *ir_parse(Arena *a, const char *file, const char *text, size_t n, BlobTable blobs, Diag *d);
 
 /* ---- checks and reference (verify.c, eval.c) ---------------------------- */
 
 typedef enum {
   SPEC_IMPORT, /* anything in the op table */
-  SPEC_CORE    /* after recognition: no op that a backend cannot run */
+  SPEC_CORE    /* after recognition: also every symbol stands in an input's sizes */
 } Spec;
-/* Checks every invariant; all faults are collected in the text.  true: sound. */
+/* Checks every invariant; all faults are collected in the text, one a line.
+** true: sound.  Works on the text's arena (about the size of the graph). */
 bool ir_verify(const Graph *g, Spec spec, Str *faults);
 
 /* A value of the interpreter: doubles for float types, int64 for the rest. */

@@ -6,7 +6,8 @@
 
 static const OpInfo info[OP__COUNT] = {
     [OP_none] = {"none", 0, 0, K_SOURCE, 0},
-#define OP(id, min_in, max_in, kind, shape, ref, flags) [OP_##id] = {#id, min_in, max_in, kind, flags},
+#define OP(id, min_in, max_in, kind, shape, ref, flags) \
+  [OP_##id] = {#id, min_in, max_in, kind, flags},
 #include "ir/ops.def"
 };
 

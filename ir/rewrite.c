@@ -76,7 +76,7 @@ static uint32_t most_operands(const Graph *g) {
   return most;
 }
 
-/* Inputs that no root needs are kept, or left out of an extract. */
+/* Copies live values, and all inputs or only the live ones. */
 static void copy_live(Job *j, const bool *live, bool all_inputs) {
   const Graph *src = j->rw.src;
   Val *in = arena_array(j->rw.dst->arena, Val, most_operands(src));
@@ -112,6 +112,22 @@ Graph *ir_rewrite(const Graph *src, Arena *to, RewriteFn *fn, void *ctx, bool *c
   return j.rw.dst;
 }
 
+/* Makes an input live when only it gives a symbol that live values use. */
+static void keep_binding_inputs(const Graph *g, bool *live) {
+  uint64_t used = 0, bound = 0;
+  for (uint32_t i = 1; i < g->node.n; i++) {
+    if (!live[i]) continue;
+    used |= graph_symbols(g, (Val){i});
+    if (g->node.at[i].op == OP_input) bound |= graph_symbols(g, (Val){i});
+  }
+  for (uint32_t i = 0; i < g->input.n; i++) {
+    uint64_t has = graph_symbols(g, g->input.at[i].v);
+    if ((has & used & ~bound) == 0) continue;
+    live[g->input.at[i].v.i] = true;
+    bound |= has;
+  }
+}
+
 static Val find_named(const Named *at, uint32_t n, const char *name) {
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(at[i].name, name) == 0) return at[i].v;
@@ -127,7 +143,9 @@ Graph *ir_extract(const Graph *src, Arena *to, const Named *outputs, uint32_t n)
     if (root[i].v.i == 0) return NULL;
   }
   Job j = job_new(src, to, NULL, NULL);
-  copy_live(&j, graph_live(src, to, root, n), false);
+  bool *live = graph_live(src, to, root, n);
+  keep_binding_inputs(src, live);
+  copy_live(&j, live, false);
   for (uint32_t i = 0; i < n; i++) ir_output(j.rw.dst, root[i].name, j.map[root[i].v.i]);
   copy_points(&j);
   graph_compact(j.rw.dst);
