@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sched_rows.c - the nodes with kernels of their own: linear, attention, the
+** row-wise ones, scans and top-k. */
+#include "passes/sched_int.h"
+
+#include <string.h>
+
+/* The value as a place whose last axis is contiguous and whose other axes
+** make two levels; copied when it is not. */
+typedef struct {
+  Place out, x, residual;
+  bool has_residual, detour; /* detour: out is a temporary, copied at the end */
+  Place target;
+  Rows rows;
+} RowPlan;
+
+static bool plan_levels(Sched *s, RowPlan *p) {
+  const Place *list[3] = {&p->out, &p->x, &p->residual};
+  return places_rows(s, list, p->has_residual ? 3 : 2, &p->rows);
+}
+
+static Place temp_like(Sched *s, Val v, const Place *p) {
+  Type t = *ir_type_of(s->g, v);
+  t.rank = p->rank;
+  memcpy(t.dim, p->size, sizeof t.dim);
+  return place_contiguous(s, sched_temp(s, &t), &t);
+}
+
+static void plan_rows(Sched *s, Val v, RowPlan *p) {
+  VlDtype dtype = ir_type_of(s->g, v)->dtype;
+  p->target = p->out;
+  if (plan_levels(s, p)) return;
+  if (!place_is_contiguous(s, &p->x)) p->x = sched_copied(s, v, &p->x, dtype);
+  if (plan_levels(s, p)) return;
+  if (p->has_residual) p->residual = sched_copied(s, v, &p->residual, dtype);
+  p->out = temp_like(s, v, &p->target);
+  p->detour = true;
+  VL_CHECK(plan_levels(s, p), "contiguous rows have levels");
+}
+
+static void finish_rows(Sched *s, Val v, const RowPlan *p) {
+  if (p->detour) sched_copy(s, v, &p->out, &p->target, ir_type_of(s->g, v)->dtype);
+}
+
+/* A rank-0 or rank-1 operand as one row. */
+static Place at_least_matrix(Sched *s, Place p) {
+  while (p.rank < 2) {
+    for (uint32_t i = p.rank; i > 0; i--) p.size[i] = p.size[i - 1], p.stride[i] = p.stride[i - 1];
+    p.size[0] = sched_const(s, 1);
+    p.stride[0] = sched_const(s, 0);
+    if (p.rank == 0) p.stride[0] = sched_const(s, 1);
+    p.rank++;
+  }
+  return p;
+}
+
+/* ---- linear ------------------------------------------------------------- */
+
+static KAct act_of(Sched *s, Val act) {
+  if (!val_ok(act)) return ACT_NONE;
+  OpCode op = ir_op(s->g, act);
+  if (op == OP_relu) return ACT_RELU;
+  if (op == OP_tanh) return ACT_TANH;
+  const Attr *approx = ir_attr(s->g, act, A_approx);
+  if (approx && strcmp(approx->str, "quick") == 0) return ACT_GELU_QUICK;
+  return approx && strcmp(approx->str, "tanh") == 0 ? ACT_GELU_TANH : ACT_GELU_ERF;
+}
+
+static bool runs_in_place(Sched *s, Val last, Val residual, const Place *r) {
+  const Info *in = &s->info[residual.i], *to = &s->info[last.i];
+  if (s->flags & SCHED_NO_INPLACE || to->output || val_ok(to->concat) || in->at_compile) return false;
+  if (val_ok(in->concat) || in->output || in->last_use != to->emit_at) return false;
+  if (sched_is_view(ir_op(s->g, residual))) return false;
+  return s->bufs.at[r->buf].kind == BUF_TEMP && place_is_contiguous(s, r) &&
+         ir_type_id(s->g, last).i == ir_type_id(s->g, residual).i;
+}
+
+/* C = act(x·W + b) + residual, where x's rows and W, b come from node lin and
+** the result is node last. */
+static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
+  const Graph *g = s->g;
+  const Info *in = &s->info[last.i];
+  Val w = ir_in(g, lin, 1), b = ir_n_in(g, lin) > 2 ? ir_in(g, lin, 2) : VAL_NONE;
+  RowPlan p = {.x = at_least_matrix(s, *x), .has_residual = val_ok(in->residual)};
+  if (p.has_residual) {
+    Place r = sched_source(s, in->residual);
+    if (r.buf != x->buf && runs_in_place(s, last, in->residual, &r)) {
+      s->info[last.i].place = r;
+      s->info[last.i].placed = true;
+    }
+    r = place_broadcast(s, &r, ir_type_of(g, last));
+    p.residual = at_least_matrix(s, r);
+  }
+  p.out = at_least_matrix(s, sched_dest(s, last));
+  plan_rows(s, last, &p);
+  Draft d = draft_begin(s, last, KK_GEMM);
+  KGemm *k = &d.k.gemm;
+  VL_CHECK(ir_size_const(g, w, 0, &k->k) && ir_size_const(g, w, 1, &k->n), "linear weight");
+  draft_arg(&d, &p.out);
+  draft_arg(&d, &p.x);
+  Place wp = {.buf = sched_const_buf(s, w, CONST_PANELS), .off = sched_const(s, 0)};
+  draft_arg(&d, &wp);
+  if (val_ok(b)) {
+    Place bp = {.buf = sched_const_buf(s, b, CONST_PADDED), .off = sched_const(s, 0)};
+    draft_arg(&d, &bp);
+  }
+  if (p.has_residual) draft_arg(&d, &p.residual);
+  k->g = draft_size(&d, p.rows.g), k->m = draft_size(&d, p.rows.m);
+  k->c_g = draft_size(&d, p.rows.g_stride[0]), k->c_m = draft_size(&d, p.rows.m_stride[0]);
+  k->a_g = draft_size(&d, p.rows.g_stride[1]), k->a_m = draft_size(&d, p.rows.m_stride[1]);
+  k->r_g = k->r_m = ksize(0);
+  if (p.has_residual) {
+    k->r_g = draft_size(&d, p.rows.g_stride[2]);
+    k->r_m = draft_size(&d, p.rows.m_stride[2]);
+  }
+  k->has_bias = val_ok(b);
+  k->has_residual = p.has_residual;
+  k->act = act_of(s, in->act);
+  draft_end(&d);
+  finish_rows(s, last, &p);
+}
+
+static bool gemm_ready(Sched *s, Val v) {
+  const Info *w = &s->info[ir_in(s->g, v, 1).i];
+  bool bias = ir_n_in(s->g, v) > 2 && val_ok(ir_in(s->g, v, 2));
+  if (ir_type_of(s->g, v)->dtype != VLPC_F32) {
+    sched_refuse(s, v, "only f32 has a kernel");
+    return false;
+  }
+  if (!w->at_compile || (bias && !s->info[ir_in(s->g, v, 2).i].at_compile)) {
+    sched_refuse(s, v, "its weight is not a constant");
+    return false;
+  }
+  return true;
+}
+
+void sched_linear(Sched *s, Val v) {
+  if (!gemm_ready(s, v)) return;
+  Place x = sched_source(s, ir_in(s->g, v, 0));
+  emit_gemm(s, v, val_ok(s->info[v.i].into) ? s->info[v.i].into : v, &x);
+}
+
+void sched_patch_embed(Sched *s, Val v) {
+  if (!gemm_ready(s, v)) return;
+  Place x = sched_patches(s, v);
+  emit_gemm(s, v, val_ok(s->info[v.i].into) ? s->info[v.i].into : v, &x);
+}
+
+/* ---- attention ---------------------------------------------------------- */
+
+/* batch, rows and contiguous columns of an operand [..., L, width]. */
+typedef struct {
+  DimId batch, b_stride, r_stride;
+} Heads;
+
+static bool heads_of(Sched *s, const Place *p, Heads *out) {
+  Rows r;
+  Place own = *p;
+  const Place *list[1] = {&own};
+  if (own.rank == 2) {
+    out->batch = sched_const(s, 1);
+    out->b_stride = sched_const(s, 0);
+    out->r_stride = own.stride[0];
+    return own.stride[1] == sched_const(s, 1);
+  }
+  /* the row axis stays apart: hold it as the column axis of a row walk */
+  Place lead = own;
+  lead.rank--;
+  lead.stride[lead.rank - 1] = sched_const(s, 1);
+  list[0] = &lead;
+  if (!places_rows(s, list, 1, &r) || r.g != sched_const(s, 1)) return false;
+  *out = (Heads){r.m, r.m_stride[0], own.stride[own.rank - 2]};
+  return own.stride[own.rank - 1] == sched_const(s, 1);
+}
+
+static Heads heads_ready(Sched *s, Val v, Place *p) {
+  Heads h;
+  if (heads_of(s, p, &h)) return h;
+  *p = sched_copied(s, v, p, VLPC_F32);
+  VL_CHECK(heads_of(s, p, &h), "contiguous heads");
+  return h;
+}
+
+static bool mask_strides(Sched *s, Val v, Draft *d, const Place *m) {
+  const Type *q = ir_type_of(s->g, ir_in(s->g, v, 0)), *k = ir_type_of(s->g, ir_in(s->g, v, 1));
+  if (q->rank > 3 || m->rank > 4) return false;
+  DimId one = sched_const(s, 1);
+  Type full = {.dtype = VLPC_F32, .rank = 4};
+  full.dim[0] = q->rank == 3 ? q->dim[0] : one;
+  full.dim[1] = sched_const(s, ir_attr_int(s->g, v, A_heads, 1));
+  full.dim[2] = q->dim[q->rank - 2];
+  full.dim[3] = k->dim[k->rank - 2];
+  Place p = place_broadcast(s, m, &full);
+  for (int i = 0; i < 4; i++) d->k.attention.mask[i] = draft_size(d, p.stride[i]);
+  return true;
+}
+
+void sched_attention(Sched *s, Val v) {
+  const Graph *g = s->g;
+  if (ir_type_of(g, v)->dtype != VLPC_F32) {
+    sched_refuse(s, v, "only f32 has a kernel");
+    return;
+  }
+  Place p[3];
+  Heads h[3], ho;
+  for (uint32_t i = 0; i < 3; i++) {
+    p[i] = sched_source(s, ir_in(g, v, i));
+    h[i] = heads_ready(s, v, &p[i]);
+  }
+  Place to = sched_dest(s, v), out = to;
+  if (!heads_of(s, &out, &ho)) {
+    out = temp_like(s, v, &to);
+    VL_CHECK(heads_of(s, &out, &ho), "contiguous heads");
+  }
+  Draft d = draft_begin(s, v, KK_ATTENTION);
+  KAttention *k = &d.k.attention;
+  draft_arg(&d, &out);
+  for (uint32_t i = 0; i < 3; i++) draft_arg(&d, &p[i]);
+  k->heads = ir_attr_int(g, v, A_heads, 1);
+  int64_t wq = 0, wv = 0;
+  VL_CHECK(ir_size_const(g, ir_in(g, v, 0), -1, &wq) && ir_size_const(g, ir_in(g, v, 2), -1, &wv),
+           "attention width");
+  k->d = wq / k->heads, k->dv = wv / k->heads;
+  k->scale = (float)ir_attr_float(g, v, A_scale, 1);
+  k->causal = ir_attr_int(g, v, A_causal, 0) != 0;
+  k->batch = draft_size(&d, h[0].batch);
+  k->lq = draft_size(&d, p[0].size[p[0].rank - 2]);
+  k->lk = draft_size(&d, p[1].size[p[1].rank - 2]);
+  k->q_b = draft_size(&d, h[0].b_stride), k->q_r = draft_size(&d, h[0].r_stride);
+  k->k_b = draft_size(&d, h[1].b_stride), k->k_r = draft_size(&d, h[1].r_stride);
+  k->v_b = draft_size(&d, h[2].b_stride), k->v_r = draft_size(&d, h[2].r_stride);
+  k->o_b = draft_size(&d, ho.b_stride), k->o_r = draft_size(&d, ho.r_stride);
+  for (int i = 0; i < 4; i++) k->mask[i] = ksize(0);
+  k->has_mask = ir_n_in(g, v) > 3 && val_ok(ir_in(g, v, 3));
+  if (k->has_mask) {
+    Place m = sched_source(s, ir_in(g, v, 3));
+    draft_arg(&d, &m);
+    if (!mask_strides(s, v, &d, &m)) {
+      sched_refuse(s, v, "a mask over more than one batch axis has no kernel");
+      return;
+    }
+  }
+  draft_end(&d);
+  if (out.buf != to.buf) sched_copy(s, v, &out, &to, VLPC_F32);
+}
+
+/* ---- layernorm, softmax, l2norm ------------------------------------------ */
+
+/* The permutation that makes axis the last one, and its inverse. */
+static void axis_last(uint32_t rank, uint32_t axis, int64_t *perm, int64_t *back) {
+  uint32_t k = 0;
+  for (uint32_t i = 0; i < rank; i++) {
+    if (i != axis) perm[k++] = i;
+  }
+  perm[k] = axis;
+  for (uint32_t i = 0; i < rank; i++) back[perm[i]] = i;
+}
+
+/* Operand and result with the axis last; the result may become a permuted view
+** of a new temporary. */
+static RowPlan along_axis(Sched *s, Val v, uint32_t axis) {
+  uint32_t rank = ir_type_of(s->g, v)->rank;
+  Place x = sched_source(s, ir_in(s->g, v, 0));
+  RowPlan p = {0};
+  if (axis + 1 == rank) {
+    p.x = at_least_matrix(s, x);
+    p.out = at_least_matrix(s, sched_dest(s, v));
+    return p;
+  }
+  int64_t perm[VLPC_MAX_RANK], back[VLPC_MAX_RANK];
+  axis_last(rank, axis, perm, back);
+  p.x = place_permuted(&x, perm);
+  Info *in = &s->info[v.i];
+  if (in->output || val_ok(in->concat) || in->placed) {
+    Place to = sched_dest(s, v);
+    p.out = place_permuted(&to, perm);
+  } else {
+    p.out = temp_like(s, v, &p.x);
+    in->place = place_permuted(&p.out, back);
+    in->placed = true;
+  }
+  return p;
+}
+
+static Place row_operand(Sched *s, Val v, Val x) {
+  Place p = sched_source(s, x);
+  return place_is_contiguous(s, &p) ? p : sched_copied(s, v, &p, VLPC_F32);
+}
+
+void sched_rows(Sched *s, Val v) {
+  const Graph *g = s->g;
+  const Type *t = ir_type_of(g, v);
+  OpCode op = ir_op(g, v);
+  bool soft = op == OP_softmax || op == OP_log_softmax;
+  if (t->dtype != VLPC_F32) {
+    sched_refuse(s, v, "only f32 has a kernel");
+    return;
+  }
+  uint32_t axis = soft ? (uint32_t)ir_attr_int(g, v, A_axis, t->rank - 1) : t->rank - 1;
+  RowPlan p = along_axis(s, v, axis);
+  plan_rows(s, v, &p);
+  Draft d = draft_begin(s, v, soft ? KK_SOFTMAX : op == OP_l2norm ? KK_L2NORM : KK_LAYERNORM);
+  KRows *k = &d.k.rows;
+  draft_arg(&d, &p.out);
+  draft_arg(&d, &p.x);
+  for (uint32_t i = 1; i < ir_n_in(g, v); i++) {
+    if (!val_ok(ir_in(g, v, i))) continue;
+    Place r = row_operand(s, v, ir_in(g, v, i));
+    draft_arg(&d, &r);
+    *(i == 1 ? &k->has_gamma : &k->has_beta) = true;
+  }
+  k->g = draft_size(&d, p.rows.g), k->m = draft_size(&d, p.rows.m);
+  k->cols = draft_size(&d, p.x.size[p.x.rank - 1]);
+  k->o_g = draft_size(&d, p.rows.g_stride[0]), k->o_m = draft_size(&d, p.rows.m_stride[0]);
+  k->x_g = draft_size(&d, p.rows.g_stride[1]), k->x_m = draft_size(&d, p.rows.m_stride[1]);
+  k->eps = (float)ir_attr_float(g, v, A_eps, 0);
+  k->log = op == OP_log_softmax;
+  draft_end(&d);
+  finish_rows(s, v, &p);
+}
+
+/* ---- scan and top-k ------------------------------------------------------ */
+
+void sched_axis(Sched *s, Val v) {
+  const Graph *g = s->g;
+  const Type *xt = ir_type_of(g, ir_in(g, v, 0)), *t = ir_type_of(g, v);
+  uint32_t axis = (uint32_t)ir_attr_int(g, v, A_axis, 0);
+  int64_t perm[VLPC_MAX_RANK], back[VLPC_MAX_RANK], size = 0;
+  if (!dim_is_const(s->dims, xt->dim[axis], &size)) {
+    sched_refuse(s, v, "its axis has a run-time size");
+    return;
+  }
+  axis_last(xt->rank, axis, perm, back);
+  Place x = sched_source(s, ir_in(g, v, 0)), to = sched_dest(s, v);
+  x = place_permuted(&x, perm);
+  if (!place_is_contiguous(s, &x)) x = sched_copied(s, v, &x, xt->dtype);
+  Place turned = place_permuted(&to, perm), out = turned;
+  bool detour = !place_is_contiguous(s, &turned);
+  if (detour) out = temp_like(s, v, &turned);
+  DimId outer = sched_const(s, 1);
+  for (uint32_t i = 0; i + 1 < x.rank && outer != DIM_NONE; i++) outer = dim_mul(s->dims, outer, x.size[i]);
+  if (outer == DIM_NONE) {
+    sched_refuse(s, v, "the number of its rows is not affine in the sizes");
+    return;
+  }
+  bool scan = ir_op(g, v) == OP_cumsum;
+  Draft d = draft_begin(s, v, scan ? KK_SCAN : KK_TOPK);
+  draft_arg(&d, &out);
+  draft_arg(&d, &x);
+  d.k.axis = (KAxis){.dtype = xt->dtype, .outer = draft_size(&d, outer), .axis = ksize(size),
+                     .inner = ksize(1), .k = scan ? 0 : ir_attr_int(g, v, A_k, 1),
+                     .exclusive = ir_attr_int(g, v, A_exclusive, 0) != 0,
+                     .reverse = ir_attr_int(g, v, A_reverse, 0) != 0,
+                     .largest = ir_attr_int(g, v, A_largest, 1) != 0,
+                     .want_indices = ir_op(g, v) == OP_topk_indices};
+  draft_end(&d);
+  if (detour) sched_copy(s, v, &out, &turned, t->dtype);
+}
