@@ -30,6 +30,7 @@ typedef int64_t KernelTasksFn(const int64_t *size);
 typedef void KernelReachFn(const int64_t *size, double *lo_hi);
 
 #define CODE_MAGIC 0x31435056u /* "VPC1" */
+#define CODE_VERSION 1u
 
 /* File form: CodeHeader, CodeKernel[n_kernels], padding to image_offset (4096),
 ** image.  All little-endian. */
