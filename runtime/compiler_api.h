@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* compiler_api.h - what libvlpc asks of libvlpc_compiler.
+**
+** libvlpc opens the library with dlopen(RTLD_NOW | RTLD_LOCAL) and calls its
+** only exported function, vlpc_compiler_entry.  Both libraries carry the same
+** base/ code; a table is used only when its vlpc_version equals libvlpc's, so
+** Diag and the option structs are the same on both sides.
+** Strings in option structs are borrowed for the call.  struct_size was checked
+** and shorter structs filled up before a call comes here. */
+#ifndef VLPC_RUNTIME_COMPILER_API_H
+#define VLPC_RUNTIME_COMPILER_API_H
+
+#include "runtime/device.h"
+#include "vlpc/vlpc_compile.h"
+
+#define COMPILER_API_VERSION 1
+#define COMPILER_ENTRY "vlpc_compiler_entry"
+#define COMPILER_SONAME "libvlpc_compiler.so.0"
+
+/* Bytes made by the compiler library; free_bytes gives them back.  Texts have
+** a NUL behind their n bytes. */
+typedef struct {
+  uint8_t *at;
+  size_t n;
+} CompilerBytes;
+
+typedef struct CompilerApi {
+  int version; /* COMPILER_API_VERSION */
+  const char *vlpc_version;
+  const char *build; /* "LLVM 19.1.7 …": part of a code cache's keys, so it
+                        changes whenever the code made would */
+  void (*free_bytes)(CompilerBytes *b); /* leaves *b empty; takes an empty one */
+
+  /* Code for every kernel (a KERNELS section, hostile) for a CPU target such as
+  ** "x86_64-avx512": a code file (code.h). */
+  VlStatus (*emit)(const uint8_t *kernels, size_t n, const char *target, Diag *d,
+                   CompilerBytes *code);
+  /* Driver of a device that only the compiler library has ("ref"); NULL when it
+  ** has none of this name. */
+  const DeviceDriver *(*driver)(const char *name);
+  /* Text of kernel number i, and its operations with these sizes. */
+  VlStatus (*describe)(const uint8_t *kernels, size_t n, uint32_t i, const int64_t *sizes,
+                       uint32_t n_sizes, Diag *d, CompilerBytes *text, int64_t *flops);
+
+  /* vlpc_compile.h.  report[VLPC_TEXT] and report[VLPC_JSON] are filled also on
+  ** failure as far as they got. */
+  VlStatus (*compile)(const vlpc_compile_options *o, Diag *d, CompilerBytes report[2]);
+  VlStatus (*emit_text)(const vlpc_compile_options *o, const char *what, Diag *d,
+                        CompilerBytes *text, CompilerBytes report[2]);
+  VlStatus (*model_write)(const vlpc_model_options *o, Diag *d);
+  VlStatus (*inspect)(const char *path, vlpc_text_format format, Diag *d, CompilerBytes *text);
+} CompilerApi;
+
+/* NULL when the library does not have this version of the table. */
+typedef const CompilerApi *CompilerEntryFn(int version);
+
+#endif
