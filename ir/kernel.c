@@ -314,6 +314,26 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
   return l.n;
 }
 
+/* ---- element types ------------------------------------------------------- */
+
+static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
+  if (operand == 0) {
+    bool index = l->reduce == KR_ARGMAX || l->reduce == KR_ARGMAX_LAST;
+    return index ? VLPC_I64 : l->body[l->n_body - 1].dtype;
+  }
+  for (uint32_t i = 0; i < l->n_body; i++) {
+    if (l->body[i].kind == KB_LOAD && l->body[i].load.operand == operand) return l->body[i].dtype;
+  }
+  VL_UNREACHABLE("an operand that no row loads");
+}
+
+VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
+  if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
+  if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
+  if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
+  return VLPC_F32;
+}
+
 /* ---- invariants --------------------------------------------------------- */
 
 /* Constants are bounded so that no product of two wraps. */

@@ -158,6 +158,8 @@ bool kernel_equal(const Kernel *a, const Kernel *b);
 ** elementwise work not counted). */
 int64_t kernel_flops(const Kernel *k, const int64_t *sizes);
 
+/* Element type of an operand. */
+VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand);
 /* The elements that an operand is touched at lie at Σ index·stride over these
 ** axes, index in [0, size); returns how many axes were filled (0 … cap). */
 typedef struct {

@@ -12,7 +12,7 @@
 **
 ** run does tasks [begin, end) and returns 0 or a FAULT_* code; any division of
 ** the tasks among threads gives the same bits.  scratch is per thread, 64-byte
-** aligned, scratch_bytes(kernel) long.  reach says which elements of each
+** aligned, scratch_bytes(kernel) long.  reach says which BYTES of each
 ** operand a run touches: lo_hi[2i] … lo_hi[2i+1] - 1 for operand i, relative to
 ** its pointer, equal when it touches none.  The runtime holds these against
 ** the buffers before it runs anything, so a damaged or hostile program cannot
