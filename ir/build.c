@@ -22,13 +22,21 @@ Why ir_why(const Graph *g) { return g->why; }
 
 /* ---- inference ------------------------------------------------------------ */
 
+/* "axis, keepdims" */
+static const char *keys_of(const Graph *g, OpCode op) {
+  Str s = {.arena = g->arena};
+  for (AttrKey k = A_none + 1; k < A__COUNT; k++)
+    if (attr_takes(op, k)) str_printf(&s, "%s%s", s.n > 0 ? ", " : "", attr_name(k));
+  return s.n > 0 ? str_text(&s) : "no attribute";
+}
+
 static bool check_attrs(Graph *g, const NodeSpec *s, Draft *d) {
   if (s->n_attr > ATTR_MAX) return graph_fail(g, "too many attributes", NULL, NULL);
   for (uint32_t i = 0; i < s->n_attr; i++) {
     d->attr[i] = s->attr[i];
     if (!attr_takes(s->op, s->attr[i].key))
       return graph_fail(g, "the op has no such attribute", attr_name(s->attr[i].key),
-                        op_info(s->op)->name);
+                        keys_of(g, s->op));
   }
   if (!attr_sort(d->attr, s->n_attr)) return graph_fail(g, "an attribute stands twice", NULL, NULL);
   return true;

@@ -27,21 +27,28 @@ const char *graph_text(Graph *g, const char *s) {
 
 /* ---- creation ------------------------------------------------------------- */
 
+void graph_reset_tables(Graph *g) {
+  memset(&g->attr, 0, sizeof g->attr);
+  memset(&g->attr_list, 0, sizeof g->attr_list);
+  memset(&g->blob, 0, sizeof g->blob);
+  g->node_index = map_new(g->arena);
+  g->attr_index = map_new(g->arena);
+  g->blob_index = map_new(g->arena);
+  *vec_push(g->arena, &g->attr_list) = (AttrList){0};
+  *vec_push(g->arena, &g->blob) = (BlobRow){0};
+}
+
 Graph *ir_graph_new(Arena *a) {
   Graph *g = arena_one(a, Graph);
   g->arena = a;
   g->dims = dim_table_new(a);
   g->text = names_new(a);
-  g->node_index = map_new(a);
   g->type_index = map_new(a);
-  g->attr_index = map_new(a);
-  g->blob_index = map_new(a);
   g->loc_index = map_new(a);
   *vec_push(a, &g->node) = (Node){0};
   *vec_push(a, &g->type) = (Type){0};
-  *vec_push(a, &g->attr_list) = (AttrList){0};
-  *vec_push(a, &g->blob) = (BlobRow){0};
   *vec_push(a, &g->loc) = (Loc){.index = -1};
+  graph_reset_tables(g);
   return g;
 }
 
@@ -217,6 +224,14 @@ Val graph_share(Graph *g, const NewNode *n) {
   return id == l.next ? graph_push(g, n) : (Val){id};
 }
 
+void graph_index(Graph *g, Val v) {
+  const Node *n = graph_node(g, v);
+  if (n->op == OP_input) return;
+  NewNode key = {n->op, n->n_in, g->operand.at + n->in_at, n->type, n->attr};
+  Lookup l = {g->node_index, hash_node(&key), same_node, &key, v.i};
+  graph_intern(g, &l);
+}
+
 /* ---- named values --------------------------------------------------------- */
 
 void ir_output(Graph *g, const char *name, Val v) {
@@ -290,50 +305,4 @@ uint64_t graph_symbols(const Graph *g, Val v) {
   for (uint32_t i = 0; i < n; i++)
     if (attr_kind(at[i].key) == AK_DIMS) set |= symbols_of(g, at[i].dims, at[i].n);
   return set;
-}
-
-/* Moves the names whose value stays to their new values. */
-static uint32_t remap_names(Named *at, uint32_t n, const Val *to) {
-  uint32_t kept = 0;
-  for (uint32_t i = 0; i < n; i++)
-    if (to[at[i].v.i].i != 0) at[kept++] = (Named){at[i].name, to[at[i].v.i]};
-  return kept;
-}
-
-/* Moves node i down to the end of what is kept. */
-static Val keep_node(Graph *g, uint32_t i, const Val *to) {
-  Node n = g->node.at[i];
-  uint32_t at = g->operand.n;
-  for (uint32_t j = 0; j < n.n_in; j++) {
-    Val in = g->operand.at[n.in_at + j];
-    g->operand.at[g->operand.n++] = to[in.i];
-  }
-  n.in_at = at;
-  g->node.at[g->node.n++] = n;
-  return (Val){g->node.n - 1};
-}
-
-static void index_node(Graph *g, uint32_t i) {
-  const Node *n = &g->node.at[i];
-  if (n->op == OP_input) return;
-  NewNode key = {n->op, n->n_in, g->operand.at + n->in_at, n->type, n->attr};
-  Lookup l = {g->node_index, hash_node(&key), same_node, &key, i};
-  graph_intern(g, &l);
-}
-
-void graph_compact(Graph *g) {
-  uint32_t n = g->node.n;
-  bool *live = graph_live(g, g->arena, g->output.at, g->output.n);
-  Val *to = arena_array(g->arena, Val, n);
-  g->node.n = 1;
-  g->operand.n = 0;
-  g->node_index = map_new(g->arena);
-  for (uint32_t i = 1; i < n; i++) {
-    if (!live[i] && g->node.at[i].op != OP_input) continue;
-    to[i] = keep_node(g, i, to);
-    index_node(g, to[i].i);
-  }
-  g->input.n = remap_names(g->input.at, g->input.n, to);
-  g->output.n = remap_names(g->output.at, g->output.n, to);
-  g->point.n = remap_names(g->point.at, g->point.n, to);
 }

@@ -83,8 +83,15 @@ Graph *graph_like(const Graph *src, Arena *to);
 bool *graph_live(const Graph *g, Arena *a, const Named *root, uint32_t n);
 /* Symbols in the type and the attributes of v: bit s for SymId s. */
 uint64_t graph_symbols(const Graph *g, Val v);
-/* Removes nodes that neither an output needs nor are inputs, and points at
-** them.  Values are renumbered. */
+/* Lets node v be found as an equal node. */
+void graph_index(Graph *g, Val v);
+/* Empties the tables of attribute lists and blobs, and the index of nodes. */
+void graph_reset_tables(Graph *g);
+
+/* ---- compact.c -------------------------------------------------------------*/
+
+/* Removes nodes that neither an output needs nor are inputs, points at them,
+** and blobs without nodes.  Values and blobs are renumbered. */
 void graph_compact(Graph *g);
 
 /* ---- attr.c ----------------------------------------------------------------*/
