@@ -131,7 +131,9 @@ void ref_copy(RefTensor *dst, int64_t o, const RefTensor *src, int64_t i, int64_
 bool ref_given(const RefCtx *c, uint32_t i); /* operand i is given */
 /* Sets why and returns false; expected is a literal. */
 bool ref_fail(RefCtx *c, const char *sentence, int64_t found, const char *expected);
-/* A size at run time; fails when a symbol is unknown or it is negative. */
+/* The value of d at run time; fails when a symbol is unknown. */
+bool ref_affine(RefCtx *c, DimId d, int64_t *out);
+/* The same, and 0 or more. */
 bool ref_size(RefCtx *c, DimId d, int64_t *out);
 /* An index, from the end when negative, into n elements. */
 bool ref_index(RefCtx *c, int64_t index, int64_t n, int64_t *out);

@@ -72,10 +72,11 @@ bool shape_dims(Infer *x) {
                     arena_printf(ir_arena(x->g), "i64[%u]", d->n));
 }
 
+/* Elements are what arithmetic on sizes gave, so they may be negative. */
 bool ref_dims(RefCtx *c) {
   const Attr *d = ir_attr(c->g, c->v, A_dims);
   for (uint32_t i = 0; i < d->n; i++)
-    if (!ref_size(c, d->dims[i], &c->out->i[i])) return false;
+    if (!ref_affine(c, d->dims[i], &c->out->i[i])) return false;
   return true;
 }
 

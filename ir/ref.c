@@ -110,11 +110,14 @@ static bool has_values(const RefCtx *c, DimId d) {
   return true;
 }
 
+bool ref_affine(RefCtx *c, DimId d, int64_t *out) {
+  if (has_values(c, d) && dim_eval(ir_dims(c->g), d, c->sym, out)) return true;
+  c->why = (Why){"a size is not known", "a symbol without a value", "a number"};
+  return false;
+}
+
 bool ref_size(RefCtx *c, DimId d, int64_t *out) {
-  if (!has_values(c, d) || !dim_eval(ir_dims(c->g), d, c->sym, out)) {
-    c->why = (Why){"a size is not known", "a symbol without a value", "a number"};
-    return false;
-  }
+  if (!ref_affine(c, d, out)) return false;
   return *out >= 0 || ref_fail(c, "a size is negative", *out, "0 or more");
 }
 
