@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* entry.c - the functions that a lowered graph offers. */
+#include "passes/pass_int.h"
+
+#include <string.h>
+
+static Val point_named(const Graph *g, const char *name) {
+  const Named *p = NULL;
+  uint32_t n = ir_points(g, &p);
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(p[i].name, name) == 0) return p[i].v;
+  return VAL_NONE;
+}
+
+/* What depends on the tower's inputs (`all`) but on none of `none`. */
+static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint8_t none) {
+  Arena *a = ir_arena(g);
+  uint8_t *depends = tower_depends(g, a);
+  const Named *out = NULL;
+  uint32_t n_out = ir_outputs(g, &out), n = 0;
+  Val feat = point_named(g, all == DEPENDS_IMAGE ? "V.feat" : "T.feat");
+  Named *to = arena_array(a, Named, n_out + 1);
+  bool has_features = !val_ok(feat);
+  for (uint32_t i = 0; i < n_out; i++) {
+    uint8_t d = depends[out[i].v.i];
+    if ((d & all) == 0 || (d & none) != 0) continue;
+    has_features = has_features || val_eq(out[i].v, feat);
+    to[n++] = out[i];
+  }
+  const char *features = all == DEPENDS_IMAGE ? "image_features" : "text_features";
+  if (!has_features) to[n++] = (Named){features, feat};
+  return (PassEntry){name, to, n};
+}
+
+static bool needs_both(const Graph *g) {
+  uint8_t *depends = tower_depends(g, ir_arena(g));
+  const Named *out = NULL;
+  uint32_t n = ir_outputs(g, &out);
+  for (uint32_t i = 0; i < n; i++)
+    if ((depends[out[i].v.i] & DEPENDS_IMAGE) && (depends[out[i].v.i] & DEPENDS_TEXT)) return true;
+  return false;
+}
+
+uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]) {
+  uint32_t n = 0;
+  PassEntry image = tower_entry(g, "image", DEPENDS_IMAGE, DEPENDS_TEXT);
+  PassEntry text = tower_entry(g, "text", DEPENDS_TEXT, DEPENDS_IMAGE);
+  if (image.n_out > 0) out[n++] = image;
+  if (text.n_out > 0) out[n++] = text;
+  if (n > 0 && !needs_both(g)) return n;
+  const Named *all = NULL;
+  uint32_t n_all = ir_outputs(g, &all);
+  out[n++] = (PassEntry){"model", all, n_all};
+  return n;
+}

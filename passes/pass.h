@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pass.h - from an imported graph to the graph that is scheduled.
+**
+** pass_lower brings the graphs of all exporters to one form: semantic ops
+** (attention, layernorm, linear, …) on [batch, rows, width] values, stream
+** points named, canonical names for inputs, outputs and sizes.  Every pass
+** rebuilds the graph; none edits it.  What was recognised, and what looks as if
+** it should have been, is in the report.
+**
+** Meaning: outputs keep exactly what the file computes, image_features and
+** text_features are features before normalisation, image_embeds and text_embeds
+** after it.  Two liberties are taken.  A row of attention that sees no key gives
+** zeros, whatever the export gave there (NaN, or a mean of masked rows).  A mask
+** entry of -1e4 or less counts as minus infinity where it makes a triangle.
+**
+** Memory: results lie on the given arena.  Threads: one at a time per arena. */
+#ifndef VLPC_PASSES_PASS_H
+#define VLPC_PASSES_PASS_H
+
+#include "ir/ir.h"
+
+/* ---- the pass table ------------------------------------------------------ */
+
+typedef enum {
+  PASS_none, /* ids count from 1 */
+#define PASS(id, needs, what) PASS_##id,
+#include "passes/passes.def"
+  PASS__COUNT
+} PassId;
+#define PASS_BIT(id) (UINT64_C(1) << PASS_##id)
+
+const char *pass_name(PassId p);
+const char *pass_what(PassId p);
+/* False when no pass has that name. */
+bool pass_find(const char *name, PassId *out);
+
+/* ---- recognition report (report.c) --------------------------------------- */
+
+typedef enum {
+  FUSE_attention,
+  FUSE_layernorm,
+  FUSE_gelu,
+  FUSE_linear,
+  FUSE_embedding,
+  FUSE_patch_embed,
+  FUSE_l2norm,
+  FUSE__COUNT
+} FuseKind;
+const char *fuse_name(FuseKind k);
+/* False when no kind has that name of n bytes. */
+bool fuse_find(const char *name, size_t n, FuseKind *out);
+
+/* A node that looks like part of a kind that was not recognised. */
+typedef struct {
+  FuseKind kind;
+  Val v;              /* in the reported graph */
+  DiagAt at;          /* the file's node */
+  const char *reason; /* the first thing that did not fit */
+} FuseMiss;
+
+typedef struct {
+  uint32_t n[FUSE__COUNT]; /* recognised nodes */
+  uint32_t n_miss;
+  FuseMiss *miss;
+} FuseReport;
+
+FuseReport pass_report(const Graph *g, Arena *a);
+/* "attention 12/12, layernorm 26/26, …" and one line per miss. */
+void pass_report_text(const FuseReport *r, Str *out);
+/* E0401 for each miss of a kind in the set (bit k: FuseKind k). */
+VL_MUST_USE VlStatus pass_require(const FuseReport *r, uint32_t kinds, Diag *d);
+/* "attention,gelu" to a set of kinds; E0402 for an unknown word. */
+VL_MUST_USE VlStatus pass_require_parse(const char *text, Diag *d, uint32_t *kinds);
+
+/* ---- lowering (pass.c) --------------------------------------------------- */
+
+enum {                        /* checks after each pass */
+  PASS_CHECK_ROUNDTRIP = 1,   /* parse(print(g)) prints the same text */
+  PASS_CHECK_CLONE = 2,       /* goes on with a copy of the graph */
+  PASS_CHECK_EVAL = 4         /* interpreted before and after: equal outputs */
+};
+
+typedef void PassDumpFn(void *ctx, uint32_t step, const char *pass, const char *text);
+
+/* All zero: every pass runs, nothing is checked but the verifier's rules. */
+typedef struct {
+  uint64_t skip;     /* PASS_BIT of passes left out */
+  PassId stop_after; /* PASS_none: run all */
+  uint32_t bisect;   /* only the first N runs of passes; 0: no limit */
+  uint32_t check;
+  uint64_t dump; /* PASS_BIT of passes after which on_dump gets the text */
+  bool approx;   /* also equalities that hold up to rounding */
+  PassDumpFn *on_dump;
+  void *dump_ctx;
+} PassOpts;
+
+typedef struct {
+  PassId pass;
+  double ms;
+  uint32_t before, after; /* values */
+  bool changed;
+} PassRun;
+
+/* One name two ways: as vlpc calls an input, output or size and as the file
+** does. */
+typedef enum { ALIAS_INPUT, ALIAS_OUTPUT, ALIAS_SIZE } AliasKind;
+typedef struct {
+  AliasKind kind;
+  const char *name, *file_name;
+} PassAlias;
+
+typedef struct {
+  Graph *g;
+  FuseReport report;
+  uint32_t n_runs, n_alias;
+  PassRun *run;
+  PassAlias *alias;
+} PassResult;
+
+/* Lowers g on its own arena; opt may be NULL.  A pass that breaks the graph is
+** a fault of vlpc: E0403 names it and what broke. */
+VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
+
+/* ---- after lowering ------------------------------------------------------ */
+
+/* Both towers in one graph on arena a (join.c).  Equal names of sizes stay
+** apart: sizes of the second graph are renamed.  E0404 when both have an input
+** or output of one name. */
+VL_MUST_USE VlStatus pass_join(const Graph *image, const Graph *text, Arena *a, Diag *d,
+                               Graph **out);
+
+/* The functions that a lowered graph offers (entry.c), at most ENTRY_MAX:
+**   image  what depends on the image alone; image_features is always there
+**   text   the same for the texts (and attention_mask); text_features
+**   model  all outputs, when one needs both image and text
+** A graph without towers has the entry "model" only.  Names and lists lie on
+** the graph's arena. */
+typedef struct {
+  const char *name;
+  const Named *out; /* values of the graph and their names */
+  uint32_t n_out;
+} PassEntry;
+enum { ENTRY_MAX = 3 };
+uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
+
+/* The lowered graph as text without names and places, weights as hashes of
+** their content (normal.c): equal for exports of one model.  Scalars have six
+** digits, because exporters fold them in arithmetic of their own. */
+VL_MUST_USE VlStatus pass_normal_text(const Graph *g, Diag *d, Str *out);
+
+#endif
