@@ -393,9 +393,11 @@ static VlStatus load(const char *path, Arena *a, Diag *d, Preprocess *out) {
 
 VlStatus preprocess_load(const char *path, Diag *d, Preprocess *out) {
   Arena *a = arena_new(0);
-  VlStatus st = VLPC_E_NOMEM;
-  if (a && !ARENA_GUARD(a)) st = load(path, a, d, out);
-  else VL_IGNORE(diag_error(d, DIAG_NOMEM, (DiagAt){path, NULL}, "no memory to read this file"));
+  if (!a || ARENA_GUARD(a)) {
+    arena_free(a);
+    return diag_error(d, DIAG_NOMEM, (DiagAt){path, NULL}, "no memory to read this file");
+  }
+  VlStatus st = load(path, a, d, out);
   arena_free(a);
   return st;
 }
