@@ -148,6 +148,23 @@ AttrId attr_intern(Graph *g, const Attr *at, uint32_t n) {
   return (AttrId){id};
 }
 
+static BlobId bring_blob(Graph *to, const Graph *from, BlobId id) {
+  const BlobRow *r = &from->blob.at[id.i];
+  const Blob *b = &r->blob;
+  if (!r->is_owned) return ir_blob(to, b->data, b->bytes, b->name);
+  if (to->arena == from->arena) return graph_blob_own(to, b->data, b->bytes, b->name);
+  return ir_blob_copy(to, b->data, b->bytes, b->name);
+}
+
+uint32_t attr_bring(Graph *to, const Graph *from, AttrId list, Attr *out) {
+  AttrList l = from->attr_list.at[list.i];
+  for (uint32_t i = 0; i < l.n; i++) {
+    out[i] = from->attr.at[l.at + i];
+    if (attr_kind(out[i].key) == AK_BLOB) out[i].blob = bring_blob(to, from, out[i].blob);
+  }
+  return l.n;
+}
+
 /* ---- reading -------------------------------------------------------------- */
 
 uint32_t ir_attrs(const Graph *g, Val v, const Attr **out) {

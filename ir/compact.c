@@ -39,27 +39,15 @@ static void compact_nodes(Graph *g) {
   g->point.n = keep_names(g->point.at, g->point.n, to);
 }
 
-/* The attributes of node n, taken from the tables as they were. */
-static AttrId keep_attrs(Graph *g, const Graph *old, const Node *n) {
-  AttrList l = old->attr_list.at[n->attr.i];
-  Attr at[ATTR_MAX];
-  for (uint32_t i = 0; i < l.n; i++) {
-    at[i] = old->attr.at[l.at + i];
-    if (attr_kind(at[i].key) != AK_BLOB) continue;
-    const BlobRow *r = &old->blob.at[at[i].blob.i];
-    at[i].blob = r->is_owned ? graph_blob_own(g, r->blob.data, r->blob.bytes, r->blob.name)
-                             : ir_blob(g, r->blob.data, r->blob.bytes, r->blob.name);
-  }
-  return attr_intern(g, at, l.n);
-}
-
 /* Attribute lists and blobs in order of first use. */
 static void compact_tables(Graph *g) {
   const Graph old = *g;
   graph_reset_tables(g);
   for (uint32_t i = 1; i < g->node.n; i++) {
     Node *n = &g->node.at[i];
-    n->attr = keep_attrs(g, &old, n);
+    Attr at[ATTR_MAX];
+    uint32_t n_attr = attr_bring(g, &old, n->attr, at);
+    n->attr = attr_intern(g, at, n_attr);
     graph_index(g, (Val){i});
   }
 }

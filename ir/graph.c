@@ -110,8 +110,7 @@ const Type *ir_type_get(const Graph *g, TypeId t) {
 const Type *ir_type_of(const Graph *g, Val v) { return ir_type_get(g, graph_node(g, v)->type); }
 TypeId ir_type_id(const Graph *g, Val v) { return graph_node(g, v)->type; }
 
-bool ir_count_const(const Graph *g, Val v, int64_t *out) {
-  const Type *t = ir_type_of(g, v);
+bool graph_count(const Graph *g, const Type *t, int64_t *out) {
   int64_t count = 1;
   for (uint32_t i = 0; i < t->rank; i++) {
     int64_t size = 0;
@@ -119,6 +118,10 @@ bool ir_count_const(const Graph *g, Val v, int64_t *out) {
   }
   *out = count;
   return true;
+}
+
+bool ir_count_const(const Graph *g, Val v, int64_t *out) {
+  return graph_count(g, ir_type_of(g, v), out);
 }
 
 bool ir_size_const(const Graph *g, Val v, int axis, int64_t *out) {

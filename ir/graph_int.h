@@ -64,6 +64,7 @@ typedef struct {
 uint32_t graph_intern(const Graph *g, const Lookup *l);
 const char *graph_text(Graph *g, const char *s); /* kept copy; NULL stays NULL */
 const Node *graph_node(const Graph *g, Val v);
+bool graph_count(const Graph *g, const Type *t, int64_t *out); /* as ir_count_const */
 
 /* A node whose type is known. */
 typedef struct {
@@ -106,6 +107,9 @@ bool attr_takes(OpCode op, AttrKey k); /* the op has such an attribute */
 bool attr_sort(Attr *at, uint32_t n);
 /* Interns a sorted list, copying what it points at. */
 AttrId attr_intern(Graph *g, const Attr *at, uint32_t n);
+/* A list of `from` (at most ATTR_MAX long) with the blobs as `to` knows them:
+** bytes that another arena owns are copied. */
+uint32_t attr_bring(Graph *to, const Graph *from, AttrId list, Attr *out);
 
 /* ---- build.c ---------------------------------------------------------------*/
 

@@ -15,28 +15,13 @@ typedef struct {
   bool changed;
 } Job;
 
-/* The node's attributes as the new graph's: only blobs have other ids. */
-static uint32_t copy_attrs(const Job *j, Val v, Attr *out) {
-  const Attr *at = NULL;
-  uint32_t n = ir_attrs(j->rw.src, v, &at);
-  for (uint32_t i = 0; i < n; i++) {
-    out[i] = at[i];
-    if (attr_kind(at[i].key) != AK_BLOB) continue;
-    const BlobRow *row = &j->rw.src->blob.at[at[i].blob.i];
-    const Blob *b = &row->blob;
-    out[i].blob = row->is_owned ? ir_blob_copy(j->rw.dst, b->data, b->bytes, b->name)
-                                : ir_blob(j->rw.dst, b->data, b->bytes, b->name);
-  }
-  return n;
-}
-
 static Val copy_node(Job *j, Val v, const Val *in) {
   Graph *dst = j->rw.dst;
   OpCode op = ir_op(j->rw.src, v);
   TypeId t = ir_type_id(j->rw.src, v);
   if (op == OP_input) return ir_input(dst, ir_attr(j->rw.src, v, A_name)->str, t);
   Attr attr[ATTR_MAX];
-  uint32_t n_attr = copy_attrs(j, v, attr);
+  uint32_t n_attr = attr_bring(dst, j->rw.src, ir_attr_id(j->rw.src, v), attr);
   bool is_typed = op == OP_const || op == OP_dims;
   NodeSpec s = {op, ir_n_in(j->rw.src, v), in, n_attr, attr, is_typed ? t : (TypeId){0}};
   return graph_node_folded(dst, &s);

@@ -139,15 +139,6 @@ static Val as_operand(Graph *g, const Infer *x) {
 
 /* ---- constants ------------------------------------------------------------ */
 
-static bool count_of(const Graph *g, const Type *t, int64_t *out) {
-  *out = 1;
-  for (uint32_t i = 0; i < t->rank; i++) {
-    int64_t size = 0;
-    if (!dim_is_const(g->dims, t->dim[i], &size) || !vl_mul_i64(*out, size, out)) return false;
-  }
-  return true;
-}
-
 static int64_t fold_limit(OpCode op) {
   OpKind kind = op_info(op)->kind;
   if (kind == K_CONTRACT || kind == K_SEMANTIC) return FOLD_HEAVY;
@@ -157,7 +148,7 @@ static int64_t fold_limit(OpCode op) {
 static bool may_fold(const Graph *g, const Infer *x, int64_t *count) {
   if (x->op == OP_input || x->op == OP_const || x->op == OP_dims) return false;
   int64_t read = 0, n = 0;
-  if (!count_of(g, &x->out, count) || *count > fold_limit(x->op)) return false;
+  if (!graph_count(g, &x->out, count) || *count > fold_limit(x->op)) return false;
   for (uint32_t i = 0; i < x->n_in; i++) {
     if (x->in[i].i == 0) continue;
     if (ir_op(g, x->in[i]) != OP_const || !ir_count_const(g, x->in[i], &n)) return false;

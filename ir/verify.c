@@ -83,18 +83,6 @@ static void push_stand_in(Check *c, TypeId t) {
   graph_push(c->again, &n);
 }
 
-static uint32_t copy_attrs(Check *c, Val v, Attr *out) {
-  const Attr *at = NULL;
-  uint32_t n = ir_attrs(c->g, v, &at);
-  for (uint32_t i = 0; i < n && i < ATTR_MAX; i++) {
-    out[i] = at[i];
-    if (attr_kind(at[i].key) != AK_BLOB) continue;
-    const Blob *b = ir_blob_get(c->g, at[i].blob);
-    out[i].blob = ir_blob(c->again, b->data, b->bytes, b->name);
-  }
-  return VL_MIN(n, (uint32_t)ATTR_MAX);
-}
-
 static void report_why(Check *c, uint32_t i) {
   Why w = ir_why(c->again);
   Str s = {.arena = c->faults->arena};
@@ -107,7 +95,7 @@ static void report_why(Check *c, uint32_t i) {
 static void check_type(Check *c, uint32_t i) {
   const Node *n = &c->g->node.at[i];
   Attr attr[ATTR_MAX];
-  uint32_t n_attr = copy_attrs(c, (Val){i}, attr);
+  uint32_t n_attr = attr_bring(c->again, c->g, n->attr, attr);
   bool is_typed = op_info(n->op)->kind == K_SOURCE && n->op != OP_iota;
   NodeSpec s = {n->op, n->n_in, c->g->operand.at + n->in_at, n_attr, attr,
                 is_typed ? n->type : (TypeId){0}};

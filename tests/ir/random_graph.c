@@ -166,7 +166,8 @@ static Val make_sizes(Gen *r) {
   Val v = draw_value(r);
   const Type *t = ir_type_of(r->g, v);
   Attr a = attr_dims(A_dims, t->dim, t->rank);
-  if (t->rank > 1 || t->dtype != VLPC_I64) return t->rank > 0 ? node(r, OP_dims, 0, NULL, 1, &a) : v;
+  if (t->rank == 0) return v;
+  if (t->rank > 1 || t->dtype != VLPC_I64) return node(r, OP_dims, 0, NULL, 1, &a);
   Val in[2] = {v, draw_value(r)};
   return node(r, draw(r, 2) == 0 ? OP_add : OP_mul, 2, in, 0, NULL);
 }
@@ -174,10 +175,10 @@ static Val make_sizes(Gen *r) {
 /* ---- the graph ------------------------------------------------------------ */
 
 typedef Val Maker(Gen *r);
-static Maker *const makers[] = {make_const,     make_ew1,   make_ew1,     make_ew2,    make_ew2,
-                                make_ew2,       make_where, make_cast,    make_permute, make_reshape,
-                                make_broadcast, make_slice, make_on_axis, make_reduce, make_matmul,
-                                make_norm,      make_sizes};
+static Maker *const makers[] = {
+    make_const,   make_ew1,     make_ew1,       make_ew2,   make_ew2,     make_ew2,
+    make_where,   make_cast,    make_permute,   make_reshape, make_broadcast, make_slice,
+    make_on_axis, make_reduce,  make_matmul,    make_norm,  make_sizes};
 
 /* Small enough to go on with. */
 static bool is_small(const Graph *g, Val v) {
