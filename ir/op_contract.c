@@ -155,12 +155,12 @@ static bool conv_offset(const Conv *v, const RefTensor *x, int64_t *out) {
 /* One output element: channels of one group times kernel positions. */
 static double conv_element(Conv *v, const RefTensor *x, const double *w, int64_t from,
                            int64_t channels) {
-  int64_t plane = 1, off;
+  int64_t plane = 1, each = v->kernel.count, off;
   double s = 0;
   for (uint32_t i = 0; i < v->n; i++) plane *= x->size[2 + i];
   for (int64_t ch = 0; ch < channels; ch++)
-    for (int64_t k = 0; k < v->kernel.count; k++, walk_next(&v->kernel))
-      if (conv_offset(v, x, &off)) s += x->f[(from + ch) * plane + off] * w[ch * v->kernel.count + k];
+    for (int64_t k = 0; k < each; k++, walk_next(&v->kernel))
+      if (conv_offset(v, x, &off)) s += x->f[(from + ch) * plane + off] * w[ch * each + k];
   return s;
 }
 

@@ -267,8 +267,9 @@ static bool check_operands(Infer *x, const OpInfo *o) {
   bool any = o->max_in == 255;
   if (x->n_in < o->min_in || (!any && x->n_in > o->max_in))
     return infer_fail(x, "the number of operands is wrong", arena_printf(a, "%u", x->n_in),
-                      any ? arena_printf(a, "%u or more", o->min_in)
-                          : arena_printf(a, "%u to %u", o->min_in, o->max_in));
+                      any                      ? arena_printf(a, "%u or more", o->min_in)
+                      : o->min_in == o->max_in ? arena_printf(a, "%u", o->min_in)
+                                               : arena_printf(a, "%u to %u", o->min_in, o->max_in));
   for (uint32_t i = 0; i < x->n_in; i++)
     if (!infer_has(x, i) && (any || i < o->min_in))
       return infer_fail(x, "an operand is missing", arena_printf(a, "none as operand %u", i),
