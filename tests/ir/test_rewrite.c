@@ -99,10 +99,31 @@ static void owned_constants_outlive_their_arena(void **state) {
   Graph *g = graph_of(first, "graph {\n  %1 = const {value=[1,2,3]} : f32[3]  @\"/w\"\n"
                              "  out \"y\" %1\n}\n");
   Graph *to = ir_rewrite(g, *state, NULL, NULL, NULL);
+  assert_ptr_not_equal(ir_blob_get(to, (BlobId){1})->data, ir_blob_get(g, (BlobId){1})->data);
   arena_free(first);
   assert_string_equal(text_of(to, PRINT_LOCS),
                       "graph {\n  %1 = const {value=[1,2,3]} : f32[3]  @\"/w\"\n"
                       "  out \"y\" %1\n}\n");
+}
+
+static void a_rebuilt_graph_goes_on_sharing(void **state) {
+  Graph *g = ir_rewrite(graph_of(*state, two_towers), *state, NULL, NULL, NULL);
+  uint32_t n = ir_n_vals(g);
+  assert_int_equal(ir_ew1(g, OP_exp, (Val){1}).i, 3);
+  assert_int_equal(ir_n_vals(g), n);
+}
+
+static void blobs_without_nodes_go(void **state) {
+  static const float w[2][2000];
+  Graph *g = ir_graph_new(*state);
+  const int64_t size[1] = {2000};
+  ir_const(g, type_f32(g, 1, size), ir_blob(g, w[0], sizeof w[0], "dead"));
+  Val c = ir_const(g, type_f32(g, 1, size), ir_blob(g, w[1], sizeof w[1], "live"));
+  ir_output(g, "w", c);
+  Graph *to = ir_rewrite(g, *state, NULL, NULL, NULL);
+  assert_int_equal(ir_n_blobs(to), 1);
+  assert_string_equal(ir_blob_get(to, (BlobId){1})->name, "live");
+  assert_ptr_equal(ir_blob_get(to, (BlobId){1})->data, w[1]);
 }
 
 /* ---- extraction ----------------------------------------------------------- */
@@ -147,6 +168,8 @@ int main(void) {
       TEST(a_bound_input_folds_and_still_stands),
       TEST(ids_of_types_sizes_and_places_stay),
       TEST(owned_constants_outlive_their_arena),
+      TEST(a_rebuilt_graph_goes_on_sharing),
+      TEST(blobs_without_nodes_go),
       TEST(an_extract_has_one_towers_nodes),
       TEST(an_extract_may_end_at_a_point_or_value),
       TEST(an_input_that_binds_a_symbol_stays),
