@@ -221,6 +221,23 @@ static void test_slice_outside_at_run_time(void **state) {
   assert_text(w, "slice: a slice reads outside its operand");
 }
 
+static void test_slice_backwards_at_run_time(void **state) {
+  World *w = *state;
+  Val x = input(w, "x", VLPC_F32, "n");
+  DimTable *t = ir_dims(w->g);
+  DimId start = dim_const(t, 1), size = ir_type_of(w->g, x)->dim[0];
+  int64_t step = -1;
+  Attr at[3] = {attr_dims(A_starts, &start, 1), attr_ints(A_steps, &step, 1),
+                attr_dims(A_dims, &size, 1)};
+  ir_output(w->g, "y", ir_node(w->g, OP_slice, 1, &x, 3, at));
+  RefTensor good = ZEROS(w, F32, 2), bad = ZEROS(w, F32, 3), out;
+  good.f[1] = 5;
+  assert_int_equal(run(w, &good, &out), VLPC_OK);
+  assert_true(out.f[0] == 5);
+  assert_int_equal(run(w, &bad, &out), VLPC_E_INVALID_ARG);
+  assert_text(w, "slice: a slice reads outside its operand");
+}
+
 static void test_extreme_of_nothing(void **state) {
   World *w = *state;
   Val x = input(w, "x", VLPC_I64, "n");
@@ -278,6 +295,7 @@ int main(void) {
       TEST(test_eval_const),
       TEST(test_index_out_of_range),
       TEST(test_slice_outside_at_run_time),
+      TEST(test_slice_backwards_at_run_time),
       TEST(test_extreme_of_nothing),
       TEST(test_result_too_large_at_run_time),
       TEST(test_memory_runs_out),

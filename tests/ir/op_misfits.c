@@ -78,6 +78,8 @@ static const Row rows[] = {
     ROW(reshape, "f32[batch,4]", ATTRS(DIMS(dims, "classes,4")),
         "the numbers of elements differ", "f32[batch,4] to f32[classes,4]",
         "equal whatever the symbols"),
+    ROW(reshape, "f32[0,batch]", ATTRS(DIMS(dims, "batch")), "the numbers of elements differ",
+        "f32[0,batch] to f32[batch]", "equal whatever the symbols"),
     ROW(broadcast, "f32[2,3]", ATTRS(DIMS(dims, "3")),
         "an operand does not broadcast to the sizes", "f32[2,3]", "f32[3]"),
     ROW(broadcast, "f32[2]", ATTRS(DIMS(dims, "1")),
