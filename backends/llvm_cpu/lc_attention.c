@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lc_attention.c - softmax(scale · q kᵀ + mask) v for one head at a time.
+**
+** A task is at most QUERIES query rows of one head.  K is transposed and V
+** copied into panels of 16 columns in scratch, so both products run on the GEMM
+** tiles; consecutive tasks of a head share the panels.  Per tile of query rows:
+** scores, softmax and P·V, all in L1 and L2.
+**
+**   for each task
+**     for each chunk of at most KEYS keys       (one chunk up to 512 keys)
+**       pack K and V, unless the last task left them there
+**       for each tile of query rows
+**         scores = q · kᵀ;  exp;  out = out · rescale + scores · v
+**
+** Several chunks are joined with the running maximum and sum, as usual.  With
+** causal, a tile multiplies only keys up to its last query; the masked ones
+** before that are zeroes, which leave sums as they are.  Every row's result
+** depends on its own q and on all of k and v, never on the other rows. */
+#include "backends/llvm_cpu/lc_emit.h"
+
+#include "backends/llvm_cpu/lc_math.h"
+
+#include <math.h>
+
+enum {
+  QUERIES = 64,
+  KEYS = 512,
+  TILE_ROWS = 8,
+  PITCH = 4 * KEYS + 64 /* of a score row: off the power of two */
+};
+
+typedef struct {
+  Emit *e;
+  const KAttention *k;
+  Lv lq, lk, blocks, chunks; /* query blocks per head, key chunks */
+  Lv out, q, key, v, mask;
+  Lv q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r, mask_b[4]; /* bytes */
+  Lv k_pack, v_pack, scores, values, top, sum;          /* in scratch */
+  Lv q_row, s_row, rescale;                             /* on the stack, per tile row */
+  Lv packed;                                            /* variable: head in the panels */
+} Attn;
+
+/* What one task works on. */
+typedef struct {
+  Lv head_id;              /* of batch × heads */
+  Lv out, q, key, v, mask; /* of this batch entry and head */
+  Lv first, n;             /* query rows */
+  Lv key0, n_keys;         /* of the chunk at hand */
+} Part;
+
+static int64_t panels(int64_t cols) { return (cols + GEMM_PANEL - 1) / GEMM_PANEL; }
+static int64_t k_pack_bytes(const KAttention *k) { return 4 * KEYS * k->d; }
+static int64_t v_pack_bytes(const KAttention *k) { return 64 * KEYS * panels(k->dv); }
+static int64_t value_pitch(const KAttention *k) { return 64 * panels(k->dv); }
+
+static uint64_t attention_scratch(const Kernel *kernel) {
+  const KAttention *k = &kernel->attention;
+  int64_t tile = TILE_ROWS * (PITCH + value_pitch(k));
+  return (uint64_t)(k_pack_bytes(k) + v_pack_bytes(k) + tile + 8 * QUERIES);
+}
+
+static Lv attention_tasks(Emit *e, const Kernel *kernel) {
+  const KAttention *k = &kernel->attention;
+  Lv heads = lb_mulc(&e->b, le_size(e, k->batch), k->heads);
+  return lb_mul(&e->b, heads, le_ceil_div(e, le_size(e, k->lq), QUERIES));
+}
+
+static Attn prologue(Emit *e, const KAttention *k) {
+  Lb *b = &e->b;
+  Attn x = {.e = e, .k = k, .lq = le_size(e, k->lq), .lk = le_size(e, k->lk)};
+  x.blocks = le_ceil_div(e, x.lq, QUERIES);
+  x.chunks = lb_max(b, le_ceil_div(e, x.lk, KEYS), lb_i64(b, 1));
+  x.out = le_operand(e, 0), x.q = le_operand(e, 1), x.key = le_operand(e, 2);
+  x.v = le_operand(e, 3);
+  x.q_b = le_bytes(e, k->q_b), x.q_r = le_bytes(e, k->q_r);
+  x.k_b = le_bytes(e, k->k_b), x.k_r = le_bytes(e, k->k_r);
+  x.v_b = le_bytes(e, k->v_b), x.v_r = le_bytes(e, k->v_r);
+  x.o_b = le_bytes(e, k->o_b), x.o_r = le_bytes(e, k->o_r);
+  if (k->has_mask) x.mask = le_operand(e, 4);
+  for (int i = 0; k->has_mask && i < 4; i++) x.mask_b[i] = le_bytes(e, k->mask[i]);
+  x.k_pack = e->scratch;
+  x.v_pack = lb_atc(b, x.k_pack, k_pack_bytes(k));
+  x.scores = lb_atc(b, x.v_pack, v_pack_bytes(k));
+  x.values = lb_atc(b, x.scores, TILE_ROWS * PITCH);
+  x.top = lb_atc(b, x.values, TILE_ROWS * value_pitch(k));
+  x.sum = lb_atc(b, x.top, 4 * QUERIES);
+  x.q_row = lb_array(b, b->ptr, TILE_ROWS), x.s_row = lb_array(b, b->ptr, TILE_ROWS);
+  x.rescale = lb_array(b, b->f32, TILE_ROWS);
+  x.packed = lb_var(b, b->i64, lb_i64(b, -1));
+  for (int i = 0; i < TILE_ROWS; i++)
+    lb_store(b, lb_atc(b, x.scores, i * PITCH), lb_atc(b, x.s_row, 8 * i), 8);
+  return x;
+}
+
+/* ---- packing ------------------------------------------------------------- */
+
+static void swap_halves(Lb *b, Lv v[LC_W], int i, int j, const int low[LC_W], const int high[LC_W]) {
+  Lv a = v[i], c = v[j];
+  v[i] = lb_shuffle(b, a, c, low, LC_W);
+  v[j] = lb_shuffle(b, a, c, high, LC_W);
+}
+
+/* v as a 16 × 16 matrix, transposed: 4 stages of 16 shuffles, each one
+** instruction on AVX-512 (unpack ps, unpack pd, and two 128-bit shuffles). */
+static void transpose(Lb *b, Lv v[LC_W]) {
+  int lo[4][LC_W], hi[4][LC_W];
+  for (int i = 0; i < LC_W; i++) {
+    int quad = i / 4 * 4, r = i % 4, other = LC_W * (r & 1);
+    lo[0][i] = quad + r / 2 + other, hi[0][i] = lo[0][i] + 2;
+    lo[1][i] = quad + r % 2 + LC_W * (r / 2), hi[1][i] = lo[1][i] + 2;
+    int q = i / 4;
+    lo[2][i] = q % 2 * 8 + r + LC_W * (q / 2), hi[2][i] = lo[2][i] + 4;
+  }
+  for (int i = 0; i < LC_W; i += 2) swap_halves(b, v, i, i + 1, lo[0], hi[0]);
+  for (int i = 0; i < LC_W; i += 4)
+    for (int j = 0; j < 2; j++) swap_halves(b, v, i + j, i + j + 2, lo[1], hi[1]);
+  /* v[4g + …] now holds, in quad q, column 4q + c(…) of rows 4g … 4g+3 */
+  for (int g = 0; g < LC_W; g += 8)
+    for (int j = 0; j < 4; j++) swap_halves(b, v, g + j, g + j + 4, lo[2], hi[2]);
+  for (int j = 0; j < 8; j++) swap_halves(b, v, j, j + 8, lo[2], hi[2]);
+  /* after the two quad stages v[i] holds column quad_of[i/4]·4 + order[i%4] */
+  static const int order[4] = {0, 2, 1, 3};
+  Lv out[LC_W];
+  for (int i = 0; i < LC_W; i++) {
+    int quad = (i / 4 & 1) | (i / 8 & 1) << 1;
+    out[quad * 4 + order[i % 4]] = v[i];
+  }
+  for (int i = 0; i < LC_W; i++) v[i] = out[i];
+}
+
+/* k_pack[p][c][l] = key[16p + l][c].  Rows past the last key repeat it: their
+** scores are masked. */
+static void pack_keys(const Attn *x, const Part *p) {
+  Lb *b = &x->e->b;
+  int64_t d = x->k->d;
+  Lv last = lb_addc(b, p->n_keys, -1);
+  LbLoop loop;
+  Lv key = lb_for(b, &loop, lb_i64(b, 0), p->n_keys, LC_W);
+  Lv row[LC_W];
+  for (int i = 0; i < LC_W; i++) {
+    Lv at = lb_add(b, p->key0, lb_min(b, lb_addc(b, key, i), last));
+    row[i] = lb_at(b, p->key, lb_mul(b, at, x->k_r));
+  }
+  Lv to = lb_at(b, x->k_pack, lb_mulc(b, key, 4 * d));
+  LbLoop cols;
+  Lv col = lb_for(b, &cols, lb_i64(b, 0), lb_i64(b, d), LC_W);
+  Lv left = lb_sub(b, lb_i64(b, d), col), mask = d % LC_W ? lb_tail_mask(b, left) : NULL;
+  Lv v[LC_W];
+  for (int i = 0; i < LC_W; i++)
+    v[i] = lb_load_vf(b, lb_at(b, row[i], lb_mulc(b, col, 4)), mask, NULL);
+  transpose(b, v);
+  Lv at = lb_at(b, to, lb_mulc(b, col, 64));
+  for (int i = 0; i < LC_W; i++) {
+    LbIf inside;
+    if (mask) lb_if(b, &inside, lb_icmp(b, LLVMIntSGT, left, lb_i64(b, i)));
+    lb_store_vf(b, v[i], lb_atc(b, at, 64 * i), NULL);
+    if (mask) lb_end_if(b, &inside);
+  }
+  lb_end_for(b, &cols);
+  lb_end_for(b, &loop);
+}
+
+/* v_pack[p][j][l] = v[j][16p + l], zero past dv. */
+static void pack_values(const Attn *x, const Part *p) {
+  Lb *b = &x->e->b;
+  LbLoop loop;
+  Lv j = lb_for(b, &loop, lb_i64(b, 0), p->n_keys, 1);
+  Lv row = lb_at(b, p->v, lb_mul(b, lb_add(b, p->key0, j), x->v_r));
+  for (int64_t c = 0; c < panels(x->k->dv); c++) {
+    int64_t left = x->k->dv - c * LC_W;
+    Lv mask = left < LC_W ? lb_tail_mask(b, lb_i64(b, left)) : NULL;
+    Lv at = lb_mulc(b, lb_add(b, lb_mulc(b, p->n_keys, c), j), 64);
+    lb_store_vf(b, lb_load_vf(b, lb_atc(b, row, 64 * c), mask, NULL), lb_at(b, x->v_pack, at), NULL);
+  }
+  lb_end_for(b, &loop);
+}
+
+static void pack(const Attn *x, const Part *p) {
+  Lb *b = &x->e->b;
+  Lv stale = lb_icmp(b, LLVMIntNE, lb_get(b, x->packed), p->head_id);
+  Lv several = lb_icmp(b, LLVMIntSGT, x->chunks, lb_i64(b, 1));
+  LbIf need;
+  lb_if(b, &need, LLVMBuildOr(b->b, stale, several, ""));
+  pack_keys(x, p);
+  pack_values(x, p);
+  lb_set(b, x->packed, p->head_id);
+  lb_end_if(b, &need);
+}
+
+/* ---- one tile of query rows ---------------------------------------------- */
+
+typedef struct {
+  Lv query;       /* the first row's index among all queries */
+  Lv n;           /* rows */
+  Lv seen;        /* keys of this chunk that some row sees */
+  Lv first, last; /* i1: the first, the last chunk that these rows see */
+  Lv top, sum;    /* running maximum and sum, an f32 per row */
+} QTile;
+
+/* A·B by groups of panels, as wide as the tiles are. */
+static void product(const Attn *x, LeTile t, Lv n_panels) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  Lv first_b = t.b, first_out = t.out, groups = le_ceil_div(e, n_panels, b->target->panels);
+  LbLoop loop;
+  Lv g = lb_for(b, &loop, lb_i64(b, 0), groups, 1);
+  Lv from = le_part(e, n_panels, g, groups);
+  t.n_panels = lb_sub(b, le_part(e, n_panels, lb_addc(b, g, 1), groups), from);
+  t.b = lb_at(b, first_b, lb_mul(b, from, t.panel_bytes));
+  t.out = lb_at(b, first_out, lb_mulc(b, from, 4 * GEMM_PANEL));
+  t.ahead = t.b, t.ahead_step = lb_i64(b, 0);
+  le_tile(e, &t);
+  lb_end_for(b, &loop);
+}
+
+static void make_scores(const Attn *x, const Part *p, const QTile *q) {
+  Lb *b = &x->e->b;
+  LbLoop loop;
+  Lv i = lb_for(b, &loop, lb_i64(b, 0), q->n, 1);
+  Lv row = lb_at(b, p->q, lb_mul(b, lb_add(b, q->query, i), x->q_r));
+  lb_store(b, row, lb_at(b, x->q_row, lb_mulc(b, i, 8)), 8);
+  lb_end_for(b, &loop);
+  LeTile t = {.n_rows = q->n,
+              .rows = x->q_row,
+              .b = x->k_pack,
+              .panel_bytes = lb_i64(b, 64 * x->k->d),
+              .k = lb_i64(b, x->k->d),
+              .out = x->scores,
+              .out_bytes = lb_i64(b, PITCH)};
+  product(x, t, le_ceil_div(x->e, q->seen, GEMM_PANEL));
+}
+
+/* mask[query, key … key+15] for the lanes seen; its key stride may be any. */
+static Lv mask_values(const Attn *x, Lv mask_row, Lv key, Lv seen) {
+  Lb *b = &x->e->b;
+  Lt wide = LLVMVectorType(b->i64, LC_W);
+  Lv index = LLVMBuildAdd(b->b, LLVMBuildSExt(b->b, lb_lanes(b), wide, ""), lb_splat(b, key), "");
+  Lv offset = LLVMBuildMul(b->b, index, lb_splat(b, x->mask_b[3]), "");
+  Lt over[2] = {b->vf, LLVMVectorType(b->ptr, LC_W)};
+  Lv arg[4] = {lb_at(b, mask_row, offset), lb_i32(b, 4), seen, lb_vf(b, 0)};
+  return lb_intrinsic(b, "llvm.masked.gather", 2, over, 4, arg);
+}
+
+/* Scales and masks the scores of row i in place; returns their maximum.  What
+** the row does not see becomes -inf. */
+static Lv mask_scores(const Attn *x, const Part *p, const QTile *q, Lv i, Lv scores) {
+  Lb *b = &x->e->b;
+  Lv query = lb_add(b, q->query, i), limit = q->seen;
+  if (x->k->causal) limit = lb_min(b, limit, lb_sub(b, lb_addc(b, query, 1), p->key0));
+  Lv mask_row = x->mask ? lb_at(b, p->mask, lb_mul(b, query, x->mask_b[2])) : NULL;
+  Lv top = lb_var(b, b->vf, lb_vf(b, -INFINITY));
+  LbLoop loop;
+  Lv key = lb_for(b, &loop, lb_i64(b, 0), q->seen, LC_W);
+  Lv at = lb_at(b, scores, lb_mulc(b, key, 4)), seen = lb_tail_mask(b, lb_sub(b, limit, key));
+  Lv s = lb_fmul(b, lb_load_vf(b, at, NULL, NULL), lb_vf(b, (double)x->k->scale));
+  if (mask_row)
+    s = lb_fadd(b, s, mask_values(x, mask_row, lb_add(b, p->key0, key), seen));
+  s = lb_select(b, seen, s, lb_vf(b, -INFINITY));
+  lb_store_vf(b, s, at, NULL);
+  lb_set(b, top, lb_fmax(b, lb_get(b, top), s));
+  lb_end_for(b, &loop);
+  return lb_hmax(b, lb_get(b, top));
+}
+
+/* Scores to exp(score - shift) in place; returns their sum. */
+static Lv exp_scores(const Attn *x, const QTile *q, Lv scores, Lv shift) {
+  Lb *b = &x->e->b;
+  Lv shifts = lb_splat(b, shift), sum = lb_var(b, b->vf, lb_vf(b, 0));
+  LbLoop loop;
+  Lv key = lb_for(b, &loop, lb_i64(b, 0), q->seen, LC_W);
+  Lv at = lb_at(b, scores, lb_mulc(b, key, 4));
+  Lv s = lm_exp(b, lb_fsub(b, lb_load_vf(b, at, NULL, NULL), shifts));
+  lb_store_vf(b, s, at, NULL);
+  lb_set(b, sum, lb_fadd(b, lb_get(b, sum), s));
+  lb_end_for(b, &loop);
+  return lb_hsum(b, lb_get(b, sum));
+}
+
+static void softmax_rows(const Attn *x, const Part *p, const QTile *q) {
+  Lb *b = &x->e->b;
+  Lv lowest = lb_f32(b, -INFINITY), zero = lb_f32(b, 0);
+  LbLoop loop;
+  Lv i = lb_for(b, &loop, lb_i64(b, 0), q->n, 1);
+  Lv scores = lb_at(b, x->scores, lb_mulc(b, i, PITCH)), slot = lb_mulc(b, i, 4);
+  Lv top_at = lb_at(b, q->top, slot), sum_at = lb_at(b, q->sum, slot);
+  Lv old = lb_select(b, q->first, lowest, lb_load(b, b->f32, top_at, 4));
+  Lv top = lb_fmax(b, old, mask_scores(x, p, q, i, scores));
+  /* nothing seen yet: any finite shift keeps exp(-inf) at 0 */
+  Lv shift = lb_select(b, lb_fcmp(b, LLVMRealOEQ, top, lowest), zero, top);
+  Lv sum = exp_scores(x, q, scores, shift), rescale = lm_exp(b, lb_fsub(b, old, shift));
+  Lv before = lb_select(b, q->first, zero, lb_load(b, b->f32, sum_at, 4));
+  lb_store(b, top, top_at, 4);
+  lb_store(b, lb_fma(b, before, rescale, sum), sum_at, 4);
+  lb_store(b, rescale, lb_at(b, x->rescale, slot), 4);
+  lb_end_for(b, &loop);
+}
+
+/* out = (out · rescale, unless first) + scores · v, divided by the sum at last */
+static void add_values(const Attn *x, const Part *p, const QTile *q) {
+  Lb *b = &x->e->b;
+  Lv zero = lb_f32(b, 0), one = lb_f32(b, 1);
+  LbLoop rows, cols;
+  Lv i = lb_for(b, &rows, lb_i64(b, 0), q->n, 1), slot = lb_mulc(b, i, 4);
+  Lv to = lb_at(b, p->out, lb_mul(b, lb_add(b, q->query, i), x->o_r));
+  Lv sum = lb_load(b, b->f32, lb_at(b, q->sum, slot), 4);
+  Lv whole = lb_select(b, lb_fcmp(b, LLVMRealOEQ, sum, zero), zero, lb_fdiv(b, one, sum));
+  Lv factor = lb_splat(b, lb_select(b, q->last, whole, one));
+  Lv rescale = lb_splat(b, lb_load(b, b->f32, lb_at(b, x->rescale, slot), 4));
+  Lv from = lb_at(b, x->values, lb_mulc(b, i, value_pitch(x->k)));
+  Lv c = lb_for(b, &cols, lb_i64(b, 0), lb_i64(b, x->k->dv), LC_W), at = lb_mulc(b, c, 4);
+  Lv mask = x->k->dv % LC_W ? lb_tail_mask(b, lb_sub(b, lb_i64(b, x->k->dv), c)) : NULL;
+  Lv v = lb_var(b, b->vf, lb_load_vf(b, lb_at(b, from, at), NULL, NULL));
+  LbIf again;
+  lb_if(b, &again, LLVMBuildNot(b->b, q->first, ""));
+  lb_set(b, v, lb_fma(b, lb_load_vf(b, lb_at(b, to, at), mask, NULL), rescale, lb_get(b, v)));
+  lb_end_if(b, &again);
+  lb_store_vf(b, lb_fmul(b, lb_get(b, v), factor), lb_at(b, to, at), mask);
+  lb_end_for(b, &cols);
+  lb_end_for(b, &rows);
+}
+
+static void run_tile(const Attn *x, const Part *p, const QTile *q) {
+  Lb *b = &x->e->b;
+  make_scores(x, p, q);
+  softmax_rows(x, p, q);
+  LeTile t = {.n_rows = q->n,
+              .rows = x->s_row,
+              .b = x->v_pack,
+              .panel_bytes = lb_mulc(b, p->n_keys, 4 * GEMM_PANEL),
+              .k = q->seen,
+              .out = x->values,
+              .out_bytes = lb_i64(b, value_pitch(x->k))};
+  product(x, t, lb_i64(b, panels(x->k->dv)));
+  add_values(x, p, q);
+}
+
+/* ---- tasks --------------------------------------------------------------- */
+
+/* The query rows of a task against one chunk of keys. */
+static void run_chunk(const Attn *x, const Part *p) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  Lv n_tiles = le_ceil_div(e, p->n, b->target->mr);
+  LbLoop loop;
+  Lv t = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
+  Lv row0 = le_part(e, p->n, t, n_tiles), slot = lb_mulc(b, row0, 4);
+  QTile q = {.query = lb_add(b, p->first, row0),
+             .top = lb_at(b, x->top, slot),
+             .sum = lb_at(b, x->sum, slot)};
+  q.n = lb_sub(b, le_part(e, p->n, lb_addc(b, t, 1), n_tiles), row0);
+  Lv visible = x->k->causal ? lb_min(b, x->lk, lb_add(b, q.query, q.n)) : x->lk;
+  q.seen = lb_min(b, p->n_keys, lb_sub(b, visible, p->key0));
+  q.first = lb_icmp(b, LLVMIntEQ, p->key0, lb_i64(b, 0));
+  q.last = lb_icmp(b, LLVMIntSGE, lb_add(b, p->key0, p->n_keys), visible);
+  LbIf any;
+  lb_if(b, &any, LLVMBuildOr(b->b, q.first, lb_icmp(b, LLVMIntSGT, q.seen, lb_i64(b, 0)), ""));
+  run_tile(x, p, &q);
+  lb_end_if(b, &any);
+  lb_end_for(b, &loop);
+}
+
+static Part locate(const Attn *x, Lv task) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  const KAttention *k = x->k;
+  Part p = {.head_id = LLVMBuildUDiv(b->b, task, x->blocks, "")};
+  Lv block = lb_sub(b, task, lb_mul(b, p.head_id, x->blocks));
+  Lv batch = lb_divc(b, p.head_id, k->heads), h = lb_remc(b, p.head_id, k->heads);
+  Lv d = lb_mulc(b, h, 4 * k->d), dv = lb_mulc(b, h, 4 * k->dv);
+  p.out = lb_at(b, x->out, lb_add(b, lb_mul(b, batch, x->o_b), dv));
+  p.q = lb_at(b, x->q, lb_add(b, lb_mul(b, batch, x->q_b), d));
+  p.key = lb_at(b, x->key, lb_add(b, lb_mul(b, batch, x->k_b), d));
+  p.v = lb_at(b, x->v, lb_add(b, lb_mul(b, batch, x->v_b), dv));
+  if (x->mask)
+    p.mask = lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
+  p.first = le_part(e, x->lq, block, x->blocks);
+  p.n = lb_sub(b, le_part(e, x->lq, lb_addc(b, block, 1), x->blocks), p.first);
+  return p;
+}
+
+static void attention_run(Emit *e, const Kernel *kernel) {
+  Lb *b = &e->b;
+  Attn x = prologue(e, &kernel->attention);
+  LbLoop tasks, chunks;
+  Lv task = lb_for(b, &tasks, e->begin, e->end, 1);
+  Part p = locate(&x, task);
+  Lv chunk = lb_for(b, &chunks, lb_i64(b, 0), x.chunks, 1);
+  p.key0 = lb_mulc(b, chunk, KEYS);
+  p.n_keys = lb_min(b, lb_i64(b, KEYS), lb_sub(b, x.lk, p.key0));
+  pack(&x, &p);
+  run_chunk(&x, &p);
+  lb_end_for(b, &chunks);
+  lb_end_for(b, &tasks);
+}
+
+const LcKind lc_attention = {.run = attention_run,
+                             .tasks = attention_tasks,
+                             .scratch = attention_scratch,
+                             .needs_tiles = true};

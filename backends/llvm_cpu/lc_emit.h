@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lc_emit.h - what the kernel emitters share.
+**
+** An emitter fills two functions of the code ABI (runtime/code.h): run, which
+** does a range of tasks, and tasks, which counts them.  The GEMM micro-kernels
+** are shared by all kernels of a module, so a model needs each once. */
+#ifndef VLPC_BACKENDS_LLVM_CPU_LC_EMIT_H
+#define VLPC_BACKENDS_LLVM_CPU_LC_EMIT_H
+
+#include "backends/llvm_cpu/lc_build.h"
+#include "ir/kernel.h"
+
+typedef struct {
+  Lb b;
+  Lv micro; /* the tile function below, NULL until first used */
+  Lv operands, sizes, begin, end, scratch; /* of the function being filled */
+} Emit;
+
+/* One row per kernel kind.  run emits the body of the run function for all
+** tasks and falls through at its end; faults return inside. */
+typedef struct {
+  void (*run)(Emit *, const Kernel *);
+  Lv (*tasks)(Emit *, const Kernel *);
+  uint64_t (*scratch)(const Kernel *); /* bytes per thread; NULL: none */
+  bool needs_tiles;                    /* calls le_tile */
+} LcKind;
+
+extern const LcKind lc_gemm, lc_attention, lc_layernorm, lc_softmax, lc_l2norm, lc_loops, lc_scan,
+    lc_topk;
+
+/* lc_emit.c */
+
+/* The value of a size, as i64.  Call it before loops: it may be a load. */
+Lv le_size(Emit *e, KSize s);
+Lv le_bytes(Emit *e, KSize stride); /* of an f32 stride */
+Lv le_operand(Emit *e, uint32_t i);
+/* ceil(a / c), a >= 0 */
+Lv le_ceil_div(Emit *e, Lv a, int64_t c);
+/* Start of part i of n when `total` is cut into n nearly equal parts. */
+Lv le_part(Emit *e, Lv total, Lv i, Lv n);
+
+/* Two-level rows, walked in ascending order: row r is (r / m, r % m). */
+typedef struct {
+  Lv g, i; /* variables */
+  Lv m;
+} LeRows;
+LeRows le_rows_at(Emit *e, Lv row, Lv m);
+Lv le_row_offset(Emit *e, const LeRows *r, Lv g_bytes, Lv m_bytes);
+void le_rows_next(Emit *e, LeRows *r);
+
+/* act(x) on LC_W lanes. */
+Lv le_activate(Emit *e, KAct act, Lv x);
+
+/* lc_reach.c: the body of the reach function of the code ABI. */
+void le_reach(Emit *e, const Kernel *k, Lv lo_hi);
+
+/* lc_micro.c: one tile of A·B.
+** out[i][16p + l] = Σ_k rows[i][k] · b[p·panel_bytes + 64k + 4l], k ascending,
+** for i < n_rows (1 … target->mr) and p < n_panels (1 … target->panels).  The
+** order of the sum depends on nothing else. */
+typedef struct {
+  Lv n_rows, n_panels;
+  Lv rows; /* array of n_rows pointers */
+  Lv b, panel_bytes, k;
+  Lv out, out_bytes; /* row pitch of out */
+  Lv ahead, ahead_step; /* two cache lines at ahead, + step every 4 k, are
+                           fetched towards L2; any address is fine */
+} LeTile;
+void le_tile(Emit *e, const LeTile *t);
+/* Emits the tile functions, once a module, before the functions that use them. */
+void le_need_tiles(Emit *e);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* llvm_kit.c - see llvm_kit.h. */
+#include "tests/device/llvm_kit.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "backends/llvm_cpu/lc_target.h"
+#include "base/rng.h"
+
+enum { KIT_OPERANDS = 16 };
+
+const char *kit_target(int i) {
+  LcLevel here = lc_level_here(), l = (LcLevel)i;
+  return i < LC__LEVELS && l <= here && l <= LC_AVX512 ? lc_level_name(l) : NULL;
+}
+
+Kit kit_open(const char *target, Kernel *kernels, uint32_t n) {
+  Kit k = {.arena = arena_new(0), .diag = diag_new()};
+  assert_non_null(k.arena);
+  Str faults = {.arena = k.arena};
+  for (uint32_t i = 0; i < n; i++)
+    if (!kernel_verify(&kernels[i], &faults)) fail_msg("%s", str_text(&faults));
+  size_t bytes;
+  if (lc_emit((KernelList){kernels, n}, target, k.arena, k.diag, &k.code, &bytes) != VLPC_OK)
+    fail_msg("%s", diag_text(k.diag));
+  CodeHeader h;
+  memcpy(&h, k.code, sizeof h);
+  assert_int_equal(h.magic, CODE_MAGIC);
+  assert_int_equal(h.n_kernels, n);
+  assert_int_equal(h.image_offset + h.image_bytes, bytes);
+  k.image_bytes = h.image_bytes;
+  k.image = mmap(NULL, k.image_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_true(k.image != MAP_FAILED);
+  memcpy(k.image, k.code + h.image_offset, h.image_bytes);
+  assert_int_equal(mprotect(k.image, k.image_bytes, PROT_READ | PROT_EXEC), 0);
+  return k;
+}
+
+void kit_close(Kit *k) {
+  munmap(k->image, k->image_bytes);
+  arena_free(k->arena);
+  diag_free(k->diag);
+}
+
+static CodeKernel entry(const Kit *k, uint32_t kernel) {
+  CodeKernel c;
+  memcpy(&c, k->code + sizeof(CodeHeader) + kernel * sizeof c, sizeof c);
+  return c;
+}
+
+static void *function_at(const Kit *k, uint64_t offset) { return (char *)k->image + offset; }
+
+int64_t kit_tasks(const Kit *k, uint32_t kernel, const int64_t *sizes) {
+  KernelTasksFn *fn;
+  void *at = function_at(k, entry(k, kernel).tasks);
+  memcpy(&fn, &at, sizeof fn);
+  return fn(sizes);
+}
+
+void kit_reach(const Kit *k, uint32_t kernel, uint32_t operand, const int64_t *sizes, double *lo,
+               double *hi) {
+  double span[2 * KIT_OPERANDS];
+  KernelReachFn *fn;
+  void *at = function_at(k, entry(k, kernel).reach);
+  memcpy(&fn, &at, sizeof fn);
+  fn(sizes, span);
+  *lo = span[2 * operand], *hi = span[2 * operand + 1];
+}
+
+int kit_run(const Kit *k, uint32_t kernel, void *const *operands, const int64_t *sizes, int pieces) {
+  CodeKernel c = entry(k, kernel);
+  KernelRunFn *fn;
+  void *at = function_at(k, c.run);
+  memcpy(&fn, &at, sizeof fn);
+  int64_t tasks = kit_tasks(k, kernel, sizes);
+  size_t bytes = vl_align_up(c.scratch_bytes + 64, 64);
+  float *scratch = aligned_alloc(64, bytes);
+  assert_non_null(scratch);
+  int fault = 0;
+  for (int i = pieces - 1; i >= 0 && fault == 0; i--) {
+    for (size_t j = 0; j < bytes / sizeof *scratch; j++) scratch[j] = NAN;
+    fault = fn(operands, sizes, tasks * i / pieces, tasks * (i + 1) / pieces, scratch);
+  }
+  free(scratch);
+  return fault;
+}
+
+float *kit_floats(const Kit *k, uint64_t seed, int64_t n) {
+  float *v = arena_array(k->arena, float, n + 16);
+  Rng r = {seed, 1};
+  for (int64_t i = 0; i < n; i++) v[i] = (float)(2 * rng_uniform(r, (uint64_t)i) - 1);
+  return v;
+}
+
+float *kit_filled(const Kit *k, int64_t n, float value) {
+  float *v = arena_array(k->arena, float, n + 16);
+  for (int64_t i = 0; i < n; i++) v[i] = value;
+  return v;
+}
+
+void kit_same(const float *a, const float *b, int64_t n, const char *what) {
+  for (int64_t i = 0; i < n; i++)
+    if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+      fail_msg("%s: element %lld is %a and %a", what, (long long)i, (double)a[i], (double)b[i]);
+}
+
+void kit_near(const float *got, const double *want, int64_t n, double abs_error, const char *what) {
+  for (int64_t i = 0; i < n; i++) {
+    if (isnan(want[i]) && isnan(got[i])) continue;
+    if (want[i] == (double)got[i]) continue;
+    if (!(fabs((double)got[i] - want[i]) <= abs_error * (1 + fabs(want[i]))))
+      fail_msg("%s: element %lld is %.9g, should be %.9g", what, (long long)i, (double)got[i],
+               want[i]);
+  }
+}
