@@ -313,6 +313,14 @@ VL_MUST_USE VlStatus ir_eval_const(const Graph *g, Arena *a, Val v, RefTensor *o
 VL_MUST_USE VlStatus ir_eval_node(const Graph *g, Arena *a, Val v, const int64_t *sym,
                                   const RefTensor *in, RefTensor *out, Diag *d);
 
+/* One elementwise row of the op table on scalars: b is ignored by ops of one
+** operand, results of truth are 0 or 1, integers wrap (op_ew.c).  where and cast
+** have no such row. */
+double ew_f64(OpCode op, double a, double b);
+int64_t ew_i64(OpCode op, int64_t a, int64_t b);
+/* A float as an integer or bool of the type, as cast does it. */
+int64_t ew_int_of(VlDtype to, double v);
+
 /* ---- expansions (expand.c) ---------------------------------------------- */
 
 /* The value of a semantic node v of src, built from primitives in dst on the

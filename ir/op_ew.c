@@ -167,6 +167,22 @@ bool ref_ew(RefCtx *c) {
   return true;
 }
 
+/* Float to integer cuts towards zero and stays in the type's range; NaN is 0. */
+static int64_t int_of(VlDtype to, double v) {
+  int64_t cell = 0;
+  if (to == VLPC_BOOL) return v != 0;
+  dtype_store(to, &cell, 0, v);
+  return dtype_load_i64(to, &cell, 0);
+}
+
+double ew_f64(OpCode op, double a, double b) { return ew_fns[op].f(a, b); }
+
+int64_t ew_i64(OpCode op, int64_t a, int64_t b) {
+  return ew_fns[op].i ? (int64_t)ew_fns[op].i(a, b) : 0;
+}
+
+int64_t ew_int_of(VlDtype to, double v) { return int_of(to, v); }
+
 bool shape_where(Infer *x) {
   Type sides;
   if (!infer_bool(x, 0) || !infer_same_dtype(x, 1, 2)) return false;
@@ -196,14 +212,6 @@ bool shape_cast(Infer *x) {
   x->out = *infer_type(x, 0);
   x->out.dtype = (VlDtype)to->i;
   return true;
-}
-
-/* Float to integer cuts towards zero and stays in the type's range; NaN is 0. */
-static int64_t int_of(VlDtype to, double v) {
-  int64_t cell = 0;
-  if (to == VLPC_BOOL) return v != 0;
-  dtype_store(to, &cell, 0, v);
-  return dtype_load_i64(to, &cell, 0);
 }
 
 bool ref_cast(RefCtx *c) {
