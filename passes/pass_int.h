@@ -79,6 +79,8 @@ Val view_emit(Graph *g, const View *w, const DimId *dim);
 uint32_t view_first(const View *w, uint32_t axis);
 /* The value's last axis is the base's last axis, whole. */
 bool view_keeps_rows(const Graph *g, const View *w);
+/* More than axes of size 1 that go. */
+bool view_moves(const Graph *g, const View *w);
 /* Equal rearrangements of bases of equal sizes. */
 bool view_same(const Graph *g, const View *a, const View *b);
 /* c, which broadcasts to the viewed value, as it broadcasts to the base;

@@ -196,6 +196,15 @@ Val view_emit(Graph *g, const View *w, const DimId *dim) {
   return val_ok(v) ? ir_reshape(g, v, dim, w->rank) : VAL_NONE;
 }
 
+bool view_moves(const Graph *g, const View *w) {
+  if (w->rank > ir_type_of(g, w->base)->rank) return true;
+  for (uint32_t i = 0; i < w->n; i++)
+    if (w->order[i] != i || (i > 0 && w->atom[i].axis == w->atom[i - 1].axis)) return true;
+  for (uint32_t i = 0; i < w->rank; i++)
+    if (w->n_of[i] > 1) return true;
+  return false;
+}
+
 /* ---- comparing and turning round ------------------------------------------- */
 
 bool view_keeps_rows(const Graph *g, const View *w) {

@@ -7,7 +7,8 @@
 **         base, and the view follows them
 ** method: an operand's view is found from its node; the node is made on the
 **         base and the same view put on its result.  So OpenAI's [L, N, D]
-**         streams become [N, L, D]: the permute sinks until another cancels it. */
+**         streams become [N, L, D]: the permute sinks until another cancels it.
+**         A reshape that only drops axes of size 1 stays where it is. */
 #include "passes/pass_int.h"
 
 static Val emit_like(Rewrite *rw, Val src, const View *w) {
@@ -88,7 +89,7 @@ static int leader(Rewrite *rw, Val src, const Val *in, uint32_t n) {
     bool is_full = t->rank == r->rank;
     for (uint32_t k = 0; k < r->rank && is_full; k++) is_full = t->dim[k] == r->dim[k];
     View w = view_of(rw->dst, in[i]);
-    if (is_full && !val_eq(w.base, in[i]) && !m_const(rw->dst, in[i])) return (int)i;
+    if (is_full && view_moves(rw->dst, &w) && !m_const(rw->dst, in[i])) return (int)i;
   }
   return -1;
 }
@@ -117,7 +118,7 @@ static Val sink_ew(Rewrite *rw, Val src, const Val *in, uint32_t n) {
 static Val sink_rows(Rewrite *rw, Val src, const Val *in, uint32_t n) {
   Graph *g = rw->dst;
   View w = view_of(g, in[0]);
-  if (val_eq(w.base, in[0]) || !view_keeps_rows(g, &w)) return VAL_NONE;
+  if (!view_moves(g, &w) || !view_keeps_rows(g, &w)) return VAL_NONE;
   Val to[3] = {w.base};
   for (uint32_t i = 1; i < n; i++) to[i] = in[i];
   const Attr *a = NULL;
