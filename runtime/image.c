@@ -18,16 +18,11 @@ typedef struct {
 } Look;
 
 static const Look looks[] = {
-    {"GIF8", 0, 4, "a GIF image"},
-    {"WEBP", 8, 4, "a WebP image"},
-    {"BM", 0, 2, "a BMP image"},
-    {"II*\0", 0, 4, "a TIFF image"},
-    {"MM\0*", 0, 4, "a TIFF image"},
-    {"ftypavif", 4, 8, "an AVIF image"},
-    {"ftyphei", 4, 7, "a HEIC image"},
-    {"\x76\x2f\x31\x01", 0, 4, "an OpenEXR image"},
-    {"%PDF", 0, 4, "a PDF document"},
-    {"PK\3\4", 0, 4, "a zip archive"},
+    {"GIF8", 0, 4, "a GIF image"},     {"WEBP", 8, 4, "a WebP image"},
+    {"BM", 0, 2, "a BMP image"},       {"II*\0", 0, 4, "a TIFF image"},
+    {"MM\0*", 0, 4, "a TIFF image"},   {"ftypavif", 4, 8, "an AVIF image"},
+    {"ftyphei", 4, 7, "a HEIC image"}, {"\x76\x2f\x31\x01", 0, 4, "an OpenEXR image"},
+    {"%PDF", 0, 4, "a PDF document"},  {"PK\3\4", 0, 4, "a zip archive"},
 };
 
 static bool begins(const uint8_t *at, size_t n, const Look *k) {
@@ -64,16 +59,15 @@ static VlStatus report_format(ImageSource *s) {
 
 VlStatus image_broken(ImageSource *s, const char *format, const char *words) {
   DiagAt at = {s->name, NULL};
-  VlStatus st = diag_error(s->diag, DIAG_IMAGE_BROKEN, at, "the %s data is damaged or cut short",
-                           format);
+  VlStatus st =
+      diag_error(s->diag, DIAG_IMAGE_BROKEN, at, "the %s data is damaged or cut short", format);
   diag_found(s->diag, "%s", words);
   diag_fix(s->diag, "fetch the photo again, or open and save it with an image editor");
   return st;
 }
 
 VlStatus image_nomem(ImageSource *s) {
-  return diag_error(s->diag, DIAG_NOMEM, (DiagAt){s->name, NULL},
-                    "no memory to decode this image");
+  return diag_error(s->diag, DIAG_NOMEM, (DiagAt){s->name, NULL}, "no memory to decode this image");
 }
 
 static VlStatus report_limit(ImageSource *s, uint64_t width, uint64_t height) {
@@ -89,8 +83,8 @@ static VlStatus report_limit(ImageSource *s, uint64_t width, uint64_t height) {
 VlStatus image_allocate(ImageSource *s, uint64_t width, uint64_t height) {
   uint64_t pixels = 0;
   if (width == 0 || height == 0) return image_broken(s, "image", "a width or height of 0");
-  if (!vl_mul_u64(width, height, &pixels) || pixels > IMAGE_MAX_PIXELS ||
-      width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
+  if (!vl_mul_u64(width, height, &pixels) || pixels > IMAGE_MAX_PIXELS || width > IMAGE_MAX_SIDE ||
+      height > IMAGE_MAX_SIDE)
     return report_limit(s, width, height);
   s->out->pixels = malloc((size_t)pixels * 3);
   if (!s->out->pixels) return image_nomem(s);

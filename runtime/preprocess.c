@@ -68,8 +68,16 @@ VlStatus preprocess_crop(const Preprocess *p, const Image *im, const char *name,
     sy = centre(h, height);
   }
   if (sx.n < width || sy.n < height) memset(out, 0, (size_t)width * (size_t)height * 3);
-  Resize r = {.src = im->pixels, .src_w = im->width, .src_h = im->height, .out_w = w, .out_h = h,
-              .x = sx.at, .y = sy.at, .w = sx.n, .h = sy.n, .filter = p->filter};
+  Resize r = {.src = im->pixels,
+              .src_w = im->width,
+              .src_h = im->height,
+              .out_w = w,
+              .out_h = h,
+              .x = sx.at,
+              .y = sy.at,
+              .w = sx.n,
+              .h = sy.n,
+              .filter = p->filter};
   size_t stride = (size_t)width * 3;
   if (resize_window(&r, out + stride * (size_t)sy.to + (size_t)sx.to * 3, stride) == VLPC_OK)
     return VLPC_OK;

@@ -35,8 +35,7 @@ static DiagAt at_key(Reader *r, char place[64], const char *key) {
 static void bad_value(Reader *r, const char *key, const char *found, const char *expected) {
   char place[64];
   if (failed(r)) return;
-  r->st = diag_error(r->diag, DIAG_PRE_VALUE, at_key(r, place, key),
-                     "this value cannot be used");
+  r->st = diag_error(r->diag, DIAG_PRE_VALUE, at_key(r, place, key), "this value cannot be used");
   diag_found(r->diag, "%s", found);
   diag_expected(r->diag, "%s", expected);
   diag_fix(r->diag, "correct the file, or leave the key out to take CLIP's value");
@@ -173,8 +172,8 @@ static void hf_scale(Reader *r, const json_t *o, Preprocess *p) {
 
 /* Steps that other processors know (do_pad, do_flip_channel_order, …). */
 static void hf_other_steps(Reader *r, json_t *o) {
-  static const char *const known[] = {"do_resize",  "do_center_crop", "do_rescale",
-                                      "do_normalize", "do_convert_rgb"};
+  static const char *const known[] = {"do_resize", "do_center_crop", "do_rescale", "do_normalize",
+                                      "do_convert_rgb"};
   const char *key;
   json_t *v;
   json_object_foreach(o, key, v) {
@@ -186,8 +185,10 @@ static void hf_other_steps(Reader *r, json_t *o) {
 }
 
 static void read_hf(Reader *r, json_t *o, Preprocess *p) {
-  if (!get_bool(r, o, "do_resize", true)) p->resize = RESIZE_none;
-  else hf_size(r, o, p);
+  if (!get_bool(r, o, "do_resize", true))
+    p->resize = RESIZE_none;
+  else
+    hf_size(r, o, p);
   hf_crop(r, o, p);
   hf_filter(r, o, p);
   hf_scale(r, o, p);
@@ -207,8 +208,8 @@ static void oc_size(Reader *r, const json_t *v, Preprocess *p) {
   p->crop_height = p->height;
 }
 
-static void oc_text(Reader *r, const json_t *o, const char *key, const char *one,
-                    const char *other, bool *is_other) {
+static void oc_text(Reader *r, const json_t *o, const char *key, const char *one, const char *other,
+                    bool *is_other) {
   const json_t *v = get(o, key);
   const char *s = json_string_value(v);
   *is_other = false;
@@ -243,6 +244,7 @@ static void read_open_clip(Reader *r, const json_t *root, Preprocess *p) {
 /* vlpc's own text */
 
 static const char *const rule_names[] = {"none", "short", "exact"};
+static const char *const filter_names[] = {"bilinear", "bicubic"};
 
 static void add_three(Str *s, const char *key, const float v[3]) {
   str_printf(s, ",\"%s\":[", key);
@@ -257,35 +259,40 @@ void preprocess_to_text(const Preprocess *p, Str *s) {
   str_printf(s, "{\"resize\":\"%s\"", rule_names[p->resize]);
   if (p->resize != RESIZE_none)
     str_printf(s, ",\"width\":%d,\"height\":%d,\"filter\":\"%s\"", (int)p->width, (int)p->height,
-               p->filter == FILTER_bicubic ? "bicubic" : "bilinear");
-  if (p->crop)
-    str_printf(s, ",\"crop\":[%d,%d]", (int)p->crop_width, (int)p->crop_height);
+               filter_names[p->filter == FILTER_bicubic]);
+  if (p->crop) str_printf(s, ",\"crop\":[%d,%d]", (int)p->crop_width, (int)p->crop_height);
   str_printf(s, ",\"divisor\":%d", (int)p->divisor);
   add_three(s, "mean", p->mean);
   add_three(s, "std", p->std);
   str_add(s, "}");
 }
 
+/* Index of the text at key among n names; reports and gives 0 when it is none. */
+static int pick(Reader *r, const json_t *o, const char *key, const char *const *names, int n) {
+  const char *s = json_string_value(get(o, key));
+  for (int i = 0; s && i < n; i++)
+    if (strcmp(s, names[i]) == 0) return i;
+  bad_value(r, key, s ? s : kind(get(o, key)), "a name that vlpc writes");
+  return 0;
+}
+
 static void read_own(Reader *r, const json_t *o, Preprocess *p) {
-  const char *rule = json_string_value(get(o, "resize"));
-  const char *filter = json_string_value(get(o, "filter"));
   const json_t *crop = get(o, "crop");
-  int found = -1;
-  for (int i = 0; i < 3; i++)
-    if (rule && strcmp(rule, rule_names[i]) == 0) found = i;
-  if (found < 0) bad_value(r, "resize", kind(get(o, "resize")), "none, short or exact");
-  p->resize = found < 0 ? RESIZE_none : (ResizeRule)found;
+  json_int_t divisor = json_integer_value(get(o, "divisor"));
+  p->resize = (ResizeRule)pick(r, o, "resize", rule_names, 3);
   if (p->resize != RESIZE_none) {
     p->width = to_side(r, get(o, "width"), "width");
     p->height = to_side(r, get(o, "height"), "height");
-    p->filter = filter && strcmp(filter, "bilinear") == 0 ? FILTER_bilinear : FILTER_bicubic;
+    p->filter = pick(r, o, "filter", filter_names, 2) ? FILTER_bicubic : FILTER_bilinear;
   }
   p->crop = crop != NULL;
   if (crop) {
     p->crop_width = to_side(r, json_array_get(crop, 0), "crop");
     p->crop_height = to_side(r, json_array_get(crop, 1), "crop");
   }
-  p->divisor = json_integer_value(get(o, "divisor")) == 1 ? 1.0f : 255.0f;
+  if (divisor != 1 && divisor != 255) bad_value(r, "divisor", "another number", "1 or 255");
+  p->divisor = (float)divisor;
+  if (!get(o, "mean") || !get(o, "std")) bad_value(r, "mean", "nothing", "mean and std");
   get_three(r, o, "mean", p->mean);
   get_three(r, o, "std", p->std);
 }
@@ -296,9 +303,12 @@ typedef enum { FORM_hf, FORM_open_clip, FORM_own } Form;
 
 static VlStatus read_root(Reader *r, json_t *root, Form form, Preprocess *out) {
   Preprocess p = preprocess_clip(224);
-  if (form == FORM_hf) read_hf(r, root, &p);
-  else if (form == FORM_open_clip) read_open_clip(r, root, &p);
-  else read_own(r, root, &p);
+  if (form == FORM_hf)
+    read_hf(r, root, &p);
+  else if (form == FORM_open_clip)
+    read_open_clip(r, root, &p);
+  else
+    read_own(r, root, &p);
   check(r, &p);
   if (!failed(r)) *out = p;
   return r->st;
@@ -336,8 +346,7 @@ static json_t *parse(Reader *r, const void *bytes, size_t n) {
   return root;
 }
 
-VlStatus preprocess_parse(const void *bytes, size_t n, const char *name, Diag *d,
-                          Preprocess *out) {
+VlStatus preprocess_parse(const void *bytes, size_t n, const char *name, Diag *d, Preprocess *out) {
   static const char *const hf_keys[] = {"image_mean", "image_std",  "size",
                                         "crop_size",  "do_resize",  "image_processor_type",
                                         "resample",   "do_rescale", "feature_extractor_type"};

@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define BITS 22
-#define ROWS 16            /* rows in a block of the horizontal pass */
+#define ROWS 16                  /* rows in a block of the horizontal pass */
 #define BLOCK ((size_t)ROWS * 3) /* bytes of one turned column */
 
 /* Weights of the outputs [first, first + n) along one axis. */

@@ -90,8 +90,8 @@ size_t tokenizer_n_bytes(const Tokenizer *t) {
 
 void tokenizer_to_bytes(const Tokenizer *t, uint8_t *out) {
   const TokenizerInfo *k = &t->info;
-  const uint32_t head[8] = {VERSION, (uint32_t)k->flavour, k->vocab,   k->sot,
-                            k->eot,  k->pad,               k->context, k->n_merges};
+  const uint32_t head[8] = {VERSION, (uint32_t)k->flavour, k->vocab,   k->sot, k->eot,
+                            k->pad,  k->context,           k->n_merges};
   memcpy(out, magic, sizeof magic);
   out += sizeof magic;
   for (size_t i = 0; i < 8; i++) store_u32(&out, head[i]);
@@ -153,8 +153,8 @@ VlStatus tokenizer_from_bytes(const void *bytes, size_t n, const char *name, Dia
   if (fault) return damaged(name, d, fault);
   Tokenizer *t = tokenizer_new(head[7]);
   if (!t) return diag_error(d, DIAG_NOMEM, (DiagAt){name, NULL}, "no memory for the tokenizer");
-  t->info = (TokenizerInfo){(TokenizerFlavour)head[1], head[2], head[3], head[4],
-                            head[5],                   head[6], head[7]};
+  t->info = (TokenizerInfo){
+      (TokenizerFlavour)head[1], head[2], head[3], head[4], head[5], head[6], head[7]};
   if (!fill(t, at)) {
     tokenizer_free(t);
     return damaged(name, d, "an id outside the vocabulary, or a pair that comes twice");

@@ -140,8 +140,10 @@ static void encode_words(Work *w, const int32_t *at, size_t n) {
       i++;
       continue;
     }
-    if (begins(p, left, sot_text, w->openai)) m = sizeof sot_text - 1;
-    else if (begins(p, left, eot_text, w->openai)) m = sizeof eot_text - 1;
+    if (begins(p, left, sot_text, w->openai))
+      m = sizeof sot_text - 1;
+    else if (begins(p, left, eot_text, w->openai))
+      m = sizeof eot_text - 1;
     if (m) {
       encode_special(w, p, m);
     } else {

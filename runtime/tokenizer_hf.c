@@ -102,8 +102,7 @@ static VlStatus read_merge_list(TokenizerLoad *l, const json_t *vocab, const jso
     const char *pair[2] = {json_string_value(json_array_get(v, 0)),
                            json_string_value(json_array_get(v, 1))};
     if (json_is_string(v)) {
-      if (!split_pair(l, json_string_value(v), json_string_length(v), pair))
-        return bad_merge(l, i);
+      if (!split_pair(l, json_string_value(v), json_string_length(v), pair)) return bad_merge(l, i);
     } else if (json_array_size(v) != 2 || !pair[0] || !pair[1]) {
       return bad_merge(l, i);
     }
@@ -148,11 +147,11 @@ static VlStatus check_normalizer(TokenizerLoad *l, const json_t *root) {
 }
 
 static VlStatus check_words(TokenizerLoad *l, const json_t *root) {
-  static const char *const splits[] = {
-      "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"<\\\\|startoftext\\\\|>|<\\\\|endoftext\\\\|>|"
-      WORDS "\"},\"behavior\":\"Removed\",\"invert\":true}",
-      "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" WORDS
-      "\"},\"behavior\":\"Removed\",\"invert\":true}"};
+  static const char *const splits[] = {"{\"type\":\"Split\",\"pattern\":{\"Regex\":\"<\\\\|"
+                                       "startoftext\\\\|>|<\\\\|endoftext\\\\|>|" WORDS
+                                       "\"},\"behavior\":\"Removed\",\"invert\":true}",
+                                       "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" WORDS
+                                       "\"},\"behavior\":\"Removed\",\"invert\":true}"};
   const json_t *v = json_object_get(root, "pre_tokenizer");
   const json_t *steps = json_object_get(v, "pretokenizers");
   const json_t *first = json_array_get(steps, 0), *second = json_array_get(steps, 1);
@@ -165,15 +164,13 @@ static VlStatus check_words(TokenizerLoad *l, const json_t *root) {
 }
 
 static VlStatus check_model(TokenizerLoad *l, const json_t *model) {
-  if (!is_text(model, "type", "BPE"))
-    return tok_kind(l, "key 'model'", type_of(model), "BPE");
+  if (!is_text(model, "type", "BPE")) return tok_kind(l, "key 'model'", type_of(model), "BPE");
   if (!is_text(model, "end_of_word_suffix", "</w>"))
     return tok_kind(l, "key 'model'", "another end_of_word_suffix", "</w>");
   static const char *const off[] = {"dropout", "continuing_subword_prefix", "byte_fallback",
                                     "ignore_merges"};
   for (size_t i = 0; i < VL_COUNT(off); i++)
-    if (!is_off(model, off[i]))
-      return tok_kind(l, "key 'model'", off[i], "this option off");
+    if (!is_off(model, off[i])) return tok_kind(l, "key 'model'", off[i], "this option off");
   return VLPC_OK;
 }
 
@@ -252,8 +249,7 @@ static VlStatus read_lengths(TokenizerLoad *l, const json_t *root) {
 }
 
 static VlStatus start(TokenizerLoad *l, size_t merges) {
-  if (merges > TOKENIZER_MAX_MERGES)
-    return tok_vocab(l, "merges", "too many", "at most 1048576");
+  if (merges > TOKENIZER_MAX_MERGES) return tok_vocab(l, "merges", "too many", "at most 1048576");
   l->t = tokenizer_new((uint32_t)merges);
   return l->t ? VLPC_OK : tok_nomem(l);
 }

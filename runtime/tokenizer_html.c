@@ -27,18 +27,21 @@ static const HtmlName *find_name(const char *name, size_t n, bool bare) {
     int order = strncmp(html_names[mid].name, name, n);
     if (order == 0 && html_names[mid].name[n]) order = 1;
     if (order == 0) return bare && !html_names[mid].bare ? NULL : &html_names[mid];
-    if (order < 0) lo = mid + 1;
-    else hi = mid;
+    if (order < 0)
+      lo = mid + 1;
+    else
+      hi = mid;
   }
   return NULL;
 }
 
 /* The code point of &#value; and how it is mended; -1 when it vanishes. */
 static int32_t mend_number(uint32_t value) {
-  static const uint16_t c1[32] = { /* Windows-1252 */
-      0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021, 0x2c6,  0x2030, 0x160,
-      0x2039, 0x152,  0x8d,   0x17d,  0x8f,   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
-      0x2013, 0x2014, 0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
+  static const uint16_t c1[32] = {/* Windows-1252 */
+                                  0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
+                                  0x2c6,  0x2030, 0x160,  0x2039, 0x152,  0x8d,   0x17d,  0x8f,
+                                  0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
+                                  0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
   if (value == 0 || (value >= 0xd800 && value <= 0xdfff) || value > 0x10ffff) return 0xfffd;
   if (value == '\r') return '\r';
   if (value >= 0x80 && value <= 0x9f) return c1[value - 0x80];

@@ -42,9 +42,9 @@ size_t runes_from_utf8(const char *text, size_t n, Runes *out);
 size_t rune_to_utf8(int32_t c, uint8_t out[4]); /* bytes written */
 
 bool rune_is_in(int32_t c, const int32_t (*ranges)[2], size_t n); /* inclusive ranges */
-bool rune_is_space(int32_t c);  /* \s of a regular expression */
-bool rune_is_letter(int32_t c); /* \p{L} */
-bool rune_is_number(int32_t c); /* \p{N} */
+bool rune_is_space(int32_t c);                                    /* \s of a regular expression */
+bool rune_is_letter(int32_t c);                                   /* \p{L} */
+bool rune_is_number(int32_t c);                                   /* \p{N} */
 
 /* In place, in the room stated; false when memory is out. */
 VL_MUST_USE bool runes_nfc(Runes *r);          /* 4 n; normal form C */

@@ -15,7 +15,8 @@ static DiagAt at_place(TokenizerLoad *l, const char *place) {
 }
 
 VlStatus tok_format(TokenizerLoad *l, const char *place, const char *found) {
-  VlStatus st = diag_error(l->d, DIAG_TOK_FORMAT, at_place(l, place), "this is not a tokenizer file");
+  VlStatus st =
+      diag_error(l->d, DIAG_TOK_FORMAT, at_place(l, place), "this is not a tokenizer file");
   diag_found(l->d, "%s", found);
   diag_fix(l->d, ADVICE);
   return st;

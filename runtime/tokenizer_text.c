@@ -139,19 +139,20 @@ bool rune_is_in(int32_t c, const int32_t (*ranges)[2], size_t n) {
 /* Unicode's Case_Ignorable: does not come between a letter and its word's end. */
 static bool is_case_ignorable(int32_t c) {
   static const int32_t more[][2] = {
-      {0x27, 0x27},     {0x2e, 0x2e},     {0x3a, 0x3a},     {0xb7, 0xb7},     {0x387, 0x387},
-      {0x55f, 0x55f},   {0x5f4, 0x5f4},   {0x2018, 0x2019}, {0x2024, 0x2024}, {0x2027, 0x2027},
-      {0xfe13, 0xfe13}, {0xfe52, 0xfe52}, {0xfe55, 0xfe55}, {0xff07, 0xff07}, {0xff0e, 0xff0e},
-      {0xff1a, 0xff1a}};
+      {0x27, 0x27},     {0x2e, 0x2e},     {0x3a, 0x3a},     {0xb7, 0xb7},
+      {0x387, 0x387},   {0x55f, 0x55f},   {0x5f4, 0x5f4},   {0x2018, 0x2019},
+      {0x2024, 0x2024}, {0x2027, 0x2027}, {0xfe13, 0xfe13}, {0xfe52, 0xfe52},
+      {0xfe55, 0xfe55}, {0xff07, 0xff07}, {0xff0e, 0xff0e}, {0xff1a, 0xff1a}};
   utf8proc_category_t k = utf8proc_category(c);
   return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF ||
-         k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK || rune_is_in(c, more, VL_COUNT(more));
+         k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK ||
+         rune_is_in(c, more, VL_COUNT(more));
 }
 
 /* Unicode's Cased, of what is not Case_Ignorable. */
 static bool is_cased(int32_t c) {
-  static const int32_t more[][2] = {{0xaa, 0xaa},         {0xba, 0xba},         {0x2160, 0x217f},
-                                    {0x24b6, 0x24e9},     {0x1f130, 0x1f149},   {0x1f150, 0x1f169},
+  static const int32_t more[][2] = {{0xaa, 0xaa},      {0xba, 0xba},       {0x2160, 0x217f},
+                                    {0x24b6, 0x24e9},  {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
                                     {0x1f170, 0x1f189}};
   utf8proc_category_t k = utf8proc_category(c);
   return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT ||

@@ -22,6 +22,7 @@ import struct
 import unicodedata
 
 import ftfy
+import numpy as np
 import regex as re
 import xxhash
 from tokenizers import Tokenizer
@@ -115,7 +116,8 @@ def names(shared):
 
 def random_texts(n):
     rnd = random.Random(11)
-    known = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")]
+    known = [c for c in map(chr, range(0x110000))
+             if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
     classes = {}
     for c in known:
         classes.setdefault(unicodedata.category(c), []).append(c)
@@ -124,15 +126,18 @@ def random_texts(n):
     decomposed = [unicodedata.normalize("NFD", c) for c in known
                   if unicodedata.normalize("NFD", c) != c]
     blanks = [c for c in known if c.isspace()]
-    words = "the cat's isn't they're I'VE a photo of DOG 3.14 co-op U.S.A. x86_64 well!! 'S ''re".split()
+    words = ("the cat's isn't they're I'VE a photo of DOG 3.14 co-op U.S.A. x86_64 well!! 'S "
+             "''re").split()
     odd = ["<|startoftext|>", "<|endoftext|>", "<|ENDOFTEXT|>", "<|STARTOFTEXT|>", "'\u017f",
            "<|\u017ftartoftext|>", "\u03a3", "\u0391\u03a3", "\u0130", "\u0345", "\u00df", "\ufb01",
            "\u2019s", "\u201cq\u201d", "\uff21\uff22", "\uff76\uff9e", "&amp;", "&lt;", "&eacute",
-           "&#233;", "&#x1F600;", "&notit;", "&#0;", "&nGt;", "&amp;amp;", "\U0001f468\u200d\U0001f469",
-           "\u1100\u1161\u11a8", "\u0929", "\u09c7\u09be", "\x1f", "\x0b", "\u2028", "'", "-", "\u00b7"]
+           "&#233;", "&#x1F600;", "&notit;", "&#0;", "&nGt;", "&amp;amp;",
+           "\U0001f468\u200d\U0001f469", "\u1100\u1161\u11a8", "\u0929", "\u09c7\u09be", "\x1f", "\x0b", "\u2028", "'", "-",
+           "\u00b7"]
     makers = [
         lambda: rnd.choice(words), lambda: rnd.choice(words), lambda: rnd.choice(odd),
-        lambda: "".join(rnd.choice(classes[rnd.choice(list(classes))]) for _ in range(rnd.randint(1, 6))),
+        lambda: "".join(rnd.choice(classes[rnd.choice(list(classes))])
+                        for _ in range(rnd.randint(1, 6))),
         lambda: "".join(rnd.choice(cased) for _ in range(rnd.randint(1, 8))),
         lambda: "".join(chr(rnd.randint(0x391, 0x3c9)) for _ in range(rnd.randint(1, 8)))
         .replace("\u03a2", "\u03a3"),
@@ -151,7 +156,8 @@ def short_hash(ids):
 
 
 def escape(text):
-    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\{b:02x}" for b in text.encode("utf-8"))
+    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\{b:02x}"
+                   for b in text.encode("utf-8"))
 
 
 def load_hf(path):
@@ -171,6 +177,11 @@ def main():
         assert full.encode(e["text"]) == want, e["text"]
     texts = names(shared) + random_texts(10000)
     small = OpenAI(ROOT / "models/small_clip/bpe_small_vocab_4000.txt.gz")
+    expected = np.load(shared / "small_clip/expected.npz")
+    for text, want in zip(expected["strings"], expected["ids"]):
+        ids = small.encode(str(text))
+        assert np.array_equal(want, ids + [0] * (CONTEXT - len(ids))), text
+        texts += [str(text)] if str(text) not in texts else []
     both = [(small, load_hf(ROOT / "models/small_clip/tokenizer.json")),
             (full, load_hf(shared / "tokenizer/hf_tokenizer.json"))]
     lines, left_out = [], 0

@@ -51,7 +51,9 @@ static void names_foreign_formats(void **state) {
   expect(TEXT("\xef\xbb\xbf\n <svg>"), VLPC_E_BAD_FILE, "a web page or XML text");
   expect(TEXT("GIF89a\1\0\1\0"), VLPC_E_BAD_FILE, "a GIF image");
   expect(TEXT("RIFF\1\1\1\1WEBPVP8 "), VLPC_E_BAD_FILE, "a WebP image");
-  expect(TEXT("\0\0\0\x18""ftypheic"), VLPC_E_BAD_FILE, "a HEIC image");
+  expect(TEXT("\0\0\0\x18"
+              "ftypheic"),
+         VLPC_E_BAD_FILE, "a HEIC image");
   expect(TEXT("hello"), VLPC_E_BAD_FILE, "5 bytes that begin with 68");
   expect(TEXT("\xff\xd8"), VLPC_E_BAD_FILE, "2 bytes that begin with ff");
   expect(TEXT("\x89PNG\r\n"), VLPC_E_BAD_FILE, "6 bytes that begin with 89");
@@ -60,9 +62,9 @@ static void names_foreign_formats(void **state) {
 /* A file cut anywhere is an error, unless what is lost comes after its end. */
 static void cut_anywhere_is_an_error(void **state) {
   (void)state;
-  static const char *const names[] = {"jpeg_sub2.jpg",     "jpeg_progressive.jpg", "jpeg_cmyk.jpg",
-                                      "jpeg_restart.jpg",  "png_c2_d8.png",        "png_c3_d4.png",
-                                      "png_c0_d16_adam7.png"};
+  static const char *const names[] = {
+      "jpeg_sub2.jpg", "jpeg_progressive.jpg", "jpeg_cmyk.jpg",       "jpeg_restart.jpg",
+      "png_c2_d8.png", "png_c3_d4.png",        "png_c0_d16_adam7.png"};
   for (size_t i = 0; i < VL_COUNT(names); i++) {
     size_t n;
     uint8_t *bytes = load(names[i], &n);

@@ -52,7 +52,8 @@ static void check_decode(Golden *g, char *line) {
 static void check_photo(Golden *g, char *line) {
   char path[512], rel[300];
   bool shipped = strcmp(golden_field(&line, ' '), "models") == 0;
-  snprintf(rel, sizeof rel, "%s/%s", shipped ? "models/photos" : "photos", golden_field(&line, ' '));
+  snprintf(rel, sizeof rel, "%s/%s", shipped ? "models/photos" : "photos",
+           golden_field(&line, ' '));
   if (shipped) {
     source_path(rel, path);
   } else if (!shared_path(rel, path)) {
@@ -102,9 +103,12 @@ static void equals_pillow(void **state) {
   assert_non_null(text);
   while ((line = golden_line(&at))) {
     const char *what = golden_field(&line, ' ');
-    if (strcmp(what, "decode") == 0) check_decode(&g, line);
-    else if (strcmp(what, "photo") == 0) check_photo(&g, line);
-    else check_noise(&g, line);
+    if (strcmp(what, "decode") == 0)
+      check_decode(&g, line);
+    else if (strcmp(what, "photo") == 0)
+      check_photo(&g, line);
+    else
+      check_noise(&g, line);
   }
   print_message("%d files decoded, %d photos (%d not on this machine), %d generated images\n",
                 g.decoded, g.photos, g.skipped, g.noises);
@@ -226,8 +230,12 @@ static void own_text_returns(void **state) {
   preprocess_to_text(&q, &again);
   assert_string_equal(str_text(&s), str_text(&again));
   assert_true(q.mean[1] == p.mean[1] && q.std[0] == p.std[0] && q.crop_width == 224);
-  p = (Preprocess){.resize = RESIZE_exact, .width = 64, .height = 32, .filter = FILTER_bilinear,
-                   .divisor = 1.0f, .std = {1, 1, 1e-3f}};
+  p = (Preprocess){.resize = RESIZE_exact,
+                   .width = 64,
+                   .height = 32,
+                   .filter = FILTER_bilinear,
+                   .divisor = 1.0f,
+                   .std = {1, 1, 1e-3f}};
   s = (Str){.arena = a};
   preprocess_to_text(&p, &s);
   assert_string_equal(str_text(&s),
@@ -238,14 +246,24 @@ static void own_text_returns(void **state) {
   assert_true(q.filter == FILTER_bilinear && q.std[2] == 1e-3f);
   for (size_t n = 0; n < s.n; n++)
     assert_int_not_equal(preprocess_from_text(s.at, n, "artifact", d, &q), VLPC_OK);
+  static const char *const wrong[] = {
+      "{}",
+      "{\"resize\":\"long\"}",
+      "{\"resize\":\"short\",\"width\":224,\"height\":224}",
+      "{\"resize\":\"none\",\"crop\":[8],\"divisor\":1,\"mean\":[0,0,0],\"std\":[1,1,1]}",
+      "{\"resize\":\"none\",\"crop\":[8,8],\"divisor\":2,\"mean\":[0,0,0],\"std\":[1,1,1]}",
+      "{\"resize\":\"none\",\"crop\":[8,8],\"divisor\":1,\"std\":[1,1,1]}"};
+  for (size_t i = 0; i < VL_COUNT(wrong); i++)
+    assert_int_equal(preprocess_from_text(wrong[i], strlen(wrong[i]), "artifact", d, &q),
+                     VLPC_E_BAD_FILE);
   arena_free(a);
   diag_free(d);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(equals_pillow),      cmocka_unit_test(long_images_are_cropped_first),
-      cmocka_unit_test(reads_hugging_face), cmocka_unit_test(reads_open_clip),
+      cmocka_unit_test(equals_pillow),       cmocka_unit_test(long_images_are_cropped_first),
+      cmocka_unit_test(reads_hugging_face),  cmocka_unit_test(reads_open_clip),
       cmocka_unit_test(refuses_with_reason), cmocka_unit_test(own_text_returns),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
