@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_classify.c - vlpc classify. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/images.h"
+#include "cli/json.h"
+
+typedef struct {
+  Cli *c;
+  Json *json;
+  Texts labels;
+  Expect expect;
+  int64_t top;
+  uint32_t counted, right1, right5; /* images with an expected label */
+} Classify;
+
+/* How many labels are likelier than label k; of equal ones the first wins. */
+static uint32_t rank_of(const float *row, uint32_t n, uint32_t k) {
+  uint32_t rank = 0;
+  for (uint32_t i = 0; i < n; i++) rank += row[i] > row[k] || (row[i] == row[k] && i < k);
+  return rank;
+}
+
+typedef struct {
+  float p;
+  uint32_t label;
+} Scored;
+
+static int by_score(const void *a, const void *b) {
+  const Scored *x = a, *y = b;
+  if (x->p != y->p) return x->p > y->p ? -1 : 1;
+  return (x->label > y->label) - (x->label < y->label);
+}
+
+static void print_text(Classify *k, const char *path, const Scored *s) {
+  printf("%s\n", path);
+  for (int64_t i = 0; i < k->top; i++)
+    printf("  %5.1f %%  %s\n", 100.0 * (double)s[i].p, k->labels.at[s[i].label]);
+}
+
+static void print_json(Classify *k, const char *path, const Scored *s) {
+  js_object(k->json, NULL);
+  js_text(k->json, "file", path);
+  js_list(k->json, "top");
+  for (int64_t i = 0; i < k->top; i++) {
+    js_object(k->json, NULL);
+    js_text(k->json, "label", k->labels.at[s[i].label]);
+    js_int(k->json, "index", s[i].label);
+    js_real(k->json, "probability", (double)s[i].p);
+    js_end(k->json);
+  }
+  js_end(k->json);
+  js_end(k->json);
+}
+
+static VlStatus take(void *user, uint32_t i, const char *path, const float *row) {
+  Classify *k = user;
+  (void)i;
+  uint32_t n = k->labels.n;
+  int32_t want = expect_find(k->c, &k->expect, path);
+  if (want >= 0) {
+    uint32_t rank = rank_of(row, n, (uint32_t)want);
+    k->counted++, k->right1 += rank == 0, k->right5 += rank < 5;
+  }
+  Scored *s = arena_array(k->c->arena, Scored, n);
+  for (uint32_t l = 0; l < n; l++) s[l] = (Scored){row[l], l};
+  qsort(s, n, sizeof *s, by_score);
+  if (k->json != NULL) print_json(k, path, s);
+  else if (k->top > 0) print_text(k, path, s);
+  return VLPC_OK;
+}
+
+static void print_accuracy(Classify *k) {
+  if (!opt_given(k->c, expect)) return;
+  double n = k->counted > 0 ? k->counted : 1, top1 = k->right1 / n, top5 = k->right5 / n;
+  if (k->json == NULL) {
+    printf("accuracy: top-1 %.2f %%, top-5 %.2f %% of %u images\n", 100 * top1, 100 * top5,
+           k->counted);
+    return;
+  }
+  js_object(k->json, "accuracy");
+  js_int(k->json, "images", k->counted);
+  js_real(k->json, "top1", top1);
+  js_real(k->json, "top5", top5);
+  js_end(k->json);
+}
+
+static VlStatus check_expect(Cli *c, const Classify *k) {
+  if (!opt_given(c, expect) || k->counted > 0) return VLPC_OK;
+  return diag_error(c->diag, DIAG_EXPECT_FILE, (DiagAt){opt(c, expect), NULL},
+                    "has no row for any of the images");
+}
+
+VlStatus cmd_classify(Cli *c) {
+  Classify k = {.c = c};
+  TextList images = {0};
+  Model m;
+  VL_TRY(opt_int(c, OPT_top, (int64_t[]){0, INT32_MAX}, opt_given(c, expect) ? 0 : 5, &k.top));
+  VL_TRY(read_labels(c, &k.labels));
+  if (opt_given(c, expect)) VL_TRY(read_expect(c, opt(c, expect), &k.labels, &k.expect));
+  VL_TRY(list_images(c, c->arg + 1, c->n_args - 1, &images));
+  VL_TRY(model_open(c, c->arg[0], &m));
+  k.top = VL_MIN(k.top, (int64_t)k.labels.n);
+  const char *prompt = opt_given(c, template) ? opt(c, template) : "a photo of a {}.";
+  VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
+  Json j = js_start(c);
+  js_text(&j, "template", prompt);
+  js_list(&j, "images");
+  if (c->json) k.json = &j;
+  ImageWalk w = {.c = c, .model = &m, .fn = vlpc_classify, .width = k.labels.n,
+                 .what = "classified", .take = take, .user = &k};
+  VL_TRY(images_walk(&w, &images));
+  VL_TRY(check_expect(c, &k));
+  js_end(&j);
+  js_int(&j, "skipped", w.skipped);
+  print_accuracy(&k);
+  if (c->json) js_print(&j);
+  return VLPC_OK;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* machine.h - time, this process's memory, and what its processors can do. */
+#ifndef VLPC_CLI_MACHINE_H
+#define VLPC_CLI_MACHINE_H
+
+#include "base/base.h"
+#include "base/cpu.h"
+
+int64_t clock_ns(void); /* monotonic */
+/* Largest resident set so far, mapped files included (VmHWM); 0: unknown. */
+uint64_t memory_peak(void);
+/* Resident bytes that no other process can share; 0: unknown. */
+uint64_t memory_private(void);
+
+/* Best rate of multiply-adds that threads threads reach together, in FLOP/s (2
+** per multiply-add), from loops that touch no memory.  Takes a third of a
+** second; 0 when memory is out. */
+double fma_peak(CpuIsa isa, int threads);
+
+#endif

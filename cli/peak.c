@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* peak.c - the rate of multiply-adds that this machine reaches.
+**
+** Each loop keeps 12 vectors in flight, more than latency times units of any
+** x86 core, and touches no memory.  This file is compiled with contraction on,
+** so that a * b + c is one instruction where the level has it; a level without
+** it is counted as the same two operations. */
+#include "base/thread.h"
+#include "cli/machine.h"
+
+enum { CHAINS = 12, ROUNDS = 20000, PIECES = 64 };
+
+/* A loop over 12 vectors of LANES floats; adds up all lanes, so that none of
+** the work can be dropped. */
+#define PEAK_LOOP(name, LANES, TARGET) \
+  typedef float name##_v __attribute__((vector_size(LANES * 4))); \
+  TARGET static float name(float seed) { \
+    name##_v acc[CHAINS], a = {0}, b = {0}, sum = {0}; \
+    a += 1.0f - seed * 1e-7f, b += seed * 1e-7f; \
+    for (int i = 0; i < CHAINS; i++) acc[i] = a * (float)(i + 1); \
+    for (int r = 0; r < ROUNDS; r++) \
+      _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * a + b; \
+    for (int i = 0; i < CHAINS; i++) sum += acc[i]; \
+    float total = 0; \
+    for (int i = 0; i < LANES; i++) total += sum[i]; \
+    return total; \
+  }
+
+PEAK_LOOP(peak_portable, 4, )
+#ifdef __x86_64__
+PEAK_LOOP(peak_avx2, 8, __attribute__((target("avx2,fma"))))
+PEAK_LOOP(peak_avx512, 16, __attribute__((target("avx512f"))))
+#endif
+
+typedef struct {
+  float (*loop)(float seed);
+  float out[PIECES];
+} Work;
+
+static void do_pieces(void *ctx, int64_t begin, int64_t end, int thread) {
+  Work *w = ctx;
+  (void)thread;
+  for (int64_t i = begin; i < end; i++) w->out[i % PIECES] = w->loop(1.0f + (float)i);
+}
+
+double fma_peak(CpuIsa isa, int threads) {
+  Work w = {peak_portable, {0}};
+  int lanes = 4;
+#ifdef __x86_64__
+  if (isa == ISA_AVX2) w.loop = peak_avx2, lanes = 8;
+  if (isa == ISA_AVX512) w.loop = peak_avx512, lanes = 16;
+#else
+  (void)isa;
+#endif
+  ThreadPool *pool = threads_new(threads, false);
+  if (pool == NULL) return 0;
+  double flops = 2.0 * lanes * CHAINS * ROUNDS * PIECES, best = 0;
+  for (int64_t start = clock_ns(), now = start; now - start < 300000000;) {
+    threads_run(pool, PIECES, do_pieces, &w);
+    int64_t end = clock_ns();
+    best = VL_MAX(best, flops / ((double)(end - now) * 1e-9));
+    now = end;
+  }
+  threads_free(pool);
+  return best;
+}
