@@ -132,8 +132,8 @@ def random_texts(n):
            "<|\u017ftartoftext|>", "\u03a3", "\u0391\u03a3", "\u0130", "\u0345", "\u00df", "\ufb01",
            "\u2019s", "\u201cq\u201d", "\uff21\uff22", "\uff76\uff9e", "&amp;", "&lt;", "&eacute",
            "&#233;", "&#x1F600;", "&notit;", "&#0;", "&nGt;", "&amp;amp;",
-           "\U0001f468\u200d\U0001f469", "\u1100\u1161\u11a8", "\u0929", "\u09c7\u09be", "\x1f", "\x0b", "\u2028", "'", "-",
-           "\u00b7"]
+           "\U0001f468\u200d\U0001f469", "\u1100\u1161\u11a8", "\u0929", "\u09c7\u09be",
+           "\x1f", "\x0b", "\u2028", "'", "-", "\u00b7"]
     makers = [
         lambda: rnd.choice(words), lambda: rnd.choice(words), lambda: rnd.choice(odd),
         lambda: "".join(rnd.choice(classes[rnd.choice(list(classes))])
