@@ -97,8 +97,10 @@ static Val alg_twice_not(const At *at) { return alg_twice(at); }
 
 /* An integer input, perhaps rearranged. */
 static bool is_ids(const Graph *g, Val v) {
-  while (m_is(g, v, OP_reshape) || m_is(g, v, OP_permute) || m_is(g, v, OP_slice))
+  for (int i = 0; i < CHAIN_MAX; i++) {
+    if (!m_is(g, v, OP_reshape) && !m_is(g, v, OP_permute) && !m_is(g, v, OP_slice)) break;
     v = ir_in(g, v, 0);
+  }
   return m_is(g, v, OP_input) && dtype_is_int(ir_type_of(g, v)->dtype);
 }
 

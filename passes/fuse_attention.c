@@ -22,12 +22,11 @@ typedef struct {
 /* Scalar factors may stand between the moves. */
 static Side side_of(Graph *g, Val v, bool take_scale) {
   Side s = {view_of(g, v), 1};
-  for (bool goes_on = take_scale; goes_on;) {
+  for (int i = 0; i < CHAIN_MAX && take_scale; i++) {
     Val x = VAL_NONE;
     double c = 1;
     m_scaled(g, s.w.base, &x, &c);
-    goes_on = !val_eq(x, s.w.base);
-    if (!goes_on) break;
+    if (val_eq(x, s.w.base)) break;
     s.scale *= c;
     /* the moves below the factor, then those above it */
     View below = view_of(g, x), above = s.w;
@@ -61,17 +60,17 @@ typedef struct {
   bool causal;
 } Chain;
 
-static bool leads_to_scores(const Graph *g, Val v) {
+static bool leads_within(const Graph *g, Val v, int depth) {
   Val x = VAL_NONE;
   double c = 1;
-  for (;;) {
-    m_scaled(g, v, &x, &c);
-    if (m_is(g, x, OP_matmul)) return !m_const(g, ir_in(g, x, 0)) && !m_const(g, ir_in(g, x, 1));
-    if (!m_is(g, x, OP_add)) return false;
-    if (leads_to_scores(g, ir_in(g, x, 0))) return true;
-    v = ir_in(g, x, 1);
-  }
+  m_scaled(g, v, &x, &c);
+  if (m_is(g, x, OP_matmul)) return !m_const(g, ir_in(g, x, 0)) && !m_const(g, ir_in(g, x, 1));
+  if (!m_is(g, x, OP_add) || depth == 0) return false;
+  return leads_within(g, ir_in(g, x, 0), depth - 1) || leads_within(g, ir_in(g, x, 1), depth - 1);
 }
+
+/* Through sums and factors to a product of two values. */
+static bool leads_to_scores(const Graph *g, Val v) { return leads_within(g, v, 4); }
 
 static const char *add_mask(Graph *g, Val mask, Chain *c) {
   Val rest = VAL_NONE;
@@ -95,7 +94,7 @@ static Val fill_as_mask(Graph *g, Val v, Val *scores) {
 }
 
 static const char *walk_scores(Graph *g, Val v, Chain *c) {
-  for (;;) {
+  for (int i = 0; i < CHAIN_MAX; i++) {
     double s = 1;
     Val x = VAL_NONE, mask = VAL_NONE;
     m_scaled(g, v, &x, &s);
@@ -107,9 +106,9 @@ static const char *walk_scores(Graph *g, Val v, Chain *c) {
     }
     c->scale *= s;
     if (m_is(g, x, OP_add)) {
-      uint32_t i = leads_to_scores(g, ir_in(g, x, 0)) ? 0 : 1;
-      v = ir_in(g, x, i);
-      why = add_mask(g, ir_in(g, x, 1 - i), c);
+      uint32_t k = leads_to_scores(g, ir_in(g, x, 0)) ? 0 : 1;
+      v = ir_in(g, x, k);
+      why = add_mask(g, ir_in(g, x, 1 - k), c);
     } else if (m_is(g, x, OP_where)) {
       mask = fill_as_mask(g, x, &v);
       if (!val_ok(mask)) return "a where that is no mask stands before the softmax";
@@ -119,6 +118,7 @@ static const char *walk_scores(Graph *g, Val v, Chain *c) {
     }
     if (why != NULL) return why;
   }
+  return "too many masks are added";
 }
 
 /* where(isnan(p), 0, p) is p */

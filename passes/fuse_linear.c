@@ -44,7 +44,7 @@ Val pass_fuse_embedding(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   bool is_gather = op == OP_gather && ir_attr_int(rw->src, src, A_axis, 0) == 0;
   if (!is_gather && op != OP_embedding) return VAL_NONE;
   Val ids = in[1];
-  while (m_is(g, ids, OP_cast) && dtype_is_int(ir_type_of(g, ir_in(g, ids, 0))->dtype))
+  if (m_is(g, ids, OP_cast) && dtype_is_int(ir_type_of(g, ir_in(g, ids, 0))->dtype))
     ids = ir_in(g, ids, 0);
   if (op == OP_embedding && val_eq(ids, in[1])) return VAL_NONE;
   if (!m_const(g, in[0]) || m_const(g, ids) || !is_float(g, in[0])) return VAL_NONE;

@@ -91,7 +91,7 @@ Val pass_fuse_layernorm(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
 static void strip_floor(const Graph *g, Val *n, double *eps) {
   double c = 0;
   *eps = 0;
-  while (m_is(g, *n, OP_broadcast)) *n = ir_in(g, *n, 0);
+  if (m_is(g, *n, OP_broadcast)) *n = ir_in(g, *n, 0);
   for (uint32_t i = 0; i < 2 && m_is(g, *n, OP_max); i++)
     if (m_splat(g, ir_in(g, *n, i), &c) && c >= 0) {
       *eps = c;

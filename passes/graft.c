@@ -26,7 +26,8 @@ static void map_symbols(Job *j) {
   DimTable *to = ir_dims(j->gr->dst);
   uint32_t had = dim_n_symbols(to);
   for (SymId s = 0; s < dim_n_symbols(from); s++) {
-    const char *name = dim_symbol_name(from, s);
+    const char *name = j->gr->size_name != NULL ? j->gr->size_name[s] : NULL;
+    if (name == NULL) name = dim_symbol_name(from, s);
     if (j->gr->tag != NULL && has_symbol(to, name, had))
       name = arena_printf(j->a, "%s%s", j->gr->tag, name);
     j->sym[s] = dim_symbol(to, name);

@@ -24,6 +24,21 @@ static bool is_axis(const Graph *g, const Type *t, uint32_t axis) {
   return true;
 }
 
+/* The index is made of few nodes, so taking it apart ends soon. */
+static bool shallow_within(const Graph *g, Val v, int *budget) {
+  if (--*budget < 0) return false;
+  for (uint32_t i = 0; i < ir_n_in(g, v); i++)
+    if (val_ok(ir_in(g, v, i)) && op_info(ir_op(g, v))->kind != K_REDUCE &&
+        !shallow_within(g, ir_in(g, v, i), budget))
+      return false;
+  return true;
+}
+
+static bool is_shallow(const Graph *g, Val v) {
+  int budget = 2 * CHAIN_MAX;
+  return shallow_within(g, v, &budget);
+}
+
 /* c + step · position along the one axis that is not 1. */
 static bool affine_const(Graph *g, Val v, Affine *out) {
   enum { CAP = 4096 };
@@ -103,6 +118,7 @@ static bool affine_broadcast(Graph *g, Val v, Affine *out) {
 /* False when nothing is known of v. */
 static bool affine(Graph *g, Val v, Affine *out) {
   *out = (Affine){0};
+  if (!is_shallow(g, v)) return false;
   switch ((int)ir_op(g, v)) {
   case OP_const: return affine_const(g, v, out);
   case OP_iota: out->coef[0] = 1; return true;
@@ -127,7 +143,8 @@ static bool is_counter(const Affine *a, uint32_t rank, uint32_t axis) {
 
 /* v is argmax over an axis of that size: so 0 <= v < size. */
 static bool is_argmax_below(const Graph *g, Val v, DimId size) {
-  while (m_is(g, v, OP_reshape) || m_is(g, v, OP_cast)) v = ir_in(g, v, 0);
+  for (int i = 0; i < CHAIN_MAX && (m_is(g, v, OP_reshape) || m_is(g, v, OP_cast)); i++)
+    v = ir_in(g, v, 0);
   if (!m_is(g, v, OP_argmax)) return false;
   const Type *t = ir_type_of(g, ir_in(g, v, 0));
   int64_t axis = ir_attr_int(g, v, A_axis, 0);
@@ -228,7 +245,7 @@ static Val index_gather(Rewrite *rw, Val src, const Val *in) {
 /* ---- gather_nd(x, [b, eot[b]]) and gather_nd(x, [b, j]) ---------------------- */
 
 static Val nd_operand(Graph *g, Val index, uint32_t i) {
-  while (m_is(g, index, OP_cast)) index = ir_in(g, index, 0);
+  if (m_is(g, index, OP_cast)) index = ir_in(g, index, 0);
   bool is_pair = m_is(g, index, OP_concat) && ir_n_in(g, index) == 2;
   const Type *t = ir_type_of(g, index);
   if (!is_pair || ir_attr_int(g, index, A_axis, 0) + 1 != t->rank) return VAL_NONE;

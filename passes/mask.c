@@ -7,15 +7,12 @@
 #include "passes/pass_int.h"
 
 #define MASKED (-1e4) /* this or less takes a key out */
+enum { DEPTH = 6 };   /* sums and conjunctions are taken apart so deep */
 
 typedef enum { MASK_none, MASK_causal, MASK_other } MaskKind;
 
 static Val through_broadcast(const Graph *g, Val v) {
-  while (m_is(g, v, OP_broadcast) || m_is(g, v, OP_cast)) {
-    Val x = ir_in(g, v, 0);
-    if (ir_type_of(g, x)->dtype != ir_type_of(g, v)->dtype) break;
-    v = x;
-  }
+  for (int i = 0; i < CHAIN_MAX && m_is(g, v, OP_broadcast); i++) v = ir_in(g, v, 0);
   return v;
 }
 
@@ -67,7 +64,7 @@ static bool counts_from_end(const Graph *g, Val v, uint32_t axis) {
   if (t->rank < axis) return false;
   for (uint32_t i = 0; i < t->rank; i++)
     if (i + axis != t->rank && !m_dim_is(g, t->dim[i], 1)) return false;
-  while (m_is(g, v, OP_reshape)) v = ir_in(g, v, 0);
+  if (m_is(g, v, OP_reshape)) v = ir_in(g, v, 0);
   return m_is(g, v, OP_iota);
 }
 
@@ -86,13 +83,13 @@ static Val both(Graph *g, OpCode op, Val a, Val b) {
   return ir_ew2(g, op, a, b);
 }
 
-static bool split_allowed(Graph *g, Val v, bool *causal, Val *rest) {
+static bool split_allowed(Graph *g, Val v, int depth, bool *causal, Val *rest) {
   MaskKind kind = MASK_other;
   v = through_broadcast(g, v);
-  if (m_is(g, v, OP_and)) {
+  if (m_is(g, v, OP_and) && depth > 0) {
     Val a = VAL_NONE, b = VAL_NONE;
-    if (!split_allowed(g, ir_in(g, v, 0), causal, &a)) return false;
-    if (!split_allowed(g, ir_in(g, v, 1), causal, &b)) return false;
+    if (!split_allowed(g, ir_in(g, v, 0), depth - 1, causal, &a)) return false;
+    if (!split_allowed(g, ir_in(g, v, 1), depth - 1, causal, &b)) return false;
     *rest = both(g, OP_and, a, b);
     return true;
   }
@@ -112,7 +109,7 @@ static bool split_where(Graph *g, Val v, bool *causal, Val *rest) {
   *rest = v;
   if (!is_seen_first && !is_seen_last) return true;
   if (is_seen_last) allowed = ir_ew1(g, OP_not, through_broadcast(g, allowed));
-  if (!split_allowed(g, allowed, causal, &left)) return false;
+  if (!split_allowed(g, allowed, DEPTH, causal, &left)) return false;
   *rest = left;
   if (!val_ok(left)) return true;
   VlDtype t = ir_type_of(g, v)->dtype;
@@ -121,7 +118,7 @@ static bool split_where(Graph *g, Val v, bool *causal, Val *rest) {
   return val_ok(*rest);
 }
 
-bool mask_split(Graph *g, Val mask, bool *causal, Val *rest) {
+static bool split(Graph *g, Val mask, int depth, bool *causal, Val *rest) {
   MaskKind kind = MASK_other;
   mask = through_broadcast(g, mask);
   if (m_const(g, mask)) {
@@ -131,13 +128,17 @@ bool mask_split(Graph *g, Val mask, bool *causal, Val *rest) {
     return true;
   }
   if (m_is(g, mask, OP_where)) return split_where(g, mask, causal, rest);
-  if (m_is(g, mask, OP_add)) {
+  if (m_is(g, mask, OP_add) && depth > 0) {
     Val a = VAL_NONE, b = VAL_NONE;
-    if (!mask_split(g, ir_in(g, mask, 0), causal, &a)) return false;
-    if (!mask_split(g, ir_in(g, mask, 1), causal, &b)) return false;
+    if (!split(g, ir_in(g, mask, 0), depth - 1, causal, &a)) return false;
+    if (!split(g, ir_in(g, mask, 1), depth - 1, causal, &b)) return false;
     *rest = both(g, OP_add, a, b);
     return true;
   }
   *rest = mask;
   return true;
+}
+
+bool mask_split(Graph *g, Val mask, bool *causal, Val *rest) {
+  return split(g, mask, DEPTH, causal, rest);
 }

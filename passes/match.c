@@ -6,22 +6,29 @@
 
 bool m_is(const Graph *g, Val v, OpCode op) { return val_ok(v) && ir_op(g, v) == op; }
 
-static bool const_within(const Graph *g, Val v, int depth) {
+/* Looks at no more than *budget nodes, so that no graph makes it slow. */
+static bool const_within(const Graph *g, Val v, int *budget) {
   OpCode op = ir_op(g, v);
   if (op == OP_const) return true;
-  if (op_info(op)->kind == K_SOURCE || depth == 0) return false;
+  if (op_info(op)->kind == K_SOURCE || --*budget < 0) return false;
   for (uint32_t i = 0; i < ir_n_in(g, v); i++) {
     Val in = ir_in(g, v, i);
-    if (val_ok(in) && !const_within(g, in, depth - 1)) return false;
+    if (val_ok(in) && !const_within(g, in, budget)) return false;
   }
   int64_t count = 0;
   return ir_count_const(g, v, &count);
 }
 
-bool m_const(const Graph *g, Val v) { return val_ok(v) && const_within(g, v, 6); }
+bool m_const(const Graph *g, Val v) {
+  int budget = 16;
+  return val_ok(v) && const_within(g, v, &budget);
+}
 
 bool m_splat(const Graph *g, Val v, double *out) {
-  while (m_is(g, v, OP_broadcast) || m_is(g, v, OP_reshape)) v = ir_in(g, v, 0);
+  for (int i = 0; i < CHAIN_MAX; i++) {
+    if (!m_is(g, v, OP_broadcast) && !m_is(g, v, OP_reshape)) break;
+    v = ir_in(g, v, 0);
+  }
   return val_ok(v) && ir_is_splat(g, v, out);
 }
 
@@ -51,7 +58,7 @@ void m_scaled(const Graph *g, Val v, Val *x, double *c) {
   double s = 1;
   *c = 1;
   *x = v;
-  while (strip_scale(g, *x, x, &s)) *c *= s;
+  for (int i = 0; i < CHAIN_MAX && strip_scale(g, *x, x, &s); i++) *c *= s;
 }
 
 bool m_with_splat(const Graph *g, Val v, OpCode op, double c, Val *other) {

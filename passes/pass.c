@@ -225,7 +225,7 @@ VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out) {
   Arena *a = ir_arena(g);
   *out = (PassResult){.g = g};
   Job j = {.a = a, .d = d, .opt = opt != NULL ? opt : &all, .out = out};
-  j.g = ir_rewrite(g, a, NULL, NULL, NULL); /* without dead nodes */
+  j.g = ir_rewrite(tower_sizes(g, a), a, NULL, NULL, NULL); /* without dead nodes */
   j.text = text_of(j.g, a);
   VL_TRY(run_table(&j));
   out->g = tower_names(j.g, a, out);

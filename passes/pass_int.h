@@ -23,6 +23,9 @@ typedef struct {
 
 /* ---- match.c: small forms ------------------------------------------------ */
 
+/* Chains longer than this are not followed: graphs come from anywhere. */
+enum { CHAIN_MAX = 16 };
+
 /* The node of that op; false for VAL_NONE too. */
 bool m_is(const Graph *g, Val v, OpCode op);
 /* Depends on constants only (weights, reshaped, cast, … weights). */
@@ -120,6 +123,7 @@ typedef struct {
   const Graph *src;
   Graph *dst;
   const char **input_name; /* by source value, an entry or all NULL: as it is */
+  const char **size_name;  /* by symbol, likewise; equal names become one symbol */
   const char *tag;         /* added to the names of symbols that dst has already */
   Val *map;                /* out: by source value */
 } Graft;
@@ -130,6 +134,9 @@ void graft_copy(Graft *gr);
 enum { DEPENDS_IMAGE = 1, DEPENDS_TEXT = 2, DEPENDS_OTHER = 4 };
 /* By value index: which kinds of input a value depends on; arena array. */
 uint8_t *tower_depends(const Graph *g, Arena *a);
+/* A mask of [n, length] beside a text of [classes, length]: one size for both,
+** though no operator of the export may need it. */
+Graph *tower_sizes(const Graph *g, Arena *a);
 /* Names points, inputs, outputs and sizes; aliases are appended. */
 Graph *tower_names(const Graph *g, Arena *a, PassResult *out);
 

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "base/vec.h"
+
 static const struct {
   const char *name;
   OpCode op;
@@ -36,24 +38,22 @@ bool fuse_find(const char *name, size_t n, FuseKind *out) {
 typedef struct {
   Graph *g; /* a copy: matchers build operands in it */
   Arena *a;
-  uint32_t n; /* values of the reported graph */
+  uint32_t n; /* values */
   Val *user;  /* by value: one of its readers */
-  FuseReport *r;
+  VEC(FuseMiss) miss;
 } Look;
 
 static void add_miss(Look *l, FuseKind k, Val v, const char *reason) {
-  FuseMiss *to = arena_array(l->a, FuseMiss, l->r->n_miss + 1);
-  if (l->r->n_miss > 0) memcpy(to, l->r->miss, l->r->n_miss * sizeof *to);
-  to[l->r->n_miss++] = (FuseMiss){k, v, ir_at(l->g, ir_loc(l->g, v)), reason};
-  l->r->miss = to;
+  *vec_push(l->a, &l->miss) = (FuseMiss){k, v, ir_at(l->g, ir_loc(l->g, v)), reason};
 }
 
 /* Whether the value reaches op through readers of these ops, and where. */
 static Val reach(const Look *l, Val v, OpCode op, const OpCode *through, uint32_t n) {
-  for (v = l->user[v.i]; val_ok(v) && !m_is(l->g, v, op); v = l->user[v.i]) {
+  v = l->user[v.i];
+  for (int step = 0; val_ok(v) && !m_is(l->g, v, op); step++, v = l->user[v.i]) {
     bool may_pass = false;
     for (uint32_t i = 0; i < n; i++) may_pass = may_pass || m_is(l->g, v, through[i]);
-    if (!may_pass) return VAL_NONE;
+    if (!may_pass || step == CHAIN_MAX) return VAL_NONE;
   }
   return v;
 }
@@ -125,7 +125,7 @@ static void look_at(Look *l, Val v) {
 
 FuseReport pass_report(const Graph *g, Arena *a) {
   FuseReport r = {0};
-  Look l = {ir_rewrite(g, a, NULL, NULL, NULL), a, 0, NULL, &r};
+  Look l = {.g = ir_rewrite(g, a, NULL, NULL, NULL), .a = a};
   l.n = ir_n_vals(l.g);
   l.user = arena_array(a, Val, l.n + 1);
   for (uint32_t i = l.n; i > 0; i--) {
@@ -134,6 +134,8 @@ FuseReport pass_report(const Graph *g, Arena *a) {
     for (uint32_t k = 0; k < ir_n_in(l.g, (Val){i}); k++) l.user[ir_in(l.g, (Val){i}, k).i] = (Val){i};
   }
   for (uint32_t i = 1; i <= l.n; i++) look_at(&l, (Val){i});
+  r.n_miss = l.miss.n;
+  r.miss = l.miss.at;
   return r;
 }
 

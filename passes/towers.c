@@ -29,7 +29,7 @@ static bool *text_inputs(const Graph *g, Arena *a) {
     bool is_gather = m_is(g, v, OP_gather) && m_const(g, ir_in(g, v, 0));
     if (!is_gather && !m_is(g, v, OP_embedding)) continue;
     Val ids = ir_in(g, v, 1);
-    while (ir_n_in(g, ids) > 0 && !m_is(g, ids, OP_input)) ids = ir_in(g, ids, 0);
+    for (int k = 0; k < CHAIN_MAX && ir_n_in(g, ids) > 0; k++) ids = ir_in(g, ids, 0);
     is_text[ids.i] = m_is(g, ids, OP_input) && dtype_is_int(ir_type_of(g, ids)->dtype);
   }
   return is_text;
@@ -45,6 +45,40 @@ uint8_t *tower_depends(const Graph *g, Arena *a) {
     for (uint32_t k = 0; k < ir_n_in(g, v); k++) at[i] |= at[ir_in(g, v, k).i];
   }
   return at;
+}
+
+/* ---- sizes that are one ---------------------------------------------------------- */
+
+/* The symbol that the size consists of. */
+static bool lone_symbol(const Graph *g, DimId d, SymId *out) {
+  Dim e = dim_get(ir_dims(g), d);
+  if (e.n != 1 || e.c != 0 || e.term[0].k != 1) return false;
+  *out = e.term[0].sym;
+  return true;
+}
+
+static void unify(const Graph *g, Val text, Val mask, const char **name) {
+  const Type *t = ir_type_of(g, text), *m = ir_type_of(g, mask);
+  if (t->rank != 2 || m->rank != 2 || dtype_is_float(m->dtype)) return;
+  for (uint32_t i = 0; i < 2; i++) {
+    SymId a = 0, b = 0;
+    if (lone_symbol(g, t->dim[i], &a) && lone_symbol(g, m->dim[i], &b) && a != b)
+      name[b] = dim_symbol_name(ir_dims(g), a);
+  }
+}
+
+Graph *tower_sizes(const Graph *g, Arena *a) {
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out);
+  bool *is_text = text_inputs(g, a);
+  Graft gr = {.src = g, .dst = ir_graph_new(a)};
+  gr.size_name = arena_array(a, const char *, DIM_MAX_SYMS);
+  for (uint32_t i = 0; i < n_in; i++)
+    for (uint32_t k = 0; k < n_in; k++)
+      if (is_text[in[i].v.i] && !is_text[in[k].v.i]) unify(g, in[i].v, in[k].v, gr.size_name);
+  graft_copy(&gr);
+  for (uint32_t i = 0; i < n_out; i++) ir_output(gr.dst, out[i].name, gr.map[out[i].v.i]);
+  return gr.dst;
 }
 
 /* ---- points ---------------------------------------------------------------------- */
@@ -63,7 +97,8 @@ static bool is_text(const Names *n, Val v) {
 /* What the layernorm before q's projection reads; VAL_NONE for other forms. */
 static Val block_input(const Graph *g, Val attention) {
   Val v = ir_in(g, attention, 0);
-  while (m_is(g, v, OP_slice) || m_is(g, v, OP_mul) || m_is(g, v, OP_linear)) v = ir_in(g, v, 0);
+  if (m_is(g, v, OP_slice)) v = ir_in(g, v, 0);
+  if (m_is(g, v, OP_linear)) v = ir_in(g, v, 0);
   return m_is(g, v, OP_layernorm) ? ir_in(g, v, 0) : VAL_NONE;
 }
 
@@ -123,10 +158,10 @@ static const char *input_name(const Names *n, Val v) {
 }
 
 static void name_size(const Names *n, PassResult *r, DimId d, const char *name) {
-  Dim e = dim_get(ir_dims(n->g), d);
-  if (e.n != 1 || e.c != 0 || e.term[0].k != 1) return;
-  const char *old = arena_strdup(n->a, dim_symbol_name(ir_dims(n->g), e.term[0].sym));
-  if (strcmp(old, name) == 0 || !dim_rename(ir_dims(n->g), e.term[0].sym, name)) return;
+  SymId sym = 0;
+  if (!lone_symbol(n->g, d, &sym)) return;
+  const char *old = arena_strdup(n->a, dim_symbol_name(ir_dims(n->g), sym));
+  if (strcmp(old, name) == 0 || !dim_rename(ir_dims(n->g), sym, name)) return;
   add_alias(r, n->a, ALIAS_SIZE, name, old);
 }
 

@@ -129,14 +129,23 @@ bool view_reshape(Graph *g, View *w, const DimId *dim, uint32_t rank) {
   return true;
 }
 
-View view_of(Graph *g, Val v) {
-  OpCode op = ir_op(g, v);
-  if (op != OP_permute && op != OP_reshape) return view_whole(g, v);
-  View w = view_of(g, ir_in(g, v, 0));
+static bool apply_move(Graph *g, View *w, Val v) {
+  if (ir_op(g, v) == OP_permute) return view_permute(w, ir_attr(g, v, A_perm)->ints);
   const Type *t = ir_type_of(g, v);
-  bool ok = op == OP_permute ? view_permute(&w, ir_attr(g, v, A_perm)->ints)
-                             : view_reshape(g, &w, t->dim, t->rank);
-  return ok ? w : view_whole(g, v);
+  return view_reshape(g, w, t->dim, t->rank);
+}
+
+View view_of(Graph *g, Val v) {
+  Val chain[CHAIN_MAX];
+  uint32_t n = 0;
+  while (n < CHAIN_MAX && (m_is(g, v, OP_permute) || m_is(g, v, OP_reshape))) {
+    chain[n++] = v;
+    v = ir_in(g, v, 0);
+  }
+  View w = view_whole(g, v);
+  while (n-- > 0)
+    if (!apply_move(g, &w, chain[n])) w = view_whole(g, chain[n]);
+  return w;
 }
 
 DimId view_dim(Graph *g, const View *w, uint32_t axis) {
