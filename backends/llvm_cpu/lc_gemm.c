@@ -76,6 +76,23 @@ static void list_rows(const Gemm *x, Lv first, Lv n) {
   lb_end_for(b, &loop);
 }
 
+/* Where the tile's rows go and what is added to them is asked for before the
+** tile runs: short pieces of far-apart rows are nothing a prefetcher sees. */
+static void fetch_rows(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels) {
+  Lb *b = &x->e->b;
+  LbLoop rows, panels;
+  Lv i = lb_for(b, &rows, lb_i64(b, 0), n_rows, 1);
+  Lv slot = lb_mulc(b, lb_add(b, row0, i), 8);
+  Lv to = lb_load(b, b->ptr, lb_at(b, x->c_row, slot), 8);
+  Lv res = x->r_row ? lb_load(b, b->ptr, lb_at(b, x->r_row, slot), 8) : NULL;
+  Lv j = lb_for(b, &panels, lb_i64(b, 0), n_panels, 1);
+  Lv at = lb_mulc(b, lb_add(b, panel0, j), 4 * GEMM_PANEL);
+  lb_prefetch(b, lb_at(b, to, at), 3);
+  if (res) lb_prefetch(b, lb_at(b, res, at), 3);
+  lb_end_for(b, &panels);
+  lb_end_for(b, &rows);
+}
+
 /* The tile's rows leave with bias, activation and residual. */
 static void finish_tile(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels) {
   Lb *b = &x->e->b;
@@ -159,6 +176,7 @@ static void run_task(const Gemm *x, const Task *k) {
                  .out = x->tile,
                  .out_bytes = lb_i64(b, 4 * TILE_COLS)};
   fetch_ahead(x, k, i, n_tiles, &tile);
+  fetch_rows(x, row0, n_rows, k->panel, k->n_panels);
   le_tile(e, &tile);
   finish_tile(x, row0, n_rows, k->panel, k->n_panels);
   lb_end_for(b, &loop);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan_test.c - the scheduler against the interpreter: every op, whole chains,
+** random graphs; each fusion on and off gives the same. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "tests/device/plan_cases.h"
+#include "tests/device/plan_kit.h"
+#include "tests/ir/random_graph.h"
+
+static RefTensor random_input(Arena *a, const Graph *g, Val v, const int64_t *sym, uint64_t seed) {
+  const Type *t = ir_type_of(g, v);
+  int64_t size[VLPC_MAX_RANK];
+  for (uint32_t i = 0; i < t->rank; i++) assert_true(dim_eval(ir_dims(g), t->dim[i], sym, &size[i]));
+  RefTensor x = ref_tensor(a, t->dtype, t->rank, size);
+  Rng r = {seed, v.i};
+  for (int64_t i = 0; i < x.count; i++) {
+    if (x.f) x.f[i] = (double)(float)rng_normal(r, (uint64_t)i);
+    else x.i[i] = t->dtype == VLPC_BOOL ? rng_u32(r, (uint64_t)i) % 2 : rng_u32(r, (uint64_t)i) % 3;
+  }
+  return x;
+}
+
+static void same(const RefTensor *a, const RefTensor *b, const char *what) {
+  assert_int_equal(a->rank, b->rank);
+  assert_int_equal(a->count, b->count);
+  double most = 1e-6;
+  for (int64_t i = 0; a->f && i < a->count; i++) most = fabs(a->f[i]) > most ? fabs(a->f[i]) : most;
+  for (int64_t i = 0; i < a->count; i++) {
+    if (a->i) {
+      if (a->i[i] != b->i[i]) fail_msg("%s: element %lld is %lld, not %lld", what, (long long)i, (long long)b->i[i], (long long)a->i[i]);
+      continue;
+    }
+    bool equal = a->f[i] == b->f[i] || (a->f[i] != a->f[i] && b->f[i] != b->f[i]);
+    if (!equal && !(fabs(a->f[i] - b->f[i]) <= 2e-6 * most))
+      fail_msg("%s: element %lld is %.9g, not %.9g", what, (long long)i, b->f[i], a->f[i]);
+  }
+}
+
+static void check_graph(const Graph *g, Arena *a, uint32_t flags, const char *what) {
+  static const int64_t some[] = {3, 2, 5, 4};
+  int64_t sym[DIM_MAX_SYMS];
+  for (int i = 0; i < DIM_MAX_SYMS; i++) sym[i] = some[i % 4];
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out);
+  RefTensor *x = arena_array(a, RefTensor, n_in), *want = arena_array(a, RefTensor, n_out);
+  RefTensor *got = arena_array(a, RefTensor, n_out);
+  for (uint32_t i = 0; i < n_in; i++) x[i] = random_input(a, g, in[i].v, sym, 7);
+  Diag *d = diag_new();
+  if (ir_eval(g, a, EVAL_ROUND, x, want, d) != VLPC_OK) fail_msg("%s: %s", what, diag_text(d));
+  SchedEntry e = {"all", out, n_out};
+  Schedule p;
+  if (sched_run(g, &e, 1, flags, a, d, &p) != VLPC_OK) fail_msg("%s: %s", what, diag_text(d));
+  plan_run(g, &p, sym, x, got, a, plan_ref_kernel, NULL);
+  for (uint32_t i = 0; i < n_out; i++) same(&want[i], &got[i], what);
+  diag_free(d);
+}
+
+static const uint32_t all_flags[] = {0, SCHED_NO_FUSE_EW, SCHED_NO_EPILOGUE, SCHED_NO_CONCAT,
+                                     SCHED_NO_INPLACE, 15};
+
+static void agrees_on_cases(void **state) {
+  (void)state;
+  for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
+    for (size_t f = 0; f < VL_COUNT(all_flags); f++) {
+      Arena *a = arena_new(0);
+      Diag *d = diag_new();
+      const char *text = plan_cases[i].text;
+      Graph *g = ir_parse(a, plan_cases[i].name, text, strlen(text), (BlobTable){0}, d);
+      if (!g) fail_msg("%s", diag_text(d));
+      check_graph(g, a, all_flags[f], plan_cases[i].name);
+      diag_free(d);
+      arena_free(a);
+    }
+  }
+}
+
+static void agrees_on_random_graphs(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= 150; seed++) {
+    Arena *a = arena_new(0);
+    Graph *g = random_graph(a, seed, RANDOM_FOLDED);
+    char what[32];
+    snprintf(what, sizeof what, "seed %d", (int)seed);
+    check_graph(g, a, all_flags[seed % VL_COUNT(all_flags)], what);
+    arena_free(a);
+  }
+}
+
+static const char *steps_of(const char *text, uint32_t flags, Arena *a) {
+  Diag *d = diag_new();
+  Graph *g = ir_parse(a, "steps", text, strlen(text), (BlobTable){0}, d);
+  const Named *out = NULL;
+  Schedule p;
+  assert_non_null(g);
+  SchedEntry e = {"all", out, ir_outputs(g, &out)};
+  e.out = out;
+  assert_int_equal(sched_run(g, &e, 1, flags, a, d, &p), VLPC_OK);
+  Str s = {.arena = a};
+  for (uint32_t i = 0; i < p.program.n_steps; i++) {
+    kernel_describe(&p.kernels.at[p.program.steps[i].kernel], &s);
+    str_add(&s, "\n");
+  }
+  diag_free(d);
+  return str_text(&s);
+}
+
+static void fuses_as_it_says(void **state) {
+  (void)state;
+  Arena *a = arena_new(0);
+  assert_string_equal(steps_of(case_text("mlp"), 0, a),
+                      "layernorm cols=8\n"
+                      "gemm m=? k=8 n=20 bias gelu_quick\n"
+                      "gemm m=? k=20 n=8 bias residual\n");
+  assert_string_equal(steps_of(case_text("mlp"), SCHED_NO_EPILOGUE, a),
+                      "layernorm cols=8\n"
+                      "gemm m=? k=8 n=20 bias\n"
+                      "loops [?] mul sigmoid mul\n"
+                      "gemm m=? k=20 n=8 bias\n"
+                      "loops [?] add\n");
+  assert_string_equal(steps_of(case_text("chain"), 0, a), "loops [?] mul exp add\n");
+  assert_string_equal(steps_of(case_text("chain"), SCHED_NO_FUSE_EW, a),
+                      "loops [?] mul\nloops [?] exp\nloops [?,6] add\n");
+  assert_string_equal(steps_of(case_text("packed_attention"), 0, a),
+                      "gemm m=? k=8 n=24 bias\n"
+                      "attention heads=2 d=4 lq=5 lk=5 causal\n");
+  arena_free(a);
+}
+
+static void refuses_with_the_node(void **state) {
+  (void)state;
+  static const char text[] =
+      "graph {\n sym n\n sym m\n %1 = input {name=\"x\"} : f32[2,n]\n %2 = input {name=\"y\"} : i64[m]\n"
+      " %3 = cumsum %1 {axis=1} : f32[2,n] @\"/sum\"\n out \"a\" %3\n out \"b\" %2\n}\n";
+  Arena *a = arena_new(0);
+  Diag *d = diag_new();
+  Graph *g = ir_parse(a, "t", text, strlen(text), (BlobTable){0}, d);
+  assert_non_null(g);
+  const Named *out = NULL;
+  Schedule p;
+  uint32_t n = ir_outputs(g, &out);
+  SchedEntry e = {"all", out, n};
+  assert_int_equal(sched_run(g, &e, 1, 0, a, d, &p), VLPC_E_UNSUPPORTED);
+  assert_non_null(strstr(diag_text(d), "error[E0410]"));
+  assert_non_null(strstr(diag_text(d), "cumsum cannot be scheduled: its axis has a run-time size"));
+  diag_free(d);
+  arena_free(a);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(agrees_on_cases),
+      cmocka_unit_test(agrees_on_random_graphs),
+      cmocka_unit_test(fuses_as_it_says),
+      cmocka_unit_test(refuses_with_the_node),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
