@@ -56,7 +56,7 @@ typedef struct vlpc_device_info {
   size_t struct_size;  /* set by the caller */
   const char *name;    /* "cpu", "null", … as in vlpc_session_options.device */
   const char *what;    /* one sentence */
-  const char *target;  /* "x86_64-avx512": what code is made for; "" when unknown */
+  const char *target;  /* "avx512": the best instruction set that runs; "": none */
   const char *model;   /* the processor's name */
   int32_t processors;  /* that this process may use */
 } vlpc_device_info;
@@ -187,8 +187,9 @@ VLPC_API vlpc_status vlpc_session_set_output(vlpc_session *s, const char *entry,
 ** memory; later runs with the same shapes allocate nothing.  Results do not
 ** depend on the number of threads, nor on what else is in a batch. */
 VLPC_API vlpc_status vlpc_session_run(vlpc_session *s, const char *entry);
-/* An output of the last run of the entry; data hold until the next run of any
-** entry, or are the caller's where vlpc_session_set_output gave a buffer. */
+/* An output of the last run of the entry; data hold until the entry runs again,
+** or are the caller's where vlpc_session_set_output gave a buffer.  The easy path
+** below runs entries too. */
 VLPC_API vlpc_status vlpc_session_output(vlpc_session *s, const char *entry, const char *name,
                                          vlpc_tensor *out);
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model_code.c - code and weights on a device, once per device and target.
+**
+** Sessions that start at the same time wait for the first to make the code. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/model.h"
+
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* A driver of this library, or of the compiler library, which then stays open. */
+static VlStatus find_driver(const vlpc_session_options *o, Diag *d, LoadedCode *c) {
+  const char *name = o->device ? o->device : device_at(0)->name;
+  c->driver = device_find(name);
+  if (c->driver) return VLPC_OK;
+  Diag *quiet = NULL; /* a missing compiler is not what the user asked about */
+  if (compiler_lib_open(o->compiler_library, quiet, &c->lib) == VLPC_OK)
+    c->driver = c->lib.api->driver(name);
+  if (c->driver) return VLPC_OK;
+  VlStatus s = diag_error(d, DIAG_DEVICE_UNKNOWN, DIAG_NOWHERE, "no device '%s'", name);
+  diag_expected(d, c->lib.api ? "cpu, null or ref" : "cpu or null");
+  return s;
+}
+
+static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCode *c) {
+  Section kernels = artifact_section(&m->file, SECTION_kernels);
+  Section weights = artifact_section(&m->file, SECTION_weights);
+  CodeRequest r = {.artifact = m->path, .kernels = kernels, .target = c->target,
+                   .sealed = artifact_section(&m->file, SECTION_code),
+                   .cache_dir = o->cache_dir, .compiler_library = o->compiler_library,
+                   .trust_sealed = o->trust_code != 0, .log = m->log, .log_user = m->log_user};
+  CodeFound found = {0};
+  if (c->driver->flags & DEVICE_NEEDS_CODE) VL_TRY(code_get(&r, d, &found));
+  c->origin = found.origin;
+  c->code_bytes = found.code_bytes;
+  c->rebuilt = found.rebuilt;
+  DeviceLoad l = {.artifact = m->path, .target = c->target,
+                  .kernels = kernels.at, .kernels_bytes = kernels.bytes,
+                  .weights = weights.at, .weight_bytes = weights.bytes,
+                  .code = found.code, .code_bytes = found.code_bytes,
+                  .scratch_dir = o->cache_dir};
+  VlStatus s = c->driver->load(&l, d, &c->code);
+  code_release(&found);
+  return s;
+}
+
+static void free_one(LoadedCode *c) {
+  if (c->code) c->driver->unload(c->code);
+  compiler_lib_close(&c->lib);
+  free(c);
+}
+
+/* Called with the lock held. */
+static VlStatus find_or_load(Model *m, const vlpc_session_options *o, LoadedCode *c, Diag *d,
+                             const LoadedCode **out) {
+  VL_TRY(find_driver(o, d, c));
+  VL_TRY(c->driver->target(o->isa, d, c->target));
+  for (const LoadedCode *have = m->loaded; have; have = have->next) {
+    if (have->driver != c->driver || strcmp(have->target, c->target) != 0) continue;
+    *out = have;
+    return VLPC_OK;
+  }
+  int64_t start = now_ns();
+  VL_TRY(load(m, o, d, c));
+  c->ns = now_ns() - start;
+  c->next = m->loaded;
+  m->loaded = c;
+  *out = c;
+  return VLPC_OK;
+}
+
+VlStatus model_code(Model *m, const vlpc_session_options *o, Diag *d, const LoadedCode **out) {
+  LoadedCode *c = calloc(1, sizeof *c);
+  *out = NULL;
+  if (!c) return diag_error(d, DIAG_NOMEM, (DiagAt){m->path, NULL}, "no memory for code");
+  pthread_mutex_lock(&m->lock);
+  VlStatus s = find_or_load(m, o, c, d, out);
+  pthread_mutex_unlock(&m->lock);
+  if (*out != c) free_one(c);
+  return s;
+}
+
+void model_code_free(LoadedCode *list) {
+  while (list) {
+    LoadedCode *next = list->next;
+    free_one(list);
+    list = next;
+  }
+}

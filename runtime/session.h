@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session.h - the inner form of a session, shared by bind.c (sizes and memory),
+** exec.c (the step loop), session.c (life) and easy.c (photos and labels).
+**
+** Per entry a Bound holds everything a run needs, in arrays made at the entry's
+** first use; binding other shapes refills them, and a run with the shapes of the
+** last one touches the allocator not at all.
+** Buffers are numbered per entry ("local"): only those its steps and ports name. */
+#ifndef VLPC_RUNTIME_SESSION_H
+#define VLPC_RUNTIME_SESSION_H
+
+#include "runtime/model.h"
+
+typedef struct {
+  vlpc_tensor value; /* as set; data is the caller's */
+  bool set;
+  DeviceMem copy; /* on a device without host memory */
+} InPort;
+
+typedef struct {
+  void *user; /* the caller's buffer, or NULL */
+  uint64_t user_bytes;
+  void *own; /* the session's, 64-byte aligned, own_bytes long */
+  uint64_t own_bytes;
+  DeviceMem copy; /* on a device without host memory */
+  int64_t shape[VLPC_MAX_RANK]; /* of the last bind */
+} OutPort;
+
+/* One buffer of the entry with the sizes of now. */
+typedef struct {
+  uint32_t buf; /* in the program */
+  uint64_t bytes;
+  uint64_t offset; /* BUF_TEMP: in the arena; BUF_CONST: in the weights */
+  void *handle;
+} LocalBuf;
+
+typedef struct {
+  uint32_t local;
+  uint64_t offset; /* bytes */
+} LocalArg;
+
+typedef struct {
+  const ProgEntry *e;
+  bool made;  /* the arrays below are there */
+  bool bound; /* sizes hold for bound_shape */
+  bool ran;   /* outputs are those of the last run */
+  InPort *in;
+  OutPort *out;
+  int64_t (*bound_shape)[VLPC_MAX_RANK]; /* per input */
+  uint32_t n_bufs, n_temps, n_args, n_sizes;
+  LocalBuf *bufs;
+  uint32_t *in_local, *out_local; /* per port */
+  uint32_t *temps;                /* locals, for the layout */
+  LocalArg *args;
+  DeviceSpan *spans; /* parallel to args */
+  int64_t *sizes;
+  DeviceLaunch *launch; /* per step */
+  uint64_t temp_bytes;
+} Bound;
+
+/* A label set and the buffers of the easy path. */
+typedef struct {
+  float *features; /* [n, embed], unit length */
+  uint32_t n, embed;
+} Labels;
+
+struct vlpc_session {
+  atomic_bool busy;
+  Diag *diag;
+  Model *model; /* NULL when it could not be made */
+  const LoadedCode *code;
+  ThreadPool *pool;
+  DeviceStream *stream;
+  uint64_t memory_limit;
+  Bound *bound;    /* per entry */
+  int64_t *symbol; /* values, -1 where not known */
+  uint32_t *map;   /* program buffer → local + 1; all 0 between uses */
+  DeviceMem temp;  /* temporaries of whichever entry runs */
+  uint64_t launches;
+  vlpc_step_fn *on_step;
+  void *on_step_user;
+  Labels labels;
+};
+
+/* bind.c */
+
+/* Makes the arrays of an entry.  Fails with NOMEM. */
+VL_MUST_USE VlStatus bound_make(vlpc_session *s, Bound *b);
+void bound_free(vlpc_session *s, Bound *b);
+/* Sizes, memory and launches for the inputs that are set; returns at once when
+** their shapes are those of the last time. */
+VL_MUST_USE VlStatus bound_bind(vlpc_session *s, Bound *b);
+
+/* layout.c: offsets of temporaries by live range; largest first, each at the
+** lowest offset that is free while it lives.  Returns the bytes of all in
+** *total.  Fails with TOO_LARGE. */
+VL_MUST_USE VlStatus layout_temps(const Program *p, Bound *b, Diag *d, uint64_t *total);
+
+/* exec.c */
+VL_MUST_USE VlStatus session_run(vlpc_session *s, Bound *b);
+
+/* session.c */
+
+/* Fills a zeroed session that has its diag; on failure only the diag is left. */
+VL_MUST_USE VlStatus session_open(Model *m, const vlpc_session_options *o, vlpc_session *s);
+/* A public call enters and leaves; enter fails while another thread
+** is inside, and then the call must return INVALID_ARG at once. */
+bool session_enter(vlpc_session *s);
+VlStatus session_leave(vlpc_session *s, VlStatus status);
+Bound *session_bound(vlpc_session *s, const char *entry);
+/* DIAG_ARGUMENT with a sentence. */
+VlStatus session_argument(vlpc_session *s, const char *what);
+/* The public calls of these names, inside. */
+VL_MUST_USE VlStatus session_set(vlpc_session *s, const char *entry, const char *name,
+                                 const vlpc_tensor *value);
+VL_MUST_USE VlStatus session_set_out(vlpc_session *s, const char *entry, const char *name,
+                                     void *data, uint64_t bytes);
+VL_MUST_USE VlStatus session_get(vlpc_session *s, const char *entry, const char *name,
+                                 vlpc_tensor *out);
+
+/* options.c: copies an option struct of the caller's size into ours; zeros when
+** it is NULL.  false: struct_size is 0, or it sets fields we do not have. */
+VL_MUST_USE bool options_copy(void *to, size_t to_size, const void *from);
+/* Fills a caller's out struct (whose struct_size says how much) from ours. */
+bool options_out(void *to, const void *from, size_t from_size);
+
+#endif
