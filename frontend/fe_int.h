@@ -60,13 +60,17 @@ VL_MUST_USE VlStatus tensor_import(FeModel *m, Graph *g, const Onnx__TensorProto
 
 /* ---- names in scope ----------------------------------------------------- */
 
+/* A sequence of known length.  is_rows: not a sequence but one value whose first
+** two axes count as one, because the product of their sizes (batch × length) is
+** no affine expression; it exists until something takes the axes apart again. */
 typedef struct {
   Val *at;
   uint32_t n;
+  bool is_rows;
 } Seq;
 
-/* What a name stands for: a value, a sequence of known length, or the result
-** of a node that failed (bad: reported already). */
+/* What a name stands for: a value, a sequence, or the result of a node that
+** failed (bad: reported already). */
 typedef struct {
   Val v;
   Seq *seq;
@@ -200,6 +204,10 @@ bool n_fail(OnnxNode *x, DiagCode code, const char *fmt, ...) VL_PRINTF(3, 4);
 /* Sets output i; true, or false with a report of the builder's misfit when v
 ** is none. */
 bool n_out(OnnxNode *x, uint32_t i, Val v);
+/* Sets output 0 to v with its first two axes merged; n_rows gives that v back
+** when input i is such, else VAL_NONE. */
+bool n_out_rows(OnnxNode *x, Val v);
+Val n_rows(const OnnxNode *x, uint32_t i);
 bool n_wants(const OnnxNode *x, uint32_t i); /* output i is named */
 static inline Val n_in(const OnnxNode *x, uint32_t i) { return i < x->n_in ? x->in[i] : VAL_NONE; }
 

@@ -4,8 +4,66 @@
 
 #include "frontend/fe_int.h"
 
+/* ---- gathering merged rows ---------------------------------------------- */
+
+/* The value behind views and casts that keep every element. */
+static Val behind(const OnnxNode *x, Val v) {
+  while (ir_op(x->g, v) == OP_reshape || ir_op(x->g, v) == OP_cast) v = ir_in(x->g, v, 0);
+  return v;
+}
+
+/* Is v the position of a largest element along an axis of this size? */
+static bool is_position(const OnnxNode *x, Val v, DimId size) {
+  v = behind(x, v);
+  if (ir_op(x->g, v) != OP_argmax) return false;
+  return n_dim(x, ir_in(x->g, v, 0), (uint32_t)ir_attr_int(x->g, v, A_axis, 0)) == size;
+}
+
+/* v = row * size, as exporters write it. */
+static Val row_of(const OnnxNode *x, Val v, DimId size) {
+  if (ir_op(x->g, v) != OP_mul) return VAL_NONE;
+  for (uint32_t i = 0; i < 2; i++) {
+    DimId d = DIM_NONE;
+    uint32_t n = 0;
+    bool is_size = ir_known_dims(x->g, ir_in(x->g, v, i), &d, 1, &n) && n == 1 && d == size;
+    if (is_size) return ir_in(x->g, v, 1 - i);
+  }
+  return VAL_NONE;
+}
+
+typedef struct {
+  Val row, column;
+} Place;
+
+/* index = row * size + column.  Taken apart as written when the column is surely
+** below size, else by division; an index below zero counts from the end. */
+static Place place_of(OnnxNode *x, Val index, DimId size) {
+  for (uint32_t i = 0; i < 2 && ir_op(x->g, index) == OP_add; i++) {
+    Val row = row_of(x, ir_in(x->g, index, i), size), column = ir_in(x->g, index, 1 - i);
+    if (val_ok(row) && is_position(x, column, size)) return (Place){row, column};
+  }
+  Val n = n_cast(x, n_reshape(x, ir_dims_vec(x->g, &size, 1), NULL, 0), n_dtype(x, index));
+  Val column = n_ew2(x, OP_mod, index, n);
+  return (Place){n_ew2(x, OP_div, n_ew2(x, OP_sub, index, column), n), column};
+}
+
+static bool gather_rows(OnnxNode *x, Val rows) {
+  if (get_int(x, "axis", 0) != 0) return n_fail(x, DIAG_ONNX_FORM, "only whole rows can be gathered");
+  Place p = place_of(x, x->in[1], n_dim(x, rows, 1));
+  if (!val_ok(p.row) || !val_ok(p.column)) return n_out(x, 0, VAL_NONE);
+  const Type *t = n_type(x, x->in[1]);
+  DimId dim[VLPC_MAX_RANK];
+  uint32_t rank = t->rank;
+  for (uint32_t i = 0; i < rank; i++) dim[i] = t->dim[i];
+  Val part[2] = {n_cast(x, p.row, VLPC_I64), n_cast(x, p.column, VLPC_I64)};
+  for (int i = 0; i < 2; i++) part[i] = n_unsqueeze(x, n_broadcast(x, part[i], dim, rank), rank);
+  Attr batch = attr_int(A_batch_dims, 0);
+  return n_out(x, 0, n_node(x, OP_gather_nd, 2, (Val[]){rows, n_concat(x, part, 2, rank)}, 1, &batch));
+}
+
 bool imp_gather(OnnxNode *x) {
   uint32_t axis;
+  if (val_ok(n_rows(x, 0))) return gather_rows(x, n_rows(x, 0));
   if (!n_axis(x, get_int(x, "axis", 0), n_rank(x, x->in[0]), &axis)) return false;
   Attr attr = attr_int(A_axis, axis);
   return n_out(x, 0, n_node(x, (OpCode)x->row->arg, 2, x->in, 1, &attr));

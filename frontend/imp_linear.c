@@ -4,15 +4,33 @@
 
 #include "frontend/fe_int.h"
 
-bool imp_matmul(OnnxNode *x) { return n_out(x, 0, n_matmul(x, x->in[0], x->in[1])); }
+bool imp_matmul(OnnxNode *x) {
+  Val rows = n_rows(x, 0), b = x->in[1];
+  if (!val_ok(rows)) return n_out(x, 0, n_matmul(x, x->in[0], b));
+  if (n_rank(x, b) == 2) return n_out_rows(x, n_matmul(x, rows, b));
+  return n_fail(x, DIAG_ONNX_FORM, "rows of two axes need a matrix on the right");
+}
 
 static Val scaled(OnnxNode *x, Val a, double factor) {
   return factor == 1 ? a : n_ew2(x, OP_mul, a, n_like(x, a, factor));
 }
 
+/* Rows of two axes stay apart: the product treats each row alike. */
+static bool gemm_of_rows(OnnxNode *x, Val rows) {
+  Val b = x->in[1], c = n_in(x, 2);
+  double beta = get_float(x, "beta", 1);
+  if (get_int(x, "transA", 0) || n_rank(x, b) != 2 || (val_ok(c) && n_rank(x, c) > 1)) {
+    return n_fail(x, DIAG_ONNX_FORM, "this product does not treat rows alike");
+  }
+  if (get_int(x, "transB", 0)) b = n_swap(x, b);
+  Val y = scaled(x, n_matmul(x, rows, b), get_float(x, "alpha", 1));
+  return n_out_rows(x, val_ok(c) && beta != 0 ? n_ew2(x, OP_add, y, scaled(x, c, beta)) : y);
+}
+
 bool imp_gemm(OnnxNode *x) {
   Val a = x->in[0], b = x->in[1], c = n_in(x, 2);
   double beta = get_float(x, "beta", 1);
+  if (val_ok(n_rows(x, 0))) return gemm_of_rows(x, n_rows(x, 0));
   if (n_rank(x, a) != 2 || n_rank(x, b) != 2) {
     n_fail(x, DIAG_ONNX_SHAPE, "Gemm needs matrices");
     diag_found(x->im->d, "rank %" PRIu32 " and %" PRIu32, n_rank(x, a), n_rank(x, b));

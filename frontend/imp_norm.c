@@ -23,6 +23,7 @@ static Val standardized(OnnxNode *x, Val a, const Axes *axes, double eps) {
 /* The optional second and third outputs: mean and 1 / standard deviation. */
 static bool layer_statistics(OnnxNode *x, Val a, uint32_t axis, double eps) {
   Axes axes = {.given = true};
+  if (!n_wants(x, 1) && !n_wants(x, 2)) return true;
   for (uint32_t i = axis; i < n_rank(x, a); i++) axes.at[axes.n++] = i;
   Val mean = n_reduce(x, OP_reduce_mean, a, &axes, true), d = n_ew2(x, OP_sub, a, mean);
   Val var = n_reduce(x, OP_reduce_mean, n_ew2(x, OP_mul, d, d), &axes, true);

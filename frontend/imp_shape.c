@@ -69,7 +69,8 @@ static DimId quotient(OnnxNode *x, Sizes all, Sizes part) {
   return dim_div(n_dims(x), product(x, &all), product(x, &part));
 }
 
-/* The sizes that Reshape's second input means: 0 copies, -1 is what is left. */
+/* The sizes that Reshape's second input means: 0 copies, -1 is what is left.
+** A size that is left and not affine becomes DIM_NONE. */
 static bool meant_sizes(OnnxNode *x, const Sizes *in, Sizes *to) {
   bool zero_is_zero = get_int(x, "allowzero", 0) != 0;
   uint32_t hole = UINT32_MAX;
@@ -90,14 +91,28 @@ static bool meant_sizes(OnnxNode *x, const Sizes *in, Sizes *to) {
     if (i != hole) others.at[others.n++] = to->at[i];
   }
   to->at[hole] = quotient(x, *in, others);
-  if (to->at[hole] != DIM_NONE) return true;
-  n_fail(x, DIAG_ONNX_SHAPE, "the size left for -1 is no whole number of elements");
-  return false;
+  return true;
+}
+
+/* [b, l, …] with its first two axes merged to one of size b·l, which is no
+** affine size; `to` has DIM_NONE there. */
+static bool merge_rows(OnnxNode *x, Val a, const Sizes *in, Sizes to) {
+  if (to.n < 1 || to.n >= VLPC_MAX_RANK || in->n < 2 || to.at[0] != DIM_NONE) {
+    n_fail(x, DIAG_ONNX_SHAPE, "the size left over is no whole number of elements");
+    diag_fix(x->im->d, "export with the text length fixed, only the batch dynamic");
+    return false;
+  }
+  for (uint32_t i = to.n; i > 0; i--) to.at[i] = to.at[i - 1];
+  to.n++;
+  to.at[0] = in->at[0];
+  to.at[1] = in->at[1];
+  return n_out_rows(x, n_reshape(x, a, to.at, to.n));
 }
 
 bool imp_reshape(OnnxNode *x) {
   DimId *given = NULL;
-  Sizes in = sizes_of(x, x->in[0]), to = {0};
+  Val a = val_ok(n_rows(x, 0)) ? n_rows(x, 0) : x->in[0];
+  Sizes in = sizes_of(x, a), to = {0};
   uint32_t n = 0;
   if (!n_known_dims(x, 1, "the sizes to reshape to", &given, &n)) return false;
   if (n > VLPC_MAX_RANK) {
@@ -105,7 +120,11 @@ bool imp_reshape(OnnxNode *x) {
   }
   to.n = n;
   for (uint32_t i = 0; i < n; i++) to.at[i] = given[i];
-  return meant_sizes(x, &in, &to) && n_out(x, 0, n_reshape(x, x->in[0], to.at, to.n));
+  if (!meant_sizes(x, &in, &to)) return false;
+  for (uint32_t i = 0; i < to.n; i++) {
+    if (to.at[i] == DIM_NONE) return merge_rows(x, a, &in, to);
+  }
+  return n_out(x, 0, n_reshape(x, a, to.at, to.n));
 }
 
 bool imp_flatten(OnnxNode *x) {
@@ -123,8 +142,9 @@ bool imp_flatten(OnnxNode *x) {
     if (i < head.n) head.at[i] = in.at[i];
     else tail.at[i - head.n] = in.at[i];
   }
-  DimId dim[2] = {product(x, &head), product(x, &tail)};
-  return n_out(x, 0, n_reshape(x, x->in[0], dim, 2));
+  Sizes to = {{product(x, &head), product(x, &tail)}, 2};
+  if (axis == 2 && to.at[0] == DIM_NONE) return merge_rows(x, x->in[0], &in, to);
+  return n_out(x, 0, n_reshape(x, x->in[0], to.at, 2));
 }
 
 bool imp_squeeze(OnnxNode *x) {

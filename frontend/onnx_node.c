@@ -41,6 +41,22 @@ bool n_out(OnnxNode *x, uint32_t i, Val v) {
   return true;
 }
 
+bool n_out_rows(OnnxNode *x, Val v) {
+  if (!val_ok(v)) return n_out(x, 0, v);
+  Seq *s = arena_one(x->a, Seq);
+  s->at = arena_one(x->a, Val);
+  s->at[0] = v;
+  s->n = 1;
+  s->is_rows = true;
+  x->out_seq[0] = s;
+  return true;
+}
+
+Val n_rows(const OnnxNode *x, uint32_t i) {
+  bool is_rows = i < x->n_in && x->seq[i] && x->seq[i]->is_rows;
+  return is_rows ? x->seq[i]->at[0] : VAL_NONE;
+}
+
 bool n_wants(const OnnxNode *x, uint32_t i) {
   return i < x->n_out && x->proto->output[i][0] != 0;
 }

@@ -3,7 +3,7 @@
 **
 ** A row's `types` has a letter per operand, the last repeating:
 **   f float   i integer   j i32 or i64   l i64   n float or integer   b bool
-**   a any   s sequence    0 … 9 same element type as that operand
+**   a any   s sequence   r any, also rows (Seq)   0 … 9 same as that operand
 ** `attrs` lists "name:kind", kind one of i f s t g I F (lists in capitals),
 ** with ! when required.  An attribute that is not listed is an error: it could
 ** change what the node means. */
@@ -208,13 +208,19 @@ static const char *letter_name(char letter) {
 static bool check_type(OnnxNode *x, uint32_t i, char letter) {
   bool same = letter >= '0' && letter <= '9';
   uint32_t other = same ? (uint32_t)(letter - '0') : 0;
-  if ((letter == 's') != (x->seq[i] != NULL)) {
+  if (x->seq[i] && x->seq[i]->is_rows && letter != 'r') {
+    n_fail(x, DIAG_ONNX_NOT_CONST, "a size would be a product of two sizes known at run time");
+    diag_found(x->im->d, "input %" PRIu32 " '%.100s'", i, x->proto->input[i]);
+    diag_fix(x->im->d, "export with the text length fixed, only the batch dynamic");
+    return false;
+  }
+  if ((letter == 's') != (x->seq[i] && !x->seq[i]->is_rows)) {
     n_fail(x, DIAG_ONNX_DTYPE, "input %" PRIu32 " has the wrong kind", i);
     diag_found(x->im->d, x->seq[i] ? "a sequence" : "a tensor");
     diag_expected(x->im->d, x->seq[i] ? "a tensor" : "a sequence");
     return false;
   }
-  if (letter == 's') return true;
+  if (letter == 's' || x->seq[i]) return true;
   VlDtype t = n_dtype(x, x->in[i]);
   bool fits = same ? !val_ok(n_in(x, other)) || t == n_dtype(x, x->in[other]) : type_fits(t, letter);
   if (fits) return true;
