@@ -18,6 +18,7 @@ extern "C" {
 #define VLPC_VERSION_MAJOR 0
 #define VLPC_VERSION_MINOR 1
 #define VLPC_VERSION_PATCH 0
+#define VLPC_VERSION_TEXT "0.1.0"
 
 #if defined(__GNUC__)
 #define VLPC_API __attribute__((visibility("default")))

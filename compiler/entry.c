@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* entry.c - the library's one exported function and the table behind it.
+**
+** Each call has an arena of its own; running out of memory lands here and
+** becomes VLPC_E_NOMEM. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/llvm_cpu/llvm_cpu.h"
+#include "backends/ref/ref.h"
+#include "compiler/compiler.h"
+#include "models/models.h"
+
+static VlStatus no_memory(Diag *d) {
+  return diag_error(d, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+}
+
+/* ---- bytes across the border --------------------------------------------- */
+
+static void free_bytes(CompilerBytes *b) {
+  free(b->at);
+  *b = (CompilerBytes){0};
+}
+
+static VlStatus give(const void *at, size_t n, Diag *d, CompilerBytes *out) {
+  free_bytes(out);
+  out->at = malloc(n + 1);
+  if (!out->at) return no_memory(d);
+  if (n) memcpy(out->at, at, n);
+  out->at[n] = 0;
+  out->n = n;
+  return VLPC_OK;
+}
+
+static VlStatus give_text(Str *s, Diag *d, CompilerBytes *out) {
+  return give(str_text(s), s->n, d, out);
+}
+
+/* ---- running a call on an arena ------------------------------------------ */
+
+typedef VlStatus CallFn(void *ctx, Arena *a, Diag *d);
+
+static VlStatus on_arena(CallFn *fn, void *ctx, Diag *d) {
+  Arena *a = arena_new(0);
+  if (!a) return no_memory(d);
+  if (ARENA_GUARD(a)) {
+    arena_free(a);
+    return no_memory(d);
+  }
+  VlStatus status = fn(ctx, a, d);
+  arena_free(a);
+  return status;
+}
+
+/* ---- code and kernels ---------------------------------------------------- */
+
+typedef struct {
+  const uint8_t *kernels;
+  size_t n;
+  const char *target;
+  uint32_t i, n_sizes;
+  const int64_t *sizes;
+  CompilerBytes *out;
+  int64_t *flops;
+} KernelCall;
+
+static VlStatus emit_on(void *ctx, Arena *a, Diag *d) {
+  KernelCall *c = ctx;
+  KernelList l;
+  const uint8_t *code = NULL;
+  size_t n = 0;
+  VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
+  VL_TRY(lc_emit(l, c->target, a, d, &code, &n));
+  return give(code, n, d, c->out);
+}
+
+static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag *d,
+                     CompilerBytes *code) {
+  KernelCall c = {.kernels = kernels, .n = n, .target = target, .out = code};
+  return on_arena(emit_on, &c, d);
+}
+
+static VlStatus describe_on(void *ctx, Arena *a, Diag *d) {
+  KernelCall *c = ctx;
+  KernelList l;
+  VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
+  if (c->i >= l.n || c->n_sizes < l.at[c->i].n_sizes)
+    return diag_error(d, DIAG_PROGRAM, DIAG_NOWHERE, "there is no kernel %u", c->i);
+  Str text = {.arena = a};
+  kernel_describe(&l.at[c->i], &text);
+  *c->flops = kernel_flops(&l.at[c->i], c->sizes);
+  return give_text(&text, d, c->out);
+}
+
+static VlStatus describe(const uint8_t *kernels, size_t n, uint32_t i, const int64_t *sizes,
+                         uint32_t n_sizes, Diag *d, CompilerBytes *text, int64_t *flops) {
+  KernelCall c = {.kernels = kernels, .n = n, .i = i, .sizes = sizes, .n_sizes = n_sizes,
+                  .out = text, .flops = flops};
+  return on_arena(describe_on, &c, d);
+}
+
+static const DeviceDriver *driver(const char *name) {
+  return strcmp(name, device_ref.name) == 0 ? &device_ref : NULL;
+}
+
+/* ---- compiling ----------------------------------------------------------- */
+
+typedef struct {
+  const vlpc_compile_options *o;
+  const char *what; /* of emit_text; NULL: an artifact */
+  CompilerBytes *text, *report;
+} CompileCall;
+
+static VlStatus stage_text(Compile *c, const char *what, Str *out) {
+  if (strcmp(what, "import") == 0) ir_print(c->imported[0], PRINT_LOCS, out);
+  else if (strcmp(what, "core") == 0) ir_print(c->graph, PRINT_LOCS, out);
+  else if (strcmp(what, "normal") == 0) return pass_normal_text(c->graph, c->d, out);
+  else if (strcmp(what, "kernels") == 0) {
+    VL_TRY(compile_schedule(c));
+    kernels_text(c->plan.kernels, out);
+  } else if (strcmp(what, "program") == 0) {
+    VL_TRY(compile_schedule(c));
+    program_text(&c->plan.program, c->plan.kernels, out);
+  } else {
+    VlStatus s = diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "there is no stage '%s'", what);
+    diag_expected(c->d, "import, normal, core, kernels or program");
+    return s;
+  }
+  return VLPC_OK;
+}
+
+static VlStatus compile_stages(Compile *c, const CompileCall *call) {
+  VL_TRY(compile_lower(c));
+  if (call->what) {
+    Str text = {.arena = c->a};
+    VL_TRY(stage_text(c, call->what, &text));
+    return give_text(&text, c->d, call->text);
+  }
+  VL_TRY(compile_schedule(c));
+  return compile_write(c);
+}
+
+static VlStatus compile_on(void *ctx, Arena *a, Diag *d) {
+  CompileCall *call = ctx;
+  Compile *c = arena_one(a, Compile);
+  c->o = call->o;
+  c->a = a;
+  c->d = d;
+  VlStatus status = compile_stages(c, call);
+  for (int f = VLPC_TEXT; f <= VLPC_JSON; f++) {
+    Str report = {.arena = a};
+    compile_report(c, (vlpc_text_format)f, &report);
+    VlStatus given = give_text(&report, d, &call->report[f]);
+    if (status == VLPC_OK) status = given;
+  }
+  compile_close(c);
+  return status;
+}
+
+static VlStatus compile(const vlpc_compile_options *o, Diag *d, CompilerBytes report[2]) {
+  CompileCall c = {.o = o, .report = report};
+  return on_arena(compile_on, &c, d);
+}
+
+static VlStatus emit_text(const vlpc_compile_options *o, const char *what, Diag *d,
+                          CompilerBytes *text, CompilerBytes report[2]) {
+  CompileCall c = {.o = o, .what = what, .text = text, .report = report};
+  return on_arena(compile_on, &c, d);
+}
+
+typedef struct {
+  const char *path;
+  vlpc_text_format format;
+  CompilerBytes *text;
+} InspectCall;
+
+static VlStatus inspect_on(void *ctx, Arena *a, Diag *d) {
+  InspectCall *c = ctx;
+  Str out = {.arena = a};
+  VL_TRY(inspect_onnx(c->path, c->format, a, d, &out));
+  return give_text(&out, d, c->text);
+}
+
+static VlStatus inspect(const char *path, vlpc_text_format format, Diag *d, CompilerBytes *text) {
+  InspectCall c = {path, format, text};
+  return on_arena(inspect_on, &c, d);
+}
+
+static VlStatus model_write(const vlpc_model_options *o, Diag *d) {
+  ClipOptions c = {.size = o->size, .directory = o->directory, .seed = o->seed,
+                   .two_files = o->two_files != 0, .opset = o->opset, .dtype = o->dtype};
+  return models_write_clip(&c, d);
+}
+
+static const CompilerApi api = {
+    .version = COMPILER_API_VERSION,
+    .vlpc_version = VLPC_VERSION_TEXT,
+    .build = VLPC_COMPILER_BUILD,
+    .free_bytes = free_bytes,
+    .emit = emit,
+    .driver = driver,
+    .describe = describe,
+    .compile = compile,
+    .emit_text = emit_text,
+    .model_write = model_write,
+    .inspect = inspect,
+};
+
+VLPC_API const CompilerApi *vlpc_compiler_entry(int version);
+VLPC_API const CompilerApi *vlpc_compiler_entry(int version) {
+  return version == COMPILER_API_VERSION ? &api : NULL;
+}
