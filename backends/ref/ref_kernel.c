@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ref_kernel.c - the meaning of each kernel kind, in double. */
+#include <math.h>
+#include <string.h>
+
+#include "backends/ref/ref.h"
+#include "runtime/code.h"
+
+typedef struct {
+  void *const *op;
+  const int64_t *size;
+  Arena *a;
+} Run;
+
+static int64_t at(const Run *r, KSize s) { return s.dyn < 0 ? s.c : r->size[s.dyn]; }
+
+static double load(const Run *r, uint32_t operand, int64_t i) {
+  return (double)((const float *)r->op[operand])[i];
+}
+
+static void store(const Run *r, int64_t i, double v) { ((float *)r->op[0])[i] = (float)v; }
+
+/* ---- bounds -------------------------------------------------------------- */
+
+bool ref_in_bounds(const Kernel *k, const uint64_t *before, const uint64_t *after,
+                   const int64_t *size) {
+  Run r = {.size = size};
+  for (uint32_t o = 0; o < k->n_operands; o++) {
+    KSpan span[KSPAN_MAX];
+    uint32_t n = kernel_spans(k, o, span);
+    double lo = 0, hi = 1, elem = (double)dtype_size(kernel_operand_dtype(k, o));
+    bool some = true;
+    for (uint32_t i = 0; i < n; i++) {
+      double last = (double)at(&r, span[i].size) - 1, stride = (double)at(&r, span[i].stride);
+      lo += fmin(last * stride, 0);
+      hi += fmax(last * stride, 0);
+      some = some && (last >= 0 || stride == 0);
+    }
+    if (some && (-lo * elem > (double)before[o] || hi * elem > (double)after[o])) return false;
+  }
+  return true;
+}
+
+/* ---- loops --------------------------------------------------------------- */
+
+typedef struct {
+  double f;
+  int64_t i;
+} Cell;
+
+typedef struct {
+  const Run *r;
+  const KLoops *l;
+  int64_t size[VLPC_MAX_RANK], index[VLPC_MAX_RANK];
+  Cell row[LOOPS_MAX_BODY];
+  int fault;
+} Nest;
+
+static int64_t address(Nest *n, const KAccess *x) {
+  int64_t sum = 0;
+  for (uint32_t i = 0; i < n->l->rank; i++) sum += n->index[i] * at(n->r, x->stride[i]);
+  for (uint32_t i = 0; i < x->n_indirect; i++) {
+    int64_t size = at(n->r, x->ind[i].size), v = n->row[x->ind[i].row].i;
+    if (v < -size || v >= size) {
+      n->fault = FAULT_INDEX;
+      return 0;
+    }
+    sum += (v < 0 ? v + size : v) * at(n->r, x->ind[i].stride);
+  }
+  return sum;
+}
+
+static Cell cell_load(VlDtype t, const void *p, int64_t i) {
+  if (dtype_is_float(t)) return (Cell){.f = dtype_load(t, p, i)};
+  return (Cell){.i = dtype_load_i64(t, p, i)};
+}
+
+static void cell_store(VlDtype t, void *p, int64_t i, Cell v) {
+  if (dtype_is_float(t)) dtype_store(t, p, i, v.f);
+  else dtype_store_i64(t, p, i, v.i);
+}
+
+/* A value rounded to its type, as a device's registers hold it. */
+static Cell rounded(VlDtype t, Cell v) {
+  uint64_t bits = 0;
+  cell_store(t, &bits, 0, v);
+  return cell_load(t, &bits, 0);
+}
+
+static Cell cast(VlDtype from, VlDtype to, Cell v) {
+  if (dtype_is_float(to)) return (Cell){.f = dtype_is_float(from) ? v.f : (double)v.i};
+  if (dtype_is_float(from)) return (Cell){.i = ew_int_of(to, v.f)};
+  return (Cell){.i = to == VLPC_BOOL ? v.i != 0 : v.i};
+}
+
+static Cell op_cell(const Nest *n, const KBody *b) {
+  Cell x = n->row[b->a], y = n->row[b->b], z = n->row[b->c];
+  VlDtype from = n->l->body[b->a].dtype;
+  if (b->op == OP_where) return x.i ? y : z;
+  if (b->op == OP_cast) return cast(from, b->dtype, x);
+  if (!dtype_is_float(from)) return (Cell){.i = ew_i64(b->op, x.i, y.i), .f = 0};
+  double v = ew_f64(b->op, x.f, y.f);
+  return b->dtype == VLPC_BOOL ? (Cell){.i = v != 0} : (Cell){.f = v};
+}
+
+static Cell body_cell(Nest *n, const KBody *b) {
+  switch (b->kind) {
+  case KB_LOAD: {
+    int64_t i = address(n, &b->load);
+    return n->fault ? (Cell){0} : cell_load(b->dtype, n->r->op[b->load.operand], i);
+  }
+  case KB_LITERAL: return (Cell){b->lit, b->lit_i};
+  case KB_INDEX: return (Cell){.i = n->index[b->a]};
+  case KB_SIZE: return (Cell){.i = at(n->r, b->size)};
+  case KB_OP: return op_cell(n, b);
+  default: VL_UNREACHABLE("body row");
+  }
+}
+
+static Cell point(Nest *n) {
+  for (uint32_t i = 0; i < n->l->n_body && !n->fault; i++)
+    n->row[i] = rounded(n->l->body[i].dtype, body_cell(n, &n->l->body[i]));
+  return n->row[n->l->n_body - 1];
+}
+
+/* Next index of axes [from, to); false after the last. */
+static bool step(Nest *n, uint32_t from, uint32_t to) {
+  for (uint32_t i = to; i-- > from;) {
+    if (++n->index[i] < n->size[i]) return true;
+    n->index[i] = 0;
+  }
+  return false;
+}
+
+static bool empty(const Nest *n, uint32_t from, uint32_t to) {
+  for (uint32_t i = from; i < to; i++) {
+    if (n->size[i] <= 0) return true;
+  }
+  return false;
+}
+
+typedef struct {
+  Cell sum, best;
+  int64_t count, where;
+  bool any;
+} Acc;
+
+static bool better(bool is_float, Cell v, Cell best, bool largest, bool last) {
+  if (is_float && v.f != v.f) return best.f == best.f || last;
+  if (is_float && best.f != best.f) return false;
+  double a = is_float ? v.f : (double)v.i, b = is_float ? best.f : (double)best.i;
+  if (!is_float && v.i != best.i) return largest ? v.i > best.i : v.i < best.i;
+  if (a == b) return last;
+  return largest ? a > b : a < b;
+}
+
+static void accumulate(Acc *acc, KReduce kind, bool is_float, Cell v) {
+  bool largest = kind != KR_MIN, last = kind == KR_ARGMAX_LAST;
+  if (kind == KR_SUM || kind == KR_MEAN) acc->sum.f += v.f, acc->sum.i += v.i;
+  if (kind == KR_PROD) acc->sum.f *= v.f, acc->sum.i = ew_i64(OP_mul, acc->sum.i, v.i);
+  if (!acc->any || better(is_float, v, acc->best, largest, last)) acc->best = v, acc->where = acc->count;
+  acc->any = true;
+  acc->count++;
+}
+
+/* What an empty reduction gives. */
+static Cell identity(KReduce kind, VlDtype t) {
+  double inf = kind == KR_MAX ? -(double)INFINITY : kind == KR_MIN ? (double)INFINITY : 0;
+  if (kind == KR_MEAN) return (Cell){.f = (double)NAN};
+  if (kind == KR_PROD) return (Cell){1, 1};
+  if (dtype_is_float(t)) return (Cell){.f = inf};
+  return (Cell){.i = inf == 0 ? 0 : ew_int_of(t, inf)};
+}
+
+static Cell reduce(Nest *n) {
+  const KLoops *l = n->l;
+  VlDtype t = l->body[l->n_body - 1].dtype;
+  bool is_float = dtype_is_float(t);
+  uint32_t kept = l->rank - l->n_reduce;
+  Acc acc = {.sum = {l->reduce == KR_PROD, l->reduce == KR_PROD}};
+  if (empty(n, kept, l->rank)) return identity(l->reduce, t);
+  do accumulate(&acc, l->reduce, is_float, point(n));
+  while (!n->fault && step(n, kept, l->rank));
+  if (l->reduce == KR_ARGMAX || l->reduce == KR_ARGMAX_LAST) return (Cell){.i = acc.where};
+  if (l->reduce == KR_MAX || l->reduce == KR_MIN) return acc.best;
+  if (l->reduce == KR_MEAN)
+    return (Cell){acc.sum.f / (double)acc.count, acc.sum.i / acc.count};
+  return acc.sum;
+}
+
+static int run_loops(const Run *r, const Kernel *k) {
+  const KLoops *l = &k->loops;
+  Nest n = {.r = r, .l = l};
+  uint32_t kept = l->rank - l->n_reduce;
+  for (uint32_t i = 0; i < l->rank; i++) n.size[i] = at(r, l->size[i]);
+  if (empty(&n, 0, kept)) return 0;
+  VlDtype t = kernel_operand_dtype(k, 0);
+  do {
+    Cell v = l->n_reduce ? reduce(&n) : point(&n);
+    int64_t to = n.fault ? 0 : address(&n, &l->store);
+    if (n.fault) return n.fault;
+    cell_store(t, r->op[0], to, v);
+  } while (step(&n, 0, kept));
+  return 0;
+}
+
+/* ---- gemm ---------------------------------------------------------------- */
+
+static double gelu(double x, KAct act) {
+  if (act == ACT_GELU_QUICK) return x / (1 + exp(-1.702 * x));
+  if (act == ACT_GELU_ERF) return 0.5 * x * (1 + erf(x * 0.70710678118654752));
+  return 0.5 * x * (1 + tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
+}
+
+static double activate(double x, KAct act) {
+  if (act == ACT_NONE) return x;
+  if (act == ACT_RELU) return x < 0 ? 0 : x;
+  return act == ACT_TANH ? tanh(x) : gelu(x, act);
+}
+
+static double gemm_cell(const Run *r, const KGemm *g, int64_t a, int64_t c) {
+  double sum = 0;
+  const float *w = (const float *)r->op[2] + c / GEMM_PANEL * g->k * GEMM_PANEL + c % GEMM_PANEL;
+  for (int64_t k = 0; k < g->k; k++) sum += load(r, 1, a + k) * (double)w[k * GEMM_PANEL];
+  if (g->has_bias) sum += load(r, 3, c);
+  return activate(sum, g->act);
+}
+
+static int run_gemm(const Run *r, const Kernel *k) {
+  const KGemm *g = &k->gemm;
+  uint32_t residual = 3u + g->has_bias;
+  for (int64_t i = 0; i < at(r, g->g); i++) {
+    for (int64_t m = 0; m < at(r, g->m); m++) {
+      int64_t to = i * at(r, g->c_g) + m * at(r, g->c_m), a = i * at(r, g->a_g) + m * at(r, g->a_m);
+      int64_t from = i * at(r, g->r_g) + m * at(r, g->r_m);
+      for (int64_t c = 0; c < g->n; c++) {
+        double v = gemm_cell(r, g, a, c);
+        store(r, to + c, g->has_residual ? v + load(r, residual, from + c) : v);
+      }
+    }
+  }
+  return 0;
+}
+
+/* ---- attention ----------------------------------------------------------- */
+
+typedef struct {
+  int64_t b, h, q;
+} Query;
+
+static int64_t scores(const Run *r, const KAttention *t, Query x, double *p) {
+  int64_t n = at(r, t->lk);
+  if (t->causal) n = VL_MIN(n, x.q + 1);
+  int64_t q = x.b * at(r, t->q_b) + x.q * at(r, t->q_r) + x.h * t->d;
+  for (int64_t j = 0; j < n; j++) {
+    int64_t k = x.b * at(r, t->k_b) + j * at(r, t->k_r) + x.h * t->d;
+    p[j] = 0;
+    for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, 2, k + c);
+    p[j] *= (double)t->scale;
+    if (t->has_mask)
+      p[j] += load(r, 4, x.b * at(r, t->mask[0]) + x.h * at(r, t->mask[1]) + x.q * at(r, t->mask[2]) +
+                             j * at(r, t->mask[3]));
+  }
+  return n;
+}
+
+/* exp(p - max) and its sum; a row of nothing but -inf sums to 0. */
+static double exponentials(double *p, int64_t n) {
+  double most = -(double)INFINITY, sum = 0;
+  for (int64_t j = 0; j < n; j++) most = p[j] > most || p[j] != p[j] ? p[j] : most;
+  for (int64_t j = 0; j < n; j++) {
+    p[j] = most == -(double)INFINITY ? 0 : exp(p[j] - most);
+    sum += p[j];
+  }
+  return sum;
+}
+
+static void attend(const Run *r, const KAttention *t, Query x, double *p) {
+  int64_t n = scores(r, t, x, p);
+  double sum = exponentials(p, n);
+  int64_t to = x.b * at(r, t->o_b) + x.q * at(r, t->o_r) + x.h * t->dv;
+  for (int64_t c = 0; c < t->dv; c++) {
+    double v = 0;
+    for (int64_t j = 0; j < n; j++)
+      v += p[j] * load(r, 3, x.b * at(r, t->v_b) + j * at(r, t->v_r) + x.h * t->dv + c);
+    store(r, to + c, sum == 0 ? 0 : v / sum);
+  }
+}
+
+static int run_attention(const Run *r, const Kernel *k) {
+  const KAttention *t = &k->attention;
+  double *p = arena_array(r->a, double, VL_MAX(at(r, t->lk), 0) + 1);
+  for (Query x = {0}; x.b < at(r, t->batch); x.b++) {
+    for (x.h = 0; x.h < t->heads; x.h++) {
+      for (x.q = 0; x.q < at(r, t->lq); x.q++) attend(r, t, x, p);
+    }
+  }
+  return 0;
+}
+
+/* ---- rows ---------------------------------------------------------------- */
+
+static void layernorm(const Run *r, const KRows *k, int64_t x, int64_t o, int64_t n) {
+  double mean = 0, var = 0;
+  for (int64_t i = 0; i < n; i++) mean += load(r, 1, x + i) / (double)n;
+  for (int64_t i = 0; i < n; i++) {
+    double d = load(r, 1, x + i) - mean;
+    var += d * d / (double)n;
+  }
+  for (int64_t i = 0; i < n; i++) {
+    double v = (load(r, 1, x + i) - mean) / sqrt(var + (double)k->eps);
+    if (k->has_gamma) v *= load(r, 2, i);
+    if (k->has_beta) v += load(r, 2u + k->has_gamma, i);
+    store(r, o + i, v);
+  }
+}
+
+static void softmax(const Run *r, const KRows *k, int64_t x, int64_t o, int64_t n) {
+  double most = -(double)INFINITY, sum = 0;
+  for (int64_t i = 0; i < n; i++) most = fmax(most, load(r, 1, x + i));
+  for (int64_t i = 0; i < n; i++) sum += exp(load(r, 1, x + i) - most);
+  for (int64_t i = 0; i < n; i++) {
+    double v = load(r, 1, x + i) - most;
+    store(r, o + i, k->log ? v - log(sum) : exp(v) / sum);
+  }
+}
+
+static void l2norm(const Run *r, const KRows *k, int64_t x, int64_t o, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += load(r, 1, x + i) * load(r, 1, x + i);
+  double norm = fmax(sqrt(sum), (double)k->eps);
+  for (int64_t i = 0; i < n; i++) store(r, o + i, load(r, 1, x + i) / norm);
+}
+
+static int run_rows(const Run *r, const Kernel *k) {
+  const KRows *w = &k->rows;
+  for (int64_t g = 0; g < at(r, w->g); g++) {
+    for (int64_t m = 0; m < at(r, w->m); m++) {
+      int64_t x = g * at(r, w->x_g) + m * at(r, w->x_m), o = g * at(r, w->o_g) + m * at(r, w->o_m);
+      int64_t n = at(r, w->cols);
+      if (k->kind == KK_LAYERNORM) layernorm(r, w, x, o, n);
+      else if (k->kind == KK_SOFTMAX) softmax(r, w, x, o, n);
+      else l2norm(r, w, x, o, n);
+    }
+  }
+  return 0;
+}
+
+/* ---- scan and top-k ------------------------------------------------------ */
+
+static void scan_row(const Run *r, const KAxis *x, int64_t base) {
+  Cell sum = {0};
+  for (int64_t i = 0; i < x->axis.c; i++) {
+    int64_t p = base + (x->reverse ? x->axis.c - 1 - i : i) * x->inner.c;
+    Cell v = cell_load(x->dtype, r->op[1], p), before = sum;
+    sum = rounded(x->dtype, (Cell){sum.f + v.f, ew_i64(OP_add, sum.i, v.i)});
+    cell_store(x->dtype, r->op[0], p, x->exclusive ? before : sum);
+  }
+}
+
+static void topk_row(const Run *r, const KAxis *x, int64_t from, int64_t to, bool *taken) {
+  memset(taken, 0, (size_t)x->axis.c);
+  for (int64_t k = 0; k < x->k; k++) {
+    int64_t best = -1;
+    Cell most = {0};
+    for (int64_t i = 0; i < x->axis.c; i++) {
+      Cell v = cell_load(x->dtype, r->op[1], from + i * x->inner.c);
+      if (taken[i] || (best >= 0 && !better(dtype_is_float(x->dtype), v, most, x->largest, false))) continue;
+      best = i, most = v;
+    }
+    taken[best] = true;
+    if (x->want_indices) dtype_store_i64(VLPC_I64, r->op[0], to + k * x->inner.c, best);
+    else cell_store(x->dtype, r->op[0], to + k * x->inner.c, most);
+  }
+}
+
+static int run_axis(const Run *r, const Kernel *k) {
+  const KAxis *x = &k->axis;
+  bool *taken = arena_array(r->a, bool, x->axis.c + 1);
+  for (int64_t o = 0; o < at(r, x->outer); o++) {
+    for (int64_t i = 0; i < x->inner.c; i++) {
+      int64_t from = o * x->axis.c * x->inner.c + i;
+      if (k->kind == KK_SCAN) scan_row(r, x, from);
+      else topk_row(r, x, from, o * x->k * x->inner.c + i, taken);
+    }
+  }
+  return 0;
+}
+
+int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a) {
+  Run r = {operand, size, a};
+  switch (k->kind) {
+  case KK_LOOPS: return run_loops(&r, k);
+  case KK_GEMM: return run_gemm(&r, k);
+  case KK_ATTENTION: return run_attention(&r, k);
+  case KK_LAYERNORM:
+  case KK_SOFTMAX:
+  case KK_L2NORM: return run_rows(&r, k);
+  case KK_SCAN:
+  case KK_TOPK: return run_axis(&r, k);
+  case KK__END:
+  default: VL_UNREACHABLE("kernel kind");
+  }
+}
