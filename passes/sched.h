@@ -47,7 +47,10 @@ typedef struct {
   uint64_t weight_bytes; /* of the weight section */
 } Schedule;
 
-/* g must pass ir_verify(SPEC_CORE).  Everything lies on the arena; the
+/* Rebuilds g so that every semantic op left has a kernel (sched_expand.c). */
+Graph *sched_expand(const Graph *g, Arena *a);
+
+/* g must come from sched_expand.  Everything lies on the arena; the
 ** program's dims are the graph's table, extended.  Fails with SCHEDULE when a
 ** node has no kernel (all such nodes are reported). */
 VL_MUST_USE VlStatus sched_run(const Graph *g, const SchedEntry *entry, uint32_t n_entries,

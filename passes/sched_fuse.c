@@ -86,7 +86,7 @@ static void absorb_epilogue(Sched *s, const Val *reader, Val v) {
   s->info[v.i].into = last;
   s->info[last.i].act = act;
   s->info[last.i].residual = residual;
-  if (val_ok(act)) s->info[act.i].into = last;
+  if (val_ok(act) && !val_eq(act, last)) s->info[act.i].into = last;
 }
 
 static void absorb_epilogues(Sched *s, const Val *reader) {

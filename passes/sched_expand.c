@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sched_expand.c - semantic ops that no kernel takes become primitives.
+**
+** in:      a lowered graph
+** out:     linear, attention, … only on f32, linear and patch_embed only with
+**          weights known at compile time
+** leaves:  gelu and embedding, which loop nests do in any type */
+#include "passes/sched.h"
+
+/* at_compile[v]: v depends on constants only. */
+static bool *constants(const Graph *g, Arena *a) {
+  bool *at_compile = arena_array(a, bool, ir_n_vals(g) + 1);
+  for (uint32_t i = 1; i <= ir_n_vals(g); i++) {
+    Val v = {i};
+    bool known = ir_op(g, v) == OP_const || op_info(ir_op(g, v))->kind != K_SOURCE;
+    for (uint32_t k = 0; known && k < ir_n_in(g, v); k++) {
+      Val x = ir_in(g, v, k);
+      known = !val_ok(x) || at_compile[x.i];
+    }
+    at_compile[i] = known;
+  }
+  return at_compile;
+}
+
+static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
+  OpCode op = ir_op(g, v);
+  if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding) return true;
+  if (at_compile[v.i]) return true;
+  if (ir_type_of(g, v)->dtype != VLPC_F32) return false;
+  if (op != OP_linear && op != OP_patch_embed) return true;
+  Val bias = ir_n_in(g, v) > 2 ? ir_in(g, v, 2) : VAL_NONE;
+  return at_compile[ir_in(g, v, 1).i] && (!val_ok(bias) || at_compile[bias.i]);
+}
+
+static Val expand_node(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
+  (void)n_in;
+  return has_kernel(rw->src, src, rw->ctx) ? VAL_NONE : ir_expand(rw->dst, rw->src, src, in);
+}
+
+Graph *sched_expand(const Graph *g, Arena *a) {
+  return ir_rewrite(g, a, expand_node, constants(g, a), NULL);
+}
