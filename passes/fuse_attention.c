@@ -13,36 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-/* One of q, k, v as [batch …, rows, width]. */
-typedef struct {
-  View w;
-  double scale;
-} Side;
-
-/* Scalar factors may stand between the moves. */
-static Side side_of(Graph *g, Val v, bool take_scale) {
-  Side s = {view_of(g, v), 1};
-  for (int i = 0; i < CHAIN_MAX && take_scale; i++) {
-    Val x = VAL_NONE;
-    double c = 1;
-    m_scaled(g, s.w.base, &x, &c);
-    if (val_eq(x, s.w.base)) break;
-    s.scale *= c;
-    /* the moves below the factor, then those above it */
-    View below = view_of(g, x), above = s.w;
-    if (val_eq(below.base, x)) {
-      s.w.base = x;
-      continue;
-    }
-    Type t = *ir_type_of(g, v);
-    above.base = x;
-    Val moved = view_emit(g, &above, t.dim);
-    if (!val_ok(moved)) break;
-    s.w = view_of(g, moved);
-  }
-  return s;
-}
-
 static void swap_last(View *w) {
   int64_t perm[VLPC_MAX_RANK];
   for (uint32_t i = 0; i < w->rank; i++) perm[i] = i;
@@ -248,31 +218,33 @@ static double snapped(double scale, int64_t d) {
 }
 
 static const char *match_sides(Graph *g, const Chain *c, Val v, Attention *out) {
-  Side q = side_of(g, ir_in(g, c->scores, 0), true), k = side_of(g, ir_in(g, c->scores, 1), true);
-  View vw = view_of(g, v);
+  double scale = c->scale;
+  View q = view_of(g, view_unscaled(g, ir_in(g, c->scores, 0), &scale));
+  View k = view_of(g, view_unscaled(g, ir_in(g, c->scores, 1), &scale));
+  View w = view_of(g, v);
   Batch b = {0};
-  if (q.w.rank < 3 || k.w.rank != q.w.rank || vw.rank != q.w.rank)
+  if (q.rank < 3 || k.rank != q.rank || w.rank != q.rank)
     return "q, k and v have different ranks, or no batch axis";
-  swap_last(&k.w);
-  const char *why = batch_of(&q.w, &b);
+  swap_last(&k);
+  const char *why = batch_of(&q, &b);
   if (why != NULL) return why;
-  if (!same_batch(&k.w, &b) || !same_batch(&vw, &b))
+  if (!same_batch(&k, &b) || !same_batch(&w, &b))
     return "q, k and v have different batch sizes or heads";
   int64_t d = 0;
-  if (!dim_is_const(ir_dims(g), view_dim(g, &q.w, q.w.rank - 1), &d)) return "the width is unknown";
+  if (!dim_is_const(ir_dims(g), view_dim(g, &q, q.rank - 1), &d)) return "the width is unknown";
   out->heads = 1;
   for (uint32_t p = 0; p < b.n; p++)
     if (b.is_head[p] && !dim_is_const(ir_dims(g), b.size[p], &out->heads))
       return "the number of heads is unknown";
-  out->q = as_rows(g, &q.w, &b);
-  out->k = as_rows(g, &k.w, &b);
-  out->v = as_rows(g, &vw, &b);
+  out->q = as_rows(g, &q, &b);
+  out->k = as_rows(g, &k, &b);
+  out->v = as_rows(g, &w, &b);
   if (!val_ok(out->q) || !val_ok(out->k) || !val_ok(out->v))
     return "q, k or v cannot be written as [batch, rows, width]";
-  out->scale = snapped(c->scale * q.scale * k.scale, d);
-  out->out = result_view(g, &q.w, &b, view_dim(g, &q.w, q.w.rank - 2),
-                         view_dim(g, &vw, vw.rank - 1));
-  if (val_ok(c->mask)) out->mask = place_mask(g, c->mask, &q.w, &b);
+  out->scale = snapped(scale, d);
+  out->out = result_view(g, &q, &b, view_dim(g, &q, q.rank - 2),
+                         view_dim(g, &w, w.rank - 1));
+  if (val_ok(c->mask)) out->mask = place_mask(g, c->mask, &q, &b);
   if (val_ok(c->mask) && !val_ok(out->mask)) return "its mask does not fit [batch, heads, q, k]";
   return NULL;
 }

@@ -6,19 +6,6 @@
 ** out:  matmul(images, textsᵀ) · scale, and the other way round its permute */
 #include "passes/pass_int.h"
 
-/* v without scalar factors, which may stand below a permute. */
-static Val without_scale(Graph *g, Val v, double *c) {
-  double s = 1;
-  Val x = VAL_NONE;
-  m_scaled(g, v, &x, &s);
-  *c *= s;
-  if (!m_is(g, x, OP_permute)) return x;
-  Val inner = VAL_NONE;
-  m_scaled(g, ir_in(g, x, 0), &inner, &s);
-  *c *= s;
-  return ir_permute(g, inner, (int64_t[]){1, 0}, 2);
-}
-
 static Val product(Rewrite *rw, Val src, Val a, Val b) {
   const PassCtx *cx = rw->ctx;
   Graph *g = rw->dst;
@@ -37,7 +24,7 @@ Val pass_logits(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   if (ir_type_of(g, in[0])->rank != 2 || ir_type_of(g, in[1])->rank != 2) return VAL_NONE;
   if (m_const(g, in[0]) || m_const(g, in[1])) return VAL_NONE;
   double c = 1;
-  Val a = without_scale(g, in[0], &c), b = without_scale(g, in[1], &c);
+  Val a = view_unscaled(g, in[0], &c), b = view_unscaled(g, in[1], &c);
   Val m = product(rw, src, a, b);
   VlDtype t = ir_type_of(g, m)->dtype;
   return c == 1 ? m : ir_ew2(g, OP_mul, m, ir_scalar(g, t, c));

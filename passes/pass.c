@@ -75,13 +75,10 @@ static VlStatus broken(const Job *j, PassId p, const char *what, const char *det
 /* ---- checks -------------------------------------------------------------------------- */
 
 static BlobTable blobs_of(const Graph *g, Arena *a) {
-  uint32_t top = 0;
-  for (uint32_t i = 1; i <= ir_n_vals(g); i++)
-    if (m_is(g, (Val){i}, OP_const))
-      top = VL_MAX(top, ir_attr(g, (Val){i}, A_blob)->blob.i);
-  Blob *at = arena_array(a, Blob, top);
-  for (uint32_t b = 0; b < top; b++) at[b] = *ir_blob_get(g, (BlobId){b + 1});
-  return (BlobTable){at, top};
+  uint32_t n = ir_n_blobs(g);
+  Blob *at = arena_array(a, Blob, n);
+  for (uint32_t b = 0; b < n; b++) at[b] = *ir_blob_get(g, (BlobId){b + 1});
+  return (BlobTable){at, n};
 }
 
 static VlStatus check_roundtrip(const Job *j, PassId p) {

@@ -80,6 +80,8 @@ void view_drop_ones(const Graph *g, View *w);
 Val view_emit(Graph *g, const View *w, const DimId *dim);
 /* First atom in order of an axis. */
 uint32_t view_first(const View *w, uint32_t axis);
+/* v = c' · result, with *c multiplied by c': factors anywhere in the chain. */
+Val view_unscaled(Graph *g, Val v, double *c);
 /* The value's last axis is the base's last axis, whole. */
 bool view_keeps_rows(const Graph *g, const View *w);
 /* More than axes of size 1 that go. */

@@ -149,12 +149,20 @@ static void add_alias(PassResult *r, Arena *a, AliasKind kind, const char *name,
   r->alias = to;
 }
 
+static bool has_text(const Names *n) {
+  const Named *in = NULL;
+  uint32_t n_in = ir_inputs(n->g, &in);
+  for (uint32_t i = 0; i < n_in; i++)
+    if (n->depends[in[i].v.i] == DEPENDS_TEXT) return true;
+  return false;
+}
+
 static const char *input_name(const Names *n, Val v) {
   if (n->depends[v.i] == DEPENDS_IMAGE) return "image";
   if (n->depends[v.i] == DEPENDS_TEXT) return "text";
   const Type *t = ir_type_of(n->g, v);
   bool is_mask = t->rank == 2 && (dtype_is_int(t->dtype) || t->dtype == VLPC_BOOL);
-  return is_mask ? "attention_mask" : NULL;
+  return is_mask && has_text(n) ? "attention_mask" : NULL;
 }
 
 static void name_size(const Names *n, PassResult *r, DimId d, const char *name) {

@@ -214,6 +214,23 @@ bool view_moves(const Graph *g, const View *w) {
   return false;
 }
 
+Val view_unscaled(Graph *g, Val v, double *c) {
+  Type t = *ir_type_of(g, v);
+  for (int i = 0; i < CHAIN_MAX; i++) {
+    View w = view_of(g, v);
+    double s = 1;
+    Val x = VAL_NONE;
+    m_scaled(g, w.base, &x, &s);
+    if (val_eq(x, w.base)) break;
+    w.base = x; /* of the same type */
+    x = view_emit(g, &w, t.dim);
+    if (!val_ok(x)) break;
+    *c *= s;
+    v = x;
+  }
+  return v;
+}
+
 /* ---- comparing and turning round ------------------------------------------- */
 
 bool view_keeps_rows(const Graph *g, const View *w) {
