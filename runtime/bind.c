@@ -148,7 +148,7 @@ static void shape_text(const vlpc_session *s, const ProgBuf *b, const int64_t *s
   for (uint32_t i = 0; i < b->rank && n < cap; i++) {
     const char *comma = i ? ", " : "";
     n += (size_t)(shape ? snprintf(out + n, cap - n, "%s%" PRId64, comma, shape[i])
-                        : snprintf(out + n, cap - n, "%s%s", comma, s->model->dim_text[b->size[i]]));
+                        : snprintf(out + n, cap - n, "%s%s", comma, s->model->manifest_size_text[b->size[i]]));
   }
   if (n < cap) snprintf(out + n, cap - n, "]");
 }

@@ -12,7 +12,7 @@
 
 /* ---- writing ------------------------------------------------------------ */
 
-const char *dim_text(const DimTable *t, DimId d, Arena *a) {
+const char *manifest_size_text(const DimTable *t, DimId d, Arena *a) {
   Dim v = dim_get(t, d);
   Str s = {.arena = a};
   for (uint32_t i = 0; i < v.n; i++) {
@@ -46,7 +46,7 @@ static void write_port(const ManifestPort *m, const Program *p, const ProgPort *
   str_add(s, ", \"shape\": [");
   for (uint32_t i = 0; i < b->rank; i++) {
     if (i) str_add(s, ", ");
-    add_text(s, dim_text(p->dims, b->size[i], s->arena));
+    add_text(s, manifest_size_text(p->dims, b->size[i], s->arena));
   }
   str_add(s, "]}");
 }

@@ -49,6 +49,6 @@ VL_MUST_USE VlStatus manifest_read(const void *bytes, size_t n, const Program *p
                                    const char *file, Diag *d, Manifest *out);
 
 /* Text of a size: "77", "batch", "2*batch + 1". */
-const char *dim_text(const DimTable *t, DimId d, Arena *a);
+const char *manifest_size_text(const DimTable *t, DimId d, Arena *a);
 
 #endif
