@@ -19,7 +19,7 @@
 #include "base/str.h"
 #include "models/onnx_int.h"
 
-enum { PIECE = 65536, EXTERNAL_ALIGN = 4096 };
+enum { PIECE = 8192, EXTERNAL_ALIGN = 4096 };
 enum { MODEL_GRAPH = 7, GRAPH_INITIALIZER = 5, TENSOR_RAW = 9, BYTES_FIELD = 2 };
 
 static uint64_t weight_count(const OnnxWeight *w) {
@@ -34,8 +34,8 @@ static uint64_t weight_bytes(const OnnxGraph *g, const OnnxWeight *w) {
 
 /* Writes a weight's elements in pieces. */
 static VlStatus write_elements(const OnnxGraph *g, const OnnxWeight *w, FileWriter *f) {
-  float *at = arena_array(g->arena, float, PIECE);
-  uint16_t *half = arena_array(g->arena, uint16_t, PIECE);
+  float at[PIECE];
+  uint16_t half[PIECE];
   uint64_t count = weight_count(w);
   for (uint64_t i = 0; i < count; i += PIECE) {
     uint32_t n = (uint32_t)VL_MIN(count - i, (uint64_t)PIECE);
