@@ -33,15 +33,18 @@ static const void *converted(Arena *a, const NpyArray *x, VlDtype to) {
   void *out = arena_array_bytes(a, (uint64_t)n, dtype_size(to));
   bool whole = dtype_is_int(x->dtype) && dtype_is_int(to);
   for (int64_t i = 0; i < n; i++)
-    if (whole) dtype_store_i64(to, out, i, dtype_load_i64(x->dtype, x->data, i));
-    else dtype_store(to, out, i, dtype_load(x->dtype, x->data, i));
+    if (whole)
+      dtype_store_i64(to, out, i, dtype_load_i64(x->dtype, x->data, i));
+    else
+      dtype_store(to, out, i, dtype_load(x->dtype, x->data, i));
   return out;
 }
 
 /* Integers for floats and floats for integers are left to the library, which
 ** says what is wrong. */
 static bool converts(VlDtype from, VlDtype to) {
-  return (dtype_is_float(from) && dtype_is_float(to)) || (!dtype_is_float(from) && !dtype_is_float(to));
+  return (dtype_is_float(from) && dtype_is_float(to)) ||
+         (!dtype_is_float(from) && !dtype_is_float(to));
 }
 
 static VlStatus set_input(Cli *c, Model *m, const char *entry, const vlpc_port *port,

@@ -29,12 +29,12 @@ static void describe(Cli *c, vlpc_compiler *k, const Model *m, const vlpc_step_i
                      BenchStep *out) {
   vlpc_kernel_info info = {.struct_size = sizeof info};
   bool known = k != NULL && vlpc_kernel_describe(k, m->artifact, s, &info) == VLPC_OK;
-  *out = (BenchStep){
-      .text = known ? arena_strdup(c->arena, info.text) : arena_printf(c->arena, "kernel %u", s->kernel),
-      .place = arena_strdup(c->arena, s->place != NULL ? s->place : ""),
-      .start_ns = s->start_ns,
-      .end_ns = s->end_ns,
-      .flops = known ? info.flops : 0};
+  *out = (BenchStep){.text = known ? arena_strdup(c->arena, info.text)
+                                   : arena_printf(c->arena, "kernel %u", s->kernel),
+                     .place = arena_strdup(c->arena, s->place != NULL ? s->place : ""),
+                     .start_ns = s->start_ns,
+                     .end_ns = s->end_ns,
+                     .flops = known ? info.flops : 0};
 }
 
 static int slowest_first(const void *a, const void *b) {
@@ -87,7 +87,8 @@ VlStatus bench_write_trace(Cli *c, const char *path, const BenchRun *r) {
     const BenchStep *e = &r->step.at[i];
     str_add(&s, i > 0 ? ",\n{\"name\":" : "\n{\"name\":");
     str_json(&s, e->text, strlen(e->text));
-    str_printf(&s, ",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"nodes\":",
+    str_printf(&s,
+               ",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"nodes\":",
                (double)(e->start_ns - zero) * 1e-3, (double)(e->end_ns - e->start_ns) * 1e-3);
     str_json(&s, e->place, strlen(e->place));
     str_printf(&s, ",\"flops\":%" PRId64 "}}", e->flops);

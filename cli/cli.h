@@ -51,7 +51,7 @@ typedef struct {
   const char **arg;
   uint32_t n_args;
   bool json;
-  bool failed; /* ran, but the result is bad: exit code 1 */
+  bool failed;                        /* ran, but the result is bad: exit code 1 */
   const char *foreign, *foreign_json; /* a library object's error, or NULL */
 } Cli;
 

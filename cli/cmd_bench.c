@@ -55,7 +55,9 @@ static void fill_floats(const Bench *b, const vlpc_tensor *t, uint32_t stream) {
     dtype_store(t->dtype, t->data, i, rng_normal((Rng){(uint64_t)b->seed, stream}, (uint64_t)i));
 }
 
-static bool is_mask(const vlpc_port *port) { return strstr(port->name, "mask") != NULL; }
+static bool is_mask(const vlpc_port *port) {
+  return strstr(port->name, "mask") != NULL;
+}
 
 static VlStatus set_input(Bench *b, const vlpc_port *port, uint32_t i) {
   vlpc_tensor t = {.dtype = port->dtype, .rank = port->rank};
@@ -65,14 +67,16 @@ static VlStatus set_input(Bench *b, const vlpc_port *port, uint32_t i) {
     if (!vl_mul_u64(bytes, (uint64_t)t.shape[k], &bytes)) bytes = SIZE_MAX;
   }
   t.data = arena_alloc(b->c->arena, bytes);
-  if (dtype_is_float(port->dtype)) fill_floats(b, &t, i);
-  else if (is_mask(port)) memset(t.data, 0, bytes);
-  else fill_ids(b, &t, i);
+  if (dtype_is_float(port->dtype))
+    fill_floats(b, &t, i);
+  else if (is_mask(port))
+    memset(t.data, 0, bytes);
+  else
+    fill_ids(b, &t, i);
   if (is_mask(port))
     for (uint64_t k = 0; k < bytes / dtype_size(port->dtype); k++)
       dtype_store_i64(port->dtype, t.data, (int64_t)k, 1);
-  return fail_session(b->c, &b->m,
-                      vlpc_session_set_input(b->m.session, b->entry, port->name, &t));
+  return fail_session(b->c, &b->m, vlpc_session_set_input(b->m.session, b->entry, port->name, &t));
 }
 
 static VlStatus set_inputs(Bench *b) {
@@ -194,8 +198,8 @@ static void print_json(const Bench *b) {
   js_int(&j, "weight_bytes", (int64_t)b->m.info.weight_bytes);
   js_int(&j, "activation_bytes", (int64_t)b->session.activation_bytes);
   js_int(&j, "code_bytes", (int64_t)b->session.code_bytes);
-  js_int(&j, "bytes", (int64_t)(b->m.info.weight_bytes + b->session.activation_bytes +
-                                  b->session.code_bytes));
+  js_int(&j, "bytes",
+         (int64_t)(b->m.info.weight_bytes + b->session.activation_bytes + b->session.code_bytes));
   if (opt_given(b->c, per_kernel)) print_kernels_json(b, &j);
   js_print(&j);
 }
@@ -244,7 +248,9 @@ VlStatus cmd_bench(Cli *c) {
   VL_TRY(measure(&b));
   progress_clear();
   if (opt_given(c, trace)) VL_TRY(bench_write_trace(c, opt(c, trace), &b.run));
-  if (c->json) print_json(&b);
-  else print_text(&b);
+  if (c->json)
+    print_json(&b);
+  else
+    print_text(&b);
   return VLPC_OK;
 }

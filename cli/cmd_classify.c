@@ -66,8 +66,10 @@ static VlStatus take(void *user, uint32_t i, const char *path, const float *row)
   Scored *s = arena_array(k->c->arena, Scored, n);
   for (uint32_t l = 0; l < n; l++) s[l] = (Scored){row[l], l};
   qsort(s, n, sizeof *s, by_score);
-  if (k->json != NULL) print_json(k, path, s);
-  else if (k->top > 0) print_text(k, path, s);
+  if (k->json != NULL)
+    print_json(k, path, s);
+  else if (k->top > 0)
+    print_text(k, path, s);
   return VLPC_OK;
 }
 
@@ -108,8 +110,13 @@ VlStatus cmd_classify(Cli *c) {
   js_text(&j, "template", prompt);
   js_list(&j, "images");
   if (c->json) k.json = &j;
-  ImageWalk w = {.c = c, .model = &m, .fn = vlpc_classify, .width = k.labels.n,
-                 .what = "classified", .take = take, .user = &k};
+  ImageWalk w = {.c = c,
+                 .model = &m,
+                 .fn = vlpc_classify,
+                 .width = k.labels.n,
+                 .what = "classified",
+                 .take = take,
+                 .user = &k};
   VL_TRY(images_walk(&w, &images));
   VL_TRY(check_expect(c, &k));
   js_end(&j);

@@ -97,8 +97,9 @@ static VlStatus compare_row(Compare *k, Row *r) {
   int64_t n;
   VL_TRY(fail_session(k->c, &k->m, vlpc_session_output(k->m.session, r->entry, r->port, &t)));
   if (!same_shape(r->want, &t, &n)) {
-    VlStatus s = diag_error(k->c->diag, DIAG_NOT_COMPARABLE, (DiagAt){opt(k->c, expected), r->want->name},
-                            "has another shape than the output '%s'", r->port);
+    VlStatus s =
+        diag_error(k->c->diag, DIAG_NOT_COMPARABLE, (DiagAt){opt(k->c, expected), r->want->name},
+                   "has another shape than the output '%s'", r->port);
     diag_found(k->c->diag, "%s", shape_text(k->c->arena, r->want->size, r->want->rank));
     diag_expected(k->c->diag, "%s", shape_text(k->c->arena, t.shape, (uint32_t)t.rank));
     return s;

@@ -88,14 +88,16 @@ static void check_cache(Doctor *d) {
   DIR *dir = opendir(path);
   for (struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir)) {
     struct stat f;
-    if (fstatat(dirfd(dir), e->d_name, &f, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(f.st_mode)) continue;
+    if (fstatat(dirfd(dir), e->d_name, &f, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(f.st_mode))
+      continue;
     files++, bytes += (uint64_t)f.st_size;
   }
   if (dir != NULL) closedir(dir);
   const char *found = arena_printf(c->arena, "%s, %" PRIu64 " files, %" PRIu64 " bytes, mode %03o",
                                    path, files, bytes, (unsigned)st.st_mode & 0777u);
   bool private = st.st_uid == geteuid() && (st.st_mode & 077u) == 0;
-  say(d, "cache", found, private ? NULL : arena_printf(c->arena, "chmod 700 %s, as its owner", path));
+  say(d, "cache", found,
+      private ? NULL : arena_printf(c->arena, "chmod 700 %s, as its owner", path));
 }
 
 /* --- self-test --- */
@@ -106,7 +108,9 @@ enum { TINY_PIXELS = 3 * 32 * 32, TINY_WIDTH = 48 };
 static VlStatus tiny_features(Cli *c, vlpc_artifact *a, const char *isa, float out[TINY_WIDTH]) {
   static float image[TINY_PIXELS];
   for (int i = 0; i < TINY_PIXELS; i++) image[i] = (float)rng_normal((Rng){1, 1}, (uint64_t)i);
-  vlpc_session_options o = {.struct_size = sizeof o, .isa = isa, .threads = 1,
+  vlpc_session_options o = {.struct_size = sizeof o,
+                            .isa = isa,
+                            .threads = 1,
                             .compiler_library = opt(c, compiler_library)};
   vlpc_tensor in = {image, VLPC_F32, 4, {1, 3, 32, 32}};
   vlpc_session *s = NULL;
@@ -122,8 +126,12 @@ static VlStatus tiny_features(Cli *c, vlpc_artifact *a, const char *isa, float o
 
 static VlStatus tiny_artifact(Cli *c, vlpc_compiler *k, const char *folder, vlpc_artifact **out) {
   const char *path = arena_printf(c->arena, "%s/tiny.vlpc", folder);
-  vlpc_model_options model = {.struct_size = sizeof model, .kind = "clip", .size = "tiny",
-                              .directory = folder, .seed = 1, .two_files = 1};
+  vlpc_model_options model = {.struct_size = sizeof model,
+                              .kind = "clip",
+                              .size = "tiny",
+                              .directory = folder,
+                              .seed = 1,
+                              .two_files = 1};
   vlpc_compile_options o = {.struct_size = sizeof o, .output = path};
   o.models[0] = arena_printf(c->arena, "%s/image.onnx", folder);
   o.models[1] = arena_printf(c->arena, "%s/text.onnx", folder);
@@ -148,7 +156,8 @@ static VlStatus run_levels(Cli *c, vlpc_artifact *a, Str *names, double *worst) 
     if (!cpu_isa_runs((CpuIsa)isa)) continue;
     VL_TRY(tiny_features(c, a, cpu_isa_name((CpuIsa)isa), other));
     str_printf(names, "%s%s", isa > 0 ? ", " : "", cpu_isa_name((CpuIsa)isa));
-    for (int i = 0; i < TINY_WIDTH; i++) *worst = fmax(*worst, fabs((double)first[i] - (double)other[i]));
+    for (int i = 0; i < TINY_WIDTH; i++)
+      *worst = fmax(*worst, fabs((double)first[i] - (double)other[i]));
   }
   return VLPC_OK;
 }

@@ -24,8 +24,13 @@ static VlStatus embed_photos(Cli *c, Model *m, Rows *r) {
   TextList images = {0};
   VL_TRY(list_images(c, c->arg + 1, c->n_args - 1, &images));
   r->rows = arena_array_bytes(c->arena, images.n, r->width * sizeof(float));
-  ImageWalk w = {.c = c, .model = m, .fn = vlpc_embed_images, .width = r->width,
-                 .what = "embedded", .take = take, .user = r};
+  ImageWalk w = {.c = c,
+                 .model = m,
+                 .fn = vlpc_embed_images,
+                 .width = r->width,
+                 .what = "embedded",
+                 .take = take,
+                 .user = r};
   return images_walk(&w, &images);
 }
 
@@ -38,8 +43,8 @@ static VlStatus embed_lines(Cli *c, Model *m, Rows *r) {
   while (r->n < t.n) {
     VL_TRY(progress_check(c));
     uint32_t n = (uint32_t)VL_MIN((uint64_t)batch, (uint64_t)(t.n - r->n));
-    VL_TRY(fail_session(c, m, vlpc_embed_texts(m->session, t.at + r->n, n,
-                                               r->rows + (size_t)r->n * r->width)));
+    VL_TRY(fail_session(
+        c, m, vlpc_embed_texts(m->session, t.at + r->n, n, r->rows + (size_t)r->n * r->width)));
     r->n += n;
     progress_show("embedded", r->n, t.n);
   }
@@ -61,9 +66,14 @@ VlStatus cmd_embed(Cli *c) {
   VL_TRY(check_sources(c));
   VL_TRY(model_open(c, c->arg[0], &m));
   Rows r = {.width = (uint32_t)VL_MAX(m.info.embed_dim, 0)};
-  if (opt_given(c, texts)) VL_TRY(embed_lines(c, &m, &r));
-  else VL_TRY(embed_photos(c, &m, &r));
-  NpyArray x = {.dtype = VLPC_F32, .rank = 2, .size = {r.n, r.width}, .data = r.rows,
+  if (opt_given(c, texts))
+    VL_TRY(embed_lines(c, &m, &r));
+  else
+    VL_TRY(embed_photos(c, &m, &r));
+  NpyArray x = {.dtype = VLPC_F32,
+                .rank = 2,
+                .size = {r.n, r.width},
+                .data = r.rows,
                 .bytes = (uint64_t)r.n * r.width * sizeof(float)};
   VL_TRY(npy_write(opt(c, output_npy), &x, c->arena, c->diag));
   progress_clear();
@@ -74,7 +84,8 @@ VlStatus cmd_embed(Cli *c) {
     js_int(&j, "width", r.width);
     js_print(&j);
   } else if (!opt_given(c, quiet)) {
-    fprintf(stderr, "vlpc: wrote %s (%" PRIu32 " × %" PRIu32 ")\n", opt(c, output_npy), r.n, r.width);
+    fprintf(stderr, "vlpc: wrote %s (%" PRIu32 " × %" PRIu32 ")\n", opt(c, output_npy), r.n,
+            r.width);
   }
   return VLPC_OK;
 }

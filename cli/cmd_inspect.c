@@ -14,8 +14,10 @@ static const char *port_text(Cli *c, const vlpc_port *p) {
   Str s = {.arena = c->arena};
   str_printf(&s, "%s %s[", p->name, dtype_name(p->dtype));
   for (int32_t k = 0; k < p->rank; k++)
-    if (p->symbol[k] != NULL) str_printf(&s, "%s%s", k > 0 ? ", " : "", p->symbol[k]);
-    else str_printf(&s, "%s%" PRId64, k > 0 ? ", " : "", p->shape[k]);
+    if (p->symbol[k] != NULL)
+      str_printf(&s, "%s%s", k > 0 ? ", " : "", p->symbol[k]);
+    else
+      str_printf(&s, "%s%" PRId64, k > 0 ? ", " : "", p->shape[k]);
   str_add(&s, "]");
   return str_text(&s);
 }
@@ -35,8 +37,10 @@ static void ports_json(const Model *m, const char *entry, vlpc_direction directi
     js_text(j, "dtype", dtype_name(p.dtype));
     js_list(j, "shape");
     for (int32_t k = 0; k < p.rank; k++)
-      if (p.symbol[k] != NULL) js_text(j, NULL, p.symbol[k]);
-      else js_int(j, NULL, p.shape[k]);
+      if (p.symbol[k] != NULL)
+        js_text(j, NULL, p.symbol[k]);
+      else
+        js_int(j, NULL, p.shape[k]);
     js_end(j);
     js_list(j, "aliases");
     for (const char *const *a = p.aliases; a != NULL && *a != NULL; a++) js_text(j, NULL, *a);
@@ -97,7 +101,8 @@ static void sections_json(const Model *m, Json *j) {
 static void print_sections(const Model *m) {
   vlpc_section s = {.struct_size = sizeof s};
   for (uint32_t i = 0; vlpc_artifact_section(m->artifact, i, &s); i++) {
-    printf("    %-12s %12" PRIu64 " bytes at %-12" PRIu64 " %s\n", s.name, s.bytes, s.offset, s.hash);
+    printf("    %-12s %12" PRIu64 " bytes at %-12" PRIu64 " %s\n", s.name, s.bytes, s.offset,
+           s.hash);
   }
 }
 
@@ -147,8 +152,8 @@ static VlStatus inspect_onnx(Cli *c, Json *j) {
   vlpc_compiler *k;
   const char *text;
   VL_TRY(compiler_open(c, &k));
-  VL_TRY(fail_compiler(c, k, vlpc_compile_inspect(k, c->arg[0], j != NULL ? VLPC_JSON : VLPC_TEXT,
-                                                  &text)));
+  VL_TRY(fail_compiler(
+      c, k, vlpc_compile_inspect(k, c->arg[0], j != NULL ? VLPC_JSON : VLPC_TEXT, &text)));
   if (j == NULL) {
     fputs(text, stdout);
     return VLPC_OK;

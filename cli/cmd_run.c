@@ -67,7 +67,8 @@ VlStatus cmd_run(Cli *c) {
   VL_TRY(run_entry(c, &m, entry, &in));
   VL_TRY(gather(c, &m, entry, &out));
   VL_TRY(npz_write(opt(c, output_npz), &out, c->arena, c->diag));
-  if (c->json) print_result(c, entry, &out);
+  if (c->json)
+    print_result(c, entry, &out);
   else if (!opt_given(c, quiet))
     fprintf(stderr, "vlpc: wrote %s (%" PRIu32 " arrays)\n", opt(c, output_npz), out.n);
   return VLPC_OK;

@@ -4,9 +4,13 @@
 
 #include "cli/cli.h"
 
-static bool takes(uint32_t cmd, uint32_t option) { return (opt_info[option].in >> cmd & 1u) != 0; }
+static bool takes(uint32_t cmd, uint32_t option) {
+  return (opt_info[option].in >> cmd & 1u) != 0;
+}
 
-static bool is_choice(const OptInfo *o) { return o->value != NULL && strchr(o->value, '|') != NULL; }
+static bool is_choice(const OptInfo *o) {
+  return o->value != NULL && strchr(o->value, '|') != NULL;
+}
 
 /* The words of a choice with sep between them. */
 static void put_choice(FILE *f, const char *value, char sep) {
@@ -17,15 +21,18 @@ static void put_choice(FILE *f, const char *value, char sep) {
 static void put_quoted(FILE *f, const char *text) {
   fputc('\'', f);
   for (const char *p = text; *p != '\0'; p++)
-    if (*p == '\'') fputs("'\\''", f);
-    else fputc(*p, f);
+    if (*p == '\'')
+      fputs("'\\''", f);
+    else
+      fputc(*p, f);
   fputc('\'', f);
 }
 
 void complete_bash(FILE *f) {
   fputs("# bash completion for vlpc\n_vlpc() {\n"
         "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} list=\n"
-        "  if [ \"$COMP_CWORD\" = 1 ]; then\n    list='--version --help", f);
+        "  if [ \"$COMP_CWORD\" = 1 ]; then\n    list='--version --help",
+        f);
   for (uint32_t i = 0; i < CMD__COUNT; i++) fprintf(f, " %s", cmd_info[i].name);
   fputs("'\n  else\n    case ${COMP_WORDS[1]}:$before in\n", f);
   for (uint32_t i = 0; i < OPT__COUNT; i++) {
@@ -41,7 +48,8 @@ void complete_bash(FILE *f) {
     fputs("' ;;\n", f);
   }
   fputs("    esac\n  fi\n  COMPREPLY=($(compgen -W \"$list\" -- \"$word\"))\n}\n"
-        "complete -o default -F _vlpc vlpc\n", f);
+        "complete -o default -F _vlpc vlpc\n",
+        f);
 }
 
 void complete_zsh(FILE *f) {
@@ -49,15 +57,18 @@ void complete_zsh(FILE *f) {
   for (uint32_t i = 0; i < CMD__COUNT; i++)
     fprintf(f, "    '%s:%s'\n", cmd_info[i].name, cmd_info[i].what);
   fputs("  )\n  if (( CURRENT == 2 )); then _describe command commands; return; fi\n"
-        "  case ${words[2]} in\n", f);
+        "  case ${words[2]} in\n",
+        f);
   for (uint32_t c = 0; c < CMD__COUNT; c++) {
     fprintf(f, "  %s) _arguments", cmd_info[c].name);
     for (uint32_t i = 0; i < OPT__COUNT; i++) {
       const OptInfo *o = &opt_info[i];
       if (!takes(c, i)) continue;
       fprintf(f, " \\\n    '--%s", o->name);
-      if (is_choice(o)) fputs("[choice]:value:(", f), put_choice(f, o->value, ' '), fputc(')', f);
-      else if (o->value != NULL) fprintf(f, "[%s]:value:_files", o->value);
+      if (is_choice(o))
+        fputs("[choice]:value:(", f), put_choice(f, o->value, ' '), fputc(')', f);
+      else if (o->value != NULL)
+        fprintf(f, "[%s]:value:_files", o->value);
       fputc('\'', f);
     }
     fputs(" \\\n    '*:file:_files' ;;\n", f);

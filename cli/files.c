@@ -51,7 +51,8 @@ static VlStatus read_folder(Cli *c, const char *path, TextList *out) {
   bool slash = n > 0 && path[n - 1] == '/';
   for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
     if (e->d_name[0] != '.')
-      *vec_push(c->arena, out) = arena_printf(c->arena, "%s%s%s", path, slash ? "" : "/", e->d_name);
+      *vec_push(c->arena, out) =
+          arena_printf(c->arena, "%s%s%s", path, slash ? "" : "/", e->d_name);
   closedir(dir);
   if (out->n > 1) qsort(out->at, out->n, sizeof *out->at, by_bytes);
   return VLPC_OK;
@@ -153,8 +154,10 @@ VlStatus read_labels(Cli *c, Texts *out) {
     diag_fix(c->diag, "add --labels \"a cat,a dog\" or --labels-file FILE");
     return s;
   }
-  if (list != NULL) split_labels(c, list, out);
-  else VL_TRY(read_lines(c, file, out));
+  if (list != NULL)
+    split_labels(c, list, out);
+  else
+    VL_TRY(read_lines(c, file, out));
   return check_labels(c, file, out);
 }
 
@@ -166,9 +169,12 @@ static char *next_field(char **at) {
   if (p == NULL) return NULL;
   bool quoted = false;
   for (; *p != '\0' && (quoted || *p != ','); p++) {
-    if (*p != '"') *to++ = *p;
-    else if (quoted && p[1] == '"') *to++ = *p++;
-    else quoted = !quoted;
+    if (*p != '"')
+      *to++ = *p;
+    else if (quoted && p[1] == '"')
+      *to++ = *p++;
+    else
+      quoted = !quoted;
   }
   *at = *p == ',' ? p + 1 : NULL;
   *to = '\0';

@@ -6,17 +6,21 @@
 
 void help_overview(FILE *f) {
   fputs("usage: vlpc COMMAND ...\n\n"
-        "Compiles CLIP from ONNX to native CPU code and runs it.\n\ncommands:\n", f);
+        "Compiles CLIP from ONNX to native CPU code and runs it.\n\ncommands:\n",
+        f);
   for (uint32_t i = 0; i < CMD__COUNT; i++)
     fprintf(f, "  %-10s %s\n", cmd_info[i].name, cmd_info[i].what);
   fputs("\nexamples:\n"
         "  vlpc compile clip/model.onnx -o clip.vlpc\n"
         "  vlpc classify clip.vlpc photo.jpg --labels \"a cat,a dog\"\n"
         "  vlpc bench clip.vlpc --tower image\n\n"
-        "vlpc help COMMAND tells more; vlpc --version [--json] names the version.\n", f);
+        "vlpc help COMMAND tells more; vlpc --version [--json] names the version.\n",
+        f);
 }
 
-static bool takes(CmdId cmd, uint32_t option) { return (opt_info[option].in >> cmd & 1u) != 0; }
+static bool takes(CmdId cmd, uint32_t option) {
+  return (opt_info[option].in >> cmd & 1u) != 0;
+}
 
 /* Prints text in lines of at most 78 columns. */
 static void print_wrapped(FILE *f, const char *text) {
@@ -41,8 +45,10 @@ static void print_option(FILE *f, const OptInfo *o) {
   if (o->letter != 0) snprintf(letter, sizeof letter, "-%c, ", o->letter);
   snprintf(left, sizeof left, "%s--%s%s%s%s%s", letter, o->name, o->value ? " " : "",
            choice ? "{" : "", o->value ? o->value : "", choice ? "}" : "");
-  if (strlen(left) <= 24) fprintf(f, "  %-24s  %s\n", left, o->help);
-  else fprintf(f, "  %s\n  %-24s  %s\n", left, "", o->help);
+  if (strlen(left) <= 24)
+    fprintf(f, "  %-24s  %s\n", left, o->help);
+  else
+    fprintf(f, "  %s\n  %-24s  %s\n", left, "", o->help);
 }
 
 void help_command(FILE *f, CmdId cmd) {
@@ -61,9 +67,12 @@ void help_command(FILE *f, CmdId cmd) {
 }
 
 static VlStatus print_completion(const char *shell) {
-  if (strcmp(shell, "bash") == 0) complete_bash(stdout);
-  else if (strcmp(shell, "zsh") == 0) complete_zsh(stdout);
-  else complete_fish(stdout);
+  if (strcmp(shell, "bash") == 0)
+    complete_bash(stdout);
+  else if (strcmp(shell, "zsh") == 0)
+    complete_zsh(stdout);
+  else
+    complete_fish(stdout);
   return VLPC_OK;
 }
 
@@ -88,9 +97,12 @@ static VlStatus no_command(Cli *c, const char *word) {
   const char *names[CMD__COUNT];
   for (uint32_t i = 0; i < CMD__COUNT; i++) names[i] = cmd_info[i].name;
   const char *near = nearest(word, names, CMD__COUNT);
-  VlStatus s = diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
-  if (near != NULL) diag_fix(c->diag, "did you mean 'vlpc help %s'?", near);
-  else diag_fix(c->diag, "see 'vlpc help'");
+  VlStatus s =
+      diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
+  if (near != NULL)
+    diag_fix(c->diag, "did you mean 'vlpc help %s'?", near);
+  else
+    diag_fix(c->diag, "see 'vlpc help'");
   return s;
 }
 
@@ -99,11 +111,16 @@ VlStatus cmd_help(Cli *c) {
   bool one = c->n_args > 0 || opt_given(c, help);
   if (opt_given(c, completion)) return print_completion(opt(c, completion));
   if (c->n_args > 0 && !cmd_find(c->arg[0], &cmd)) return no_command(c, c->arg[0]);
-  if (c->json) print_overview_json(c);
-  else if (opt_given(c, man) && one) manual_command(stdout, cmd);
-  else if (opt_given(c, man)) manual_overview(stdout);
-  else if (one) help_command(stdout, cmd);
-  else help_overview(stdout);
+  if (c->json)
+    print_overview_json(c);
+  else if (opt_given(c, man) && one)
+    manual_command(stdout, cmd);
+  else if (opt_given(c, man))
+    manual_overview(stdout);
+  else if (one)
+    help_command(stdout, cmd);
+  else
+    help_overview(stdout);
   return VLPC_OK;
 }
 
@@ -121,7 +138,8 @@ VlStatus cmd_explain(Cli *c) {
     js_print(&j);
     return VLPC_OK;
   }
-  VlStatus s = diag_error(c->diag, DIAG_ARGUMENTS, DIAG_NOWHERE, "'%s' is no error code", c->arg[0]);
+  VlStatus s =
+      diag_error(c->diag, DIAG_ARGUMENTS, DIAG_NOWHERE, "'%s' is no error code", c->arg[0]);
   diag_expected(c->diag, "a code as errors show it, such as E0207");
   return s;
 }

@@ -34,8 +34,10 @@ static VlStatus one_batch(ImageWalk *w, const TextList *list, uint32_t begin, ui
   bool whole = w->fn(w->model->session, image, n, rows) == VLPC_OK;
   for (uint32_t i = 0; i < n; i++) {
     float *row = rows + (size_t)i * w->width;
-    if (!whole) VL_TRY(one_image(w, begin + i, image[i].path, row));
-    else VL_TRY(w->take(w->user, begin + i, image[i].path, row));
+    if (!whole)
+      VL_TRY(one_image(w, begin + i, image[i].path, row));
+    else
+      VL_TRY(w->take(w->user, begin + i, image[i].path, row));
   }
   if (whole) w->done += n;
   return VLPC_OK;
@@ -55,7 +57,6 @@ VlStatus images_walk(ImageWalk *w, const TextList *list) {
     progress_show(w->what, i, list->n);
   }
   progress_clear();
-  if (w->skipped > 0)
-    fprintf(stderr, "vlpc: skipped %u of %u images\n", w->skipped, list->n);
+  if (w->skipped > 0) fprintf(stderr, "vlpc: skipped %u of %u images\n", w->skipped, list->n);
   return VLPC_OK;
 }

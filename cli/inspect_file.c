@@ -14,9 +14,12 @@ VlStatus file_kind(Cli *c, const char *path, FileKind *out) {
     const char *head;
     size_t n;
     FileKind kind;
-  } row[] = {{"VLPC\r\n", 6, FILE_ARTIFACT},  {"\xff\xd8\xff", 3, FILE_JPEG},
-             {"\x89PNG\r\n\x1a\n", 8, FILE_PNG}, {"\x93NUMPY", 6, FILE_NPY},
-             {"PK\3\4", 4, FILE_NPZ},         {"PK\5\6", 4, FILE_NPZ},
+  } row[] = {{"VLPC\r\n", 6, FILE_ARTIFACT},
+             {"\xff\xd8\xff", 3, FILE_JPEG},
+             {"\x89PNG\r\n\x1a\n", 8, FILE_PNG},
+             {"\x93NUMPY", 6, FILE_NPY},
+             {"PK\3\4", 4, FILE_NPZ},
+             {"PK\5\6", 4, FILE_NPZ},
              {"\x1f\x8b", 2, FILE_GZIP}};
   Mapped m;
   VL_TRY(io_map(path, c->diag, &m));
@@ -66,7 +69,8 @@ VlStatus inspect_image(Cli *c, const char *path, FileKind kind, Json *j) {
   uint64_t bytes = m.n;
   io_unmap(&m);
   if (!found)
-    return diag_error(c->diag, DIAG_IMAGE_BROKEN, (DiagAt){path, NULL}, "has no header with its size");
+    return diag_error(c->diag, DIAG_IMAGE_BROKEN, (DiagAt){path, NULL},
+                      "has no header with its size");
   if (j == NULL) {
     printf("%s: %s, %" PRIu32 " × %" PRIu32 " pixels, %" PRIu64 " bytes\n", path, name, size[0],
            size[1], bytes);
@@ -101,8 +105,10 @@ static void one_array(const NpyArray *x, Json *j) {
 VlStatus inspect_arrays(Cli *c, const char *path, Json *j) {
   Npz z;
   VL_TRY(npz_read_any(path, c->arena, c->diag, &z));
-  if (j == NULL) printf("%s: numpy, %" PRIu32 " arrays\n", path, z.n);
-  else js_text(j, "kind", "numpy"), js_list(j, "arrays");
+  if (j == NULL)
+    printf("%s: numpy, %" PRIu32 " arrays\n", path, z.n);
+  else
+    js_text(j, "kind", "numpy"), js_list(j, "arrays");
   for (uint32_t i = 0; i < z.n; i++) one_array(&z.at[i], j);
   if (j != NULL) js_end(j);
   return VLPC_OK;
@@ -126,9 +132,12 @@ static void print_tokenizer(const char *path, json_t *root, Json *j) {
 }
 
 static void print_preprocess(const char *path, json_t *root, Json *j) {
-  char *crop = json_dumps(json_object_get(root, "crop_size"), JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
-  char *mean = json_dumps(json_object_get(root, "image_mean"), JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
-  char *std = json_dumps(json_object_get(root, "image_std"), JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
+  char *crop = json_dumps(json_object_get(root, "crop_size"),
+                          JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
+  char *mean = json_dumps(json_object_get(root, "image_mean"),
+                          JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
+  char *std = json_dumps(json_object_get(root, "image_std"),
+                         JSON_REAL_PRECISION(6) | JSON_COMPACT | JSON_ENCODE_ANY);
   if (j == NULL) {
     printf("%s: image preprocessing, crop %s, mean %s, std %s\n", path, crop ? crop : "?",
            mean ? mean : "?", std ? std : "?");
@@ -148,11 +157,13 @@ VlStatus inspect_json(Cli *c, const char *path, Json *j) {
   VL_TRY(io_read(path, (uint64_t)64 << 20, c->arena, c->diag, &bytes, &n));
   json_t *root = json_loadb((const char *)bytes, n, 0, &error);
   if (root == NULL)
-    return diag_error(c->diag, DIAG_FILE_KIND, (DiagAt){path, NULL}, "is no sound JSON: %s (line %d)",
-                      error.text, error.line);
+    return diag_error(c->diag, DIAG_FILE_KIND, (DiagAt){path, NULL},
+                      "is no sound JSON: %s (line %d)", error.text, error.line);
   VlStatus s = VLPC_OK;
-  if (json_object_get(root, "model") != NULL) print_tokenizer(path, root, j);
-  else if (json_object_get(root, "image_mean") != NULL) print_preprocess(path, root, j);
+  if (json_object_get(root, "model") != NULL)
+    print_tokenizer(path, root, j);
+  else if (json_object_get(root, "image_mean") != NULL)
+    print_preprocess(path, root, j);
   else
     s = diag_error(c->diag, DIAG_FILE_KIND, (DiagAt){path, NULL},
                    "is JSON, but neither a tokenizer nor preprocessing");
@@ -173,7 +184,8 @@ VlStatus inspect_vocabulary(Cli *c, const char *path, Json *j) {
   if (f == NULL || n < 0)
     return diag_error(c->diag, DIAG_FILE_KIND, (DiagAt){path, NULL}, "is a damaged gzip file");
   if (j == NULL) {
-    printf("%s: gzip text, %" PRId64 " lines; OpenAI's vocabulary has one merge a line\n", path, lines);
+    printf("%s: gzip text, %" PRId64 " lines; OpenAI's vocabulary has one merge a line\n", path,
+           lines);
     return VLPC_OK;
   }
   js_text(j, "kind", "gzip text");

@@ -47,8 +47,10 @@ void js_end(Json *j) {
 
 void js_text(Json *j, const char *key, const char *text) {
   lead(j, key);
-  if (text == NULL) str_add(&j->out, "null");
-  else str_json(&j->out, text, strlen(text));
+  if (text == NULL)
+    str_add(&j->out, "null");
+  else
+    str_json(&j->out, text, strlen(text));
 }
 
 void js_int(Json *j, const char *key, int64_t v) {
@@ -58,8 +60,10 @@ void js_int(Json *j, const char *key, int64_t v) {
 
 void js_real(Json *j, const char *key, double v) {
   lead(j, key);
-  if (isfinite(v)) str_f64(&j->out, v);
-  else str_add(&j->out, "null");
+  if (isfinite(v))
+    str_f64(&j->out, v);
+  else
+    str_add(&j->out, "null");
 }
 
 void js_bool(Json *j, const char *key, bool v) {

@@ -33,6 +33,6 @@ uint64_t memory_peak(void) {
 }
 
 uint64_t memory_private(void) {
-  return sum_kb("/proc/self/smaps_rollup",
-                (const char *const[]){"Private_Clean", "Private_Dirty"}, 2);
+  return sum_kb("/proc/self/smaps_rollup", (const char *const[]){"Private_Clean", "Private_Dirty"},
+                2);
 }

@@ -9,9 +9,12 @@ static void put(FILE *f, const char *text) {
   for (const char *p = text; *p != '\0'; p++) {
     bool first = p == text || p[-1] == '\n';
     if (first && (*p == '.' || *p == '\'')) fputs("\\&", f);
-    if (*p == '\\') fputs("\\e", f);
-    else if (*p == '-') fputs("\\-", f);
-    else fputc(*p, f);
+    if (*p == '\\')
+      fputs("\\e", f);
+    else if (*p == '-')
+      fputs("\\-", f);
+    else
+      fputc(*p, f);
   }
 }
 
@@ -54,15 +57,15 @@ static void exit_codes(FILE *f) {
              {"9", "a fault of vlpc: please report it"},
              {"130, 143", "stopped by SIGINT or SIGTERM"}};
   fputs(".SH EXIT STATUS\n", f);
-  for (size_t i = 0; i < VL_COUNT(row); i++)
-    fprintf(f, ".TP\n%s\n%s\n", row[i].code, row[i].what);
+  for (size_t i = 0; i < VL_COUNT(row); i++) fprintf(f, ".TP\n%s\n%s\n", row[i].code, row[i].what);
 }
 
 static void environment(FILE *f) {
   fputs(".SH ENVIRONMENT\n"
         "VLPC_THREADS, VLPC_ISA, VLPC_CACHE_DIR and VLPC_COMPILER_LIBRARY stand for the options\n"
         "of these names where those are not given.  Code is kept below XDG_CACHE_HOME or\n"
-        "~/.cache.\n", f);
+        "~/.cache.\n",
+        f);
 }
 
 void manual_overview(FILE *f) {

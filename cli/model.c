@@ -47,15 +47,22 @@ const char *cache_folder(Cli *c) {
     path = arena_printf(c->arena, "%s/.cache/vlpc", home);
   if (path == NULL || *path == '\0') return NULL;
   if (make_folders(c->arena, path)) return path;
-  log_line(c, VLPC_LOG_WARNING, arena_printf(c->arena, "%s: cannot be made; code is not kept", path));
+  log_line(c, VLPC_LOG_WARNING,
+           arena_printf(c->arena, "%s: cannot be made; code is not kept", path));
   return NULL;
 }
 
 /* --- opening --- */
 
-static void close_artifact(void *p) { vlpc_artifact_close(p); }
-static void free_session(void *p) { vlpc_session_free(p); }
-static void close_compiler(void *p) { vlpc_compiler_close(p); }
+static void close_artifact(void *p) {
+  vlpc_artifact_close(p);
+}
+static void free_session(void *p) {
+  vlpc_session_free(p);
+}
+static void close_compiler(void *p) {
+  vlpc_compiler_close(p);
+}
 
 static VlStatus no_memory(Cli *c) {
   return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
@@ -99,10 +106,8 @@ VlStatus model_open(Cli *c, const char *path, Model *out) {
 }
 
 VlStatus compiler_open(Cli *c, vlpc_compiler **out) {
-  vlpc_compiler_options o = {.struct_size = sizeof o,
-                             .library = opt(c, compiler_library),
-                             .log = log_line,
-                             .log_user = c};
+  vlpc_compiler_options o = {
+      .struct_size = sizeof o, .library = opt(c, compiler_library), .log = log_line, .log_user = c};
   VlStatus s = vlpc_compiler_open(&o, out);
   if (*out == NULL) return no_memory(c);
   arena_defer(c->arena, close_compiler, *out);

@@ -20,9 +20,10 @@ VL_MUST_USE VlStatus compiler_open(Cli *c, vlpc_compiler **out);
 
 /* Keeps a library object's error for main and returns s. */
 VlStatus cli_foreign(Cli *c, VlStatus s, const char *text, const char *json);
-#define fail_session(c, m, s) \
+#define fail_session(c, m, s)                                                                      \
   cli_foreign(c, s, vlpc_session_error((m)->session), vlpc_session_error_json((m)->session))
-#define fail_compiler(c, k, s) cli_foreign(c, s, vlpc_compiler_error(k), vlpc_compiler_error_json(k))
+#define fail_compiler(c, k, s)                                                                     \
+  cli_foreign(c, s, vlpc_compiler_error(k), vlpc_compiler_error_json(k))
 
 /* Folder of the code cache, made when absent; NULL: none wanted or none
 ** possible. */

@@ -13,8 +13,7 @@
 #include "cli/cli.h"
 
 const CmdInfo cmd_info[CMD__COUNT] = {
-#define CMD(id, min, max, args, what, about, examples) \
-  {#id, args, what, about, examples, min, max},
+#define CMD(id, min, max, args, what, about, examples) {#id, args, what, about, examples, min, max},
 #include "cli/commands.def"
 };
 
@@ -70,7 +69,9 @@ const char *nearest(const char *word, const char *const *names, uint32_t n) {
 
 /* --- one option --- */
 
-static bool takes(CmdId cmd, uint32_t option) { return (opt_info[option].in >> cmd & 1u) != 0; }
+static bool takes(CmdId cmd, uint32_t option) {
+  return (opt_info[option].in >> cmd & 1u) != 0;
+}
 
 static VlStatus unknown_option(Cli *c, const char *word, size_t n) {
   const char *names[OPT__COUNT];
@@ -78,11 +79,14 @@ static VlStatus unknown_option(Cli *c, const char *word, size_t n) {
   for (uint32_t i = 0; i < OPT__COUNT; i++)
     if (takes(c->cmd, i)) names[count++] = opt_info[i].name;
   const char *near = NULL;
-  if (n > 2 && word[1] == '-') near = nearest(arena_strndup(c->arena, word + 2, n - 2), names, count);
-  VlStatus s = diag_error(c->diag, DIAG_OPTION_UNKNOWN, DIAG_NOWHERE, "vlpc %s has no option '%.*s'",
-                          cmd_info[c->cmd].name, (int)n, word);
-  if (near != NULL) diag_fix(c->diag, "did you mean '--%s'?", near);
-  else diag_fix(c->diag, "see 'vlpc help %s'", cmd_info[c->cmd].name);
+  if (n > 2 && word[1] == '-')
+    near = nearest(arena_strndup(c->arena, word + 2, n - 2), names, count);
+  VlStatus s = diag_error(c->diag, DIAG_OPTION_UNKNOWN, DIAG_NOWHERE,
+                          "vlpc %s has no option '%.*s'", cmd_info[c->cmd].name, (int)n, word);
+  if (near != NULL)
+    diag_fix(c->diag, "did you mean '--%s'?", near);
+  else
+    diag_fix(c->diag, "see 'vlpc help %s'", cmd_info[c->cmd].name);
   return s;
 }
 
@@ -154,9 +158,12 @@ static VlStatus find_command(Cli *c, const char *word) {
   const char *names[CMD__COUNT];
   for (uint32_t i = 0; i < CMD__COUNT; i++) names[i] = cmd_info[i].name;
   const char *near = nearest(word, names, CMD__COUNT);
-  VlStatus s = diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
-  if (near != NULL) diag_fix(c->diag, "did you mean 'vlpc %s'?", near);
-  else diag_fix(c->diag, "see 'vlpc help'");
+  VlStatus s =
+      diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
+  if (near != NULL)
+    diag_fix(c->diag, "did you mean 'vlpc %s'?", near);
+  else
+    diag_fix(c->diag, "see 'vlpc help'");
   return s;
 }
 
@@ -190,14 +197,16 @@ static void add_environment(Cli *c) {
 VlStatus cli_parse(Cli *c, int n, char *const *word) {
   c->arg = arena_array(c->arena, const char *, n);
   for (int i = 0; i < n; i++) c->json |= strcmp(word[i], "--json") == 0;
-  if (n == 0)
-    return diag_error(c->diag, DIAG_USAGE, DIAG_NOWHERE, "no command; see 'vlpc help'");
+  if (n == 0) return diag_error(c->diag, DIAG_USAGE, DIAG_NOWHERE, "no command; see 'vlpc help'");
   VL_TRY(find_command(c, word[0]));
   bool only_arguments = false;
   for (int i = 1; i < n; i++) {
-    if (!only_arguments && strcmp(word[i], "--") == 0) only_arguments = true;
-    else if (!only_arguments && word[i][0] == '-' && word[i][1] != '\0') VL_TRY(read_option(c, n, word, &i));
-    else c->arg[c->n_args++] = word[i];
+    if (!only_arguments && strcmp(word[i], "--") == 0)
+      only_arguments = true;
+    else if (!only_arguments && word[i][0] == '-' && word[i][1] != '\0')
+      VL_TRY(read_option(c, n, word, &i));
+    else
+      c->arg[c->n_args++] = word[i];
   }
   add_environment(c);
   c->json = opt_given(c, json);
@@ -210,8 +219,9 @@ VlStatus opt_int(Cli *c, OptId id, int64_t range[2], int64_t absent, int64_t *ou
   *out = absent;
   if (c->value[id] == NULL) return VLPC_OK;
   if (parse_i64(c->value[id], out) && *out >= range[0] && *out <= range[1]) return VLPC_OK;
-  return bad_value(c, id, arena_printf(c->arena, "a whole number from %lld to %lld",
-                                       (long long)range[0], (long long)range[1]));
+  return bad_value(c, id,
+                   arena_printf(c->arena, "a whole number from %lld to %lld", (long long)range[0],
+                                (long long)range[1]));
 }
 
 VlStatus opt_real(Cli *c, OptId id, double absent, double *out) {

@@ -12,18 +12,18 @@ enum { CHAINS = 12, ROUNDS = 20000, PIECES = 64 };
 
 /* A loop over 12 vectors of LANES floats; adds up all lanes, so that none of
 ** the work can be dropped. */
-#define PEAK_LOOP(name, LANES, TARGET) \
-  typedef float name##_v __attribute__((vector_size(LANES * 4))); \
-  TARGET static float name(float seed) { \
-    name##_v acc[CHAINS], a = {0}, b = {0}, sum = {0}; \
-    a += 1.0f - seed * 1e-7f, b += seed * 1e-7f; \
-    for (int i = 0; i < CHAINS; i++) acc[i] = a * (float)(i + 1); \
-    for (int r = 0; r < ROUNDS; r++) \
-      _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * a + b; \
-    for (int i = 0; i < CHAINS; i++) sum += acc[i]; \
-    float total = 0; \
-    for (int i = 0; i < LANES; i++) total += sum[i]; \
-    return total; \
+#define PEAK_LOOP(name, LANES, TARGET)                                                             \
+  typedef float name##_v __attribute__((vector_size(LANES * 4)));                                  \
+  TARGET static float name(float seed) {                                                           \
+    name##_v acc[CHAINS], a = {0}, b = {0}, sum = {0};                                             \
+    a += 1.0f - seed * 1e-7f, b += seed * 1e-7f;                                                   \
+    for (int i = 0; i < CHAINS; i++) acc[i] = a * (float)(i + 1);                                  \
+    for (int r = 0; r < ROUNDS; r++)                                                               \
+      _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) acc[i] = acc[i] * a + b;           \
+    for (int i = 0; i < CHAINS; i++) sum += acc[i];                                                \
+    float total = 0;                                                                               \
+    for (int i = 0; i < LANES; i++) total += sum[i];                                               \
+    return total;                                                                                  \
   }
 
 PEAK_LOOP(peak_portable, 4, )

@@ -17,7 +17,9 @@ static struct {
   int64_t last_ns;
 } line;
 
-static void on_signal(int number) { stop_signal = number; }
+static void on_signal(int number) {
+  stop_signal = number;
+}
 
 void progress_start(bool quiet) {
   struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
@@ -46,7 +48,9 @@ void progress_clear(void) {
   line.drawn = false;
 }
 
-int progress_signal(void) { return stop_signal; }
+int progress_signal(void) {
+  return stop_signal;
+}
 
 VlStatus progress_check(Cli *c) {
   if (stop_signal == 0) return VLPC_OK;
