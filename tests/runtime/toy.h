@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* toy.h - small artifacts and a compiler library for them, so that the runtime
+** is tested without the compiler.
+**
+** The kernels are C functions of toy_compiler.c, built as a library with the
+** entry point of the real one; its emit hands out their machine code. */
+#ifndef VLPC_TESTS_RUNTIME_TOY_H
+#define VLPC_TESTS_RUNTIME_TOY_H
+
+#include "runtime/artifact.h"
+#include "runtime/manifest.h"
+
+/* Numbers of the kernels, with operands and run-time sizes. */
+enum {
+  TOY_ADD,    /* out[n] = a[n] + b[n]; {n} */
+  TOY_SUM,    /* out[m] = Σ_k x[m, k], k ascending; {m, k}; uses scratch */
+  TOY_GATHER, /* out[n] = table[ids[n]]; {n, rows}: index fault when outside */
+  TOY_FOLD,   /* out[n, e] = Σ_i x[n, i] for i % e; {n, k, e} */
+  TOY_COUNT,  /* out[n, e] = ids of the row that are e modulo e; {n, k, e}; i64 ids */
+  TOY_FAULT,  /* always fault 7; {} */
+  TOY_KERNELS
+};
+
+/* An artifact with entries
+**   "sum"     a, b [rows, cols] → total [rows] = Σ a + Σ b
+**   "pick"    ids i64 [n] → picked [n] from a table of 8 weights 10, 11 … 17
+**   "image"   pixels f32 [batch, 3, 8, 8] → features [batch, 4]
+**   "text"    ids i64 [texts, 16] → features [texts, 4]
+**   "broken"  x [n] → y [n], whose step always fails
+** written to path.  flags below. */
+enum {
+  TOY_SEALED = 1,     /* with code in SECTION_code */
+  TOY_LEAVES = 2,     /* entry "sum" reads one element past b */
+  TOY_TOKENIZER = 4,  /* with the small tokenizer of the repository */
+  TOY_NO_ROLES = 8,   /* manifest without image and text roles */
+  TOY_EMIT_FAILS = 16 /* the toy compiler refuses these kernels */
+};
+void toy_write(const char *path, unsigned flags);
+
+/* The compiler library's path (built beside the tests). */
+const char *toy_compiler(void);
+
+/* A new private folder under the build's test folder; removed by toy_clean. */
+void toy_folder(char out[256]);
+void toy_clean(const char *folder);
+
+#endif
