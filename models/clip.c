@@ -289,8 +289,8 @@ static VlStatus find_size(const char *name, Diag *d, const ClipSize **out) {
       *out = &sizes[i];
       return VLPC_OK;
     }
-  return wrong(d, "size", name != NULL ? name : "none", "one of "
-#define SIZE(name, ...) name " "
+  return wrong(d, "size", name != NULL ? name : "none", "one of"
+#define SIZE(name, ...) " " name
 #include "models/clip_sizes.def"
   );
 }
