@@ -277,12 +277,11 @@ static VlStatus allocate(vlpc_session *s, Bound *b) {
 
 /* ---- steps -------------------------------------------------------------- */
 
-/* Elements [lo, hi) around an argument against its buffer. */
-static bool reach_fits(const LocalBuf *buf, const LocalArg *arg, size_t elem, double lo,
-                       double hi) {
+/* Bytes [lo, hi) around an argument against its buffer. */
+static bool reach_fits(const LocalBuf *buf, const LocalArg *arg, double lo, double hi) {
   if (!(lo < hi)) return lo == hi; /* untouched; NaN is damage */
-  double at = (double)(arg->offset / elem), n = (double)(buf->bytes / elem);
-  return at + lo >= 0 && at + hi <= n;
+  double at = (double)arg->offset;
+  return at + lo >= 0 && at + hi <= (double)buf->bytes;
 }
 
 static VlStatus check_reach(vlpc_session *s, const Bound *b, const DeviceLaunch *l,
@@ -299,8 +298,7 @@ static VlStatus check_reach(vlpc_session *s, const Bound *b, const DeviceLaunch 
   k.reach(l->sizes, reach);
   for (uint32_t i = 0; i < l->n_args; i++) {
     const LocalBuf *buf = &b->bufs[args[i].local];
-    size_t elem = dtype_size(p->bufs[buf->buf].dtype);
-    if (!reach_fits(buf, &args[i], elem, reach[2 * i], reach[2 * i + 1]))
+    if (!reach_fits(buf, &args[i], reach[2 * i], reach[2 * i + 1]))
       return bad_program(s, place, "the step would leave one of its buffers");
   }
   return VLPC_OK;
