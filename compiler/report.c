@@ -42,7 +42,7 @@ static void as_text(const Compile *c, const FuseReport *r, Str *out) {
   for (uint32_t i = 0; i < c->n_models; i++)
     str_printf(out, "%s: %s, opset %lld\n", c->o->models[i], fe_producer(c->model[i]),
                (long long)fe_opset(c->model[i]));
-  str_add(out, "fused: ");
+  
   pass_report_text(r, out);
   if (out->n && out->at[out->n - 1] != '\n') str_add(out, "\n");
   for (uint32_t i = 0; i < c->plan.program.n_entries; i++) {
