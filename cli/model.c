@@ -18,6 +18,14 @@ VlStatus cli_foreign(Cli *c, VlStatus s, const char *text, const char *json) {
   return s;
 }
 
+VlStatus fail_session(Cli *c, const Model *m, VlStatus s) {
+  return cli_foreign(c, s, vlpc_session_error(m->session), vlpc_session_error_json(m->session));
+}
+
+VlStatus fail_compiler(Cli *c, const vlpc_compiler *k, VlStatus s) {
+  return cli_foreign(c, s, vlpc_compiler_error(k), vlpc_compiler_error_json(k));
+}
+
 static void log_line(void *user, vlpc_log_level level, const char *line) {
   Cli *c = user;
   if (opt_given(c, quiet) || (level == VLPC_LOG_INFO && !opt_given(c, verbose))) return;

@@ -18,12 +18,11 @@ VL_MUST_USE VlStatus model_open(Cli *c, const char *path, Model *out);
 VL_MUST_USE VlStatus model_open_artifact(Cli *c, const char *path, Model *out);
 VL_MUST_USE VlStatus compiler_open(Cli *c, vlpc_compiler **out);
 
-/* Keeps a library object's error for main and returns s. */
+/* Each keeps a library object's error for main and returns s.  They are functions
+** because s, often a call that sets the error, must come before it is read. */
 VlStatus cli_foreign(Cli *c, VlStatus s, const char *text, const char *json);
-#define fail_session(c, m, s)                                                                      \
-  cli_foreign(c, s, vlpc_session_error((m)->session), vlpc_session_error_json((m)->session))
-#define fail_compiler(c, k, s)                                                                     \
-  cli_foreign(c, s, vlpc_compiler_error(k), vlpc_compiler_error_json(k))
+VlStatus fail_session(Cli *c, const Model *m, VlStatus s);
+VlStatus fail_compiler(Cli *c, const vlpc_compiler *k, VlStatus s);
 
 /* Folder of the code cache, made when absent; NULL: none wanted or none
 ** possible. */
