@@ -56,7 +56,8 @@ static Val fill_as_mask(Graph *g, Val v, Val *scores) {
     double low = 0;
     if (!m_splat(g, ir_in(g, v, i), &low) || low > -1e4) continue;
     VlDtype t = ir_type_of(g, v)->dtype;
-    Val in[3] = {ir_in(g, v, 0), ir_scalar(g, t, i == 1 ? low : 0), ir_scalar(g, t, i == 1 ? 0 : low)};
+    Val in[3] = {ir_in(g, v, 0), ir_scalar(g, t, 0), ir_scalar(g, t, 0)};
+    in[i] = ir_scalar(g, t, low);
     *scores = ir_in(g, v, 3 - i);
     return ir_node(g, OP_where, 3, in, 0, NULL);
   }

@@ -49,7 +49,8 @@ const char *match_layernorm(const Graph *g, Val root, Val *x, double *eps) {
     var = ir_in(g, sum, 1 - i);
   }
   if (!has_eps) return "no constant is added to the variance";
-  if (!m_reduces_last(g, var, OP_reduce_mean)) return "the variance is not a mean over the last axis";
+  if (!m_reduces_last(g, var, OP_reduce_mean))
+    return "the variance is not a mean over the last axis";
   return is_square_of(g, ir_in(g, var, 0), dev) ? NULL : "the variance is not of x - mean(x)";
 }
 

@@ -199,16 +199,20 @@ static VlStatus run_pass(Job *j, PassId p, bool *changed) {
   return is_other ? check(j, before, p) : VLPC_OK;
 }
 
-static bool is_skipped(const PassOpts *o, PassId p) {
-  return (o->skip & ((UINT64_C(1) << p) | table[p].needs)) != 0;
+/* Skipped itself, or one that it needs is; those stand above it. */
+static uint64_t all_skipped(uint64_t skip) {
+  for (int p = 1; p < PASS__COUNT; p++)
+    if ((skip & table[p].needs) != 0) skip |= UINT64_C(1) << p;
+  return skip;
 }
 
 static VlStatus run_table(Job *j) {
   bool changed = true;
+  uint64_t skip = all_skipped(j->opt->skip);
   for (int round = 0; round < ROUNDS && changed; round++) {
     changed = false;
     for (int p = 1; p < PASS__COUNT; p++) {
-      if (is_skipped(j->opt, (PassId)p)) continue;
+      if ((skip >> p & 1) != 0) continue;
       if (j->opt->bisect != 0 && j->out->n_runs == j->opt->bisect) return VLPC_OK;
       VL_TRY(run_pass(j, (PassId)p, &changed));
       if (j->opt->stop_after == (PassId)p) return VLPC_OK;

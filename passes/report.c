@@ -118,7 +118,9 @@ static void look_at(Look *l, Val v) {
   case OP_reduce_mean: look_at_mean(l, v); break;
   case OP_reduce_sum: look_at_sum(l, v); break;
   case OP_matmul: look_at_matmul(l, v); break;
-  case OP_conv: add_miss(l, FUSE_patch_embed, v, "its kernel and stride differ, or it is padded"); break;
+  case OP_conv:
+    add_miss(l, FUSE_patch_embed, v, "its kernel and stride differ, or it is padded");
+    break;
   default: break;
   }
 }
@@ -129,9 +131,9 @@ FuseReport pass_report(const Graph *g, Arena *a) {
   l.n = ir_n_vals(l.g);
   l.user = arena_array(a, Val, l.n + 1);
   for (uint32_t i = l.n; i > 0; i--) {
-    OpCode op = ir_op(l.g, (Val){i});
-    for (int k = 0; k < FUSE__COUNT; k++) r.n[k] += kinds[k].op == op;
-    for (uint32_t k = 0; k < ir_n_in(l.g, (Val){i}); k++) l.user[ir_in(l.g, (Val){i}, k).i] = (Val){i};
+    Val v = {i};
+    for (int k = 0; k < FUSE__COUNT; k++) r.n[k] += kinds[k].op == ir_op(l.g, v);
+    for (uint32_t k = 0; k < ir_n_in(l.g, v); k++) l.user[ir_in(l.g, v, k).i] = v;
   }
   for (uint32_t i = 1; i <= l.n; i++) look_at(&l, (Val){i});
   r.n_miss = l.miss.n;

@@ -208,8 +208,10 @@ static const char **input_names(const Names *n, PassResult *r) {
   const char **to = arena_array(n->a, const char *, ir_n_vals(n->g) + 1);
   for (uint32_t i = 0; i < n_in; i++) {
     const char *name = input_name(n, in[i].v);
-    for (uint32_t k = 0; k < n_in && name != NULL; k++)
-      if ((k < i && to[in[k].v.i] == name) || (k != i && strcmp(in[k].name, name) == 0)) name = NULL;
+    for (uint32_t k = 0; k < n_in && name != NULL; k++) {
+      bool is_given = k < i && to[in[k].v.i] == name;
+      if (is_given || (k != i && strcmp(in[k].name, name) == 0)) name = NULL;
+    }
     if (name == NULL || strcmp(name, in[i].name) == 0) continue;
     to[in[i].v.i] = name;
     add_alias(r, n->a, ALIAS_INPUT, name, in[i].name);
