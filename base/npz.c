@@ -345,7 +345,7 @@ static VlStatus unpack_member(const Source *s, const Member *m, Source *out) {
 }
 
 static VlStatus parse_npz(Source *s, Npz *out) {
-  Directory dir;
+  Directory dir = {0};
   VL_TRY(find_directory(s, &dir));
   if (dir.entries > dir.bytes / ZIP_CENTRAL) {
     return broken(s, "the archive's directory is damaged");
@@ -353,7 +353,7 @@ static VlStatus parse_npz(Source *s, Npz *out) {
   out->at = arena_array(s->arena, NpyArray, dir.entries);
   uint64_t at = dir.offset;
   for (uint64_t i = 0; i < dir.entries; i++) {
-    Member m;
+    Member m = {0};
     Source one;
     s->place = NULL;
     VL_TRY(read_member(s, &at, dir.offset + dir.bytes, &m));
