@@ -156,11 +156,11 @@ static void every_flip_with_a_right_hash_is_safe(void **state) {
       memcpy(&h, c.at, sizeof h);
       if (h.n_sections <= ARTIFACT_MAX_SECTIONS) rehash(c);
       VlStatus s = check(c.at, c.n, code, NULL, 0);
-      /* a row's flags may be 0, a kind may become another that fits its place, and
-      ** weights are hashed on request only */
+      /* a row's flags may be 0, a kind may become another that fits its place; weights
+      ** are hashed on request only, so they may also take in some padding */
       uint32_t in_row = (at - 64) % (uint32_t)sizeof(ArtifactRow);
       bool weights = at >= 64 && (at - 64) / sizeof(ArtifactRow) == 3;
-      bool may_pass = at >= 64 && (in_row == 4 || in_row == 0 || (weights && in_row >= 24 && in_row < 40));
+      bool may_pass = at >= 64 && (in_row == 4 || in_row == 0 || (weights && in_row >= 16 && in_row < 40));
       if (!may_pass) assert_int_not_equal(s, VLPC_OK);
     }
   }
@@ -268,6 +268,14 @@ static void unknown_optional_sections_are_skipped(void **state) {
 
 /* ---- above the container ------------------------------------------------ */
 
+/* Without the syncing of io_write_file: this is done some thousand times. */
+static void write_plain(const char *to, Copy c) {
+  FILE *f = fopen(to, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(c.at, 1, (size_t)c.n, f), c.n);
+  assert_int_equal(fclose(f), 0);
+}
+
 /* Every byte of program and manifest with right hashes throughout: opening
 ** gives an error or a model, never a crash. */
 static void flipped_sections_with_right_hashes_are_safe(void **state) {
@@ -289,7 +297,7 @@ static void flipped_sections_with_right_hashes_are_safe(void **state) {
                                XXH3_128bits(c.at + row[r].offset, (size_t)row[r].bytes));
       memcpy(c.at + 64 + (size_t)r * sizeof row[0] + offsetof(ArtifactRow, hash), canon.digest, 16);
       rehash(c);
-      assert_int_equal(io_write_file(bad, c.at, (size_t)c.n, NULL), VLPC_OK);
+      write_plain(bad, c);
       Model *m;
       Diag *d = diag_new();
       if (model_open(bad, &o, d, &m) == VLPC_OK) opened++, model_release(m);

@@ -26,7 +26,7 @@ KERNEL int toy_add(void *const *op, const int64_t *size, int64_t begin, int64_t 
   return FAULT_NONE;
 }
 KERNEL void toy_add_reach(const int64_t *size, double *r) {
-  for (int i = 0; i < 3; i++) r[2 * i] = 0, r[2 * i + 1] = (double)size[0];
+  for (int i = 0; i < 3; i++) r[2 * i] = 0, r[2 * i + 1] = (double)(4 * size[0]);
 }
 
 KERNEL int toy_sum(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
@@ -41,8 +41,8 @@ KERNEL int toy_sum(void *const *op, const int64_t *size, int64_t begin, int64_t 
 }
 KERNEL void toy_sum_reach(const int64_t *size, double *r) {
   r[0] = r[2] = 0;
-  r[1] = (double)size[0];
-  r[3] = (double)size[0] * (double)size[1];
+  r[1] = (double)(4 * size[0]);
+  r[3] = (double)(4 * size[0]) * (double)size[1];
 }
 
 KERNEL int toy_gather(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
@@ -58,8 +58,9 @@ KERNEL int toy_gather(void *const *op, const int64_t *size, int64_t begin, int64
 }
 KERNEL void toy_gather_reach(const int64_t *size, double *r) {
   r[0] = r[2] = r[4] = 0;
-  r[1] = r[5] = (double)size[0];
-  r[3] = (double)size[1];
+  r[1] = (double)(4 * size[0]);
+  r[3] = (double)(4 * size[1]);
+  r[5] = (double)(8 * size[0]);
 }
 
 KERNEL int toy_fold(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
@@ -86,8 +87,13 @@ KERNEL int toy_count(void *const *op, const int64_t *size, int64_t begin, int64_
 }
 KERNEL void toy_fold_reach(const int64_t *size, double *r) {
   r[0] = r[2] = 0;
-  r[1] = (double)size[0] * (double)size[2];
-  r[3] = (double)size[0] * (double)size[1];
+  r[1] = (double)(4 * size[0]) * (double)size[2];
+  r[3] = (double)(4 * size[0]) * (double)size[1];
+}
+KERNEL void toy_count_reach(const int64_t *size, double *r) {
+  r[0] = r[2] = 0;
+  r[1] = (double)(4 * size[0]) * (double)size[2];
+  r[3] = (double)(8 * size[0]) * (double)size[1];
 }
 
 KERNEL int toy_fault(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
@@ -108,7 +114,6 @@ static uint64_t offset_of(uintptr_t f) { return f - (uintptr_t)__start_toy_kerne
 #define ROW(f, t, n_op, n_size, bytes) \
   {offset_of((uintptr_t)toy_##f), offset_of((uintptr_t)toy_tasks_##t), \
    offset_of((uintptr_t)toy_##f##_reach), n_op, n_size, bytes}
-#define toy_count_reach toy_fold_reach
 
 static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag *d,
                      CompilerBytes *code) {
