@@ -48,7 +48,7 @@ static bool keeps_dims(const Infer *x) {
 
 bool shape_reduce(Infer *x) {
   const Type *t = infer_type(x, 0);
-  uint32_t mask;
+  uint32_t mask = 0;
   bool extreme = x->op == OP_reduce_max || x->op == OP_reduce_min;
   if (!extreme && !infer_number(x, 0)) return false;
   if (!normal_axes(x, t->rank, &mask) || !infer_flag(x, A_keepdims)) return false;

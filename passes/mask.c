@@ -40,17 +40,16 @@ static MaskKind classify(const RefTensor *t, bool is_allowed) {
 }
 
 /* All memory is scratch's: running out of it only means that nothing is known. */
-static bool classify_in(const Graph *g, Arena *scratch, Val v, bool is_allowed, MaskKind *out) {
+static bool eval_in(const Graph *g, Arena *scratch, Val v, RefTensor *out) {
   if (ARENA_GUARD(scratch)) return false;
-  RefTensor t;
-  if (ir_eval_const(g, scratch, v, &t, NULL) != VLPC_OK) return false;
-  *out = classify(&t, is_allowed);
-  return true;
+  return ir_eval_const(g, scratch, v, out, NULL) == VLPC_OK;
 }
 
 static bool classify_const(const Graph *g, Val v, bool is_allowed, MaskKind *out) {
   Arena *scratch = arena_new(0);
-  bool ok = scratch != NULL && classify_in(g, scratch, v, is_allowed, out);
+  RefTensor t;
+  bool ok = scratch != NULL && eval_in(g, scratch, v, &t);
+  if (ok) *out = classify(&t, is_allowed);
   arena_free(scratch);
   return ok;
 }
