@@ -93,6 +93,7 @@ typedef struct {
   Diag *d;
   Graph *g;
   Names *fn_names; /* "domain:name:overload" → index in functions */
+  Names *missing;  /* reported already */
   VEC(Alias) alias;
   bool is_restart; /* two symbols turned out equal: import again */
   bool is_over;    /* a limit was passed: no more nodes */

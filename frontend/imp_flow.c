@@ -134,7 +134,7 @@ static bool sequence_sizes(OnnxNode *x, int64_t whole, int64_t **out, uint32_t *
   if (each < 1 || whole / each >= FE_MAX_INTS) {
     return n_fail(x, DIAG_ONNX_SHAPE, "the size of a part is out of range");
   }
-  *n = (uint32_t)((whole + each - 1) / each);
+  *n = (uint32_t)(whole / each + (whole % each != 0));
   *out = arena_array(x->a, int64_t, *n + 1);
   for (uint32_t i = 0; i < *n; i++) (*out)[i] = VL_MIN(each, whole - (int64_t)i * each);
   return true;

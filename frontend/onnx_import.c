@@ -129,8 +129,11 @@ static void bind_outputs(OnnxNode *x) {
   }
 }
 
-/* Says where the name is made when it is made later, perhaps from itself. */
+/* Says where the name is made when it is made later, perhaps from itself; once
+** for each name. */
 static void report_missing(OnnxNode *x, const char *name) {
+  uint32_t n_before = names_count(x->im->missing);
+  if (names_add(x->im->missing, name, strlen(name)) < n_before) return;
   for (size_t i = 0; i < x->body->n_node; i++) {
     const Onnx__NodeProto *n = x->body->node[i];
     for (size_t k = 0; k < n->n_output; k++) {
@@ -374,6 +377,7 @@ static Graph *import_once(Import *im) {
   const Onnx__ModelProto *p = im->m->proto;
   im->g = ir_graph_new(im->a);
   im->is_restart = false;
+  im->missing = names_new(im->a);
   im->n_nodes = 0;
   Scope *s = scope_new(im, NULL);
   Body b = {.scope = s,

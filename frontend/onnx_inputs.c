@@ -132,7 +132,12 @@ static void import_input(Import *im, Scope *s, NamedSizes *list, const Onnx__Val
   }
   Slot *slot = scope_find(s, v->name);
   slot->v = ir_input(im->g, v->name, ir_type(im->g, dtype, rank, dim));
-  slot->bad = false;
+  slot->bad = !val_ok(slot->v);
+  if (!slot->bad) return;
+  Why why = ir_why(im->g);
+  fail(im, at, DIAG_ONNX_INPUT, why.sentence ? why.sentence : "its type is not sound");
+  if (why.found) diag_found(im->d, "%s", why.found);
+  if (why.expected) diag_expected(im->d, "%s", why.expected);
 }
 
 static bool names_constant(Scope *s, const char *name) {

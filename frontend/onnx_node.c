@@ -23,6 +23,22 @@ bool n_fail(OnnxNode *x, DiagCode code, const char *fmt, ...) {
   return false;
 }
 
+/* "'x' f32[1,77,512], 'w' f32[768,512]": what the node was given. */
+static const char *operands_text(const OnnxNode *x) {
+  Str s = {.arena = x->a};
+  for (uint32_t i = 0; i < x->n_in && i < 4; i++) {
+    if (!val_ok(x->in[i])) continue;
+    const Type *t = n_type(x, x->in[i]);
+    str_printf(&s, "%s'%.60s' %s[", s.n ? ", " : "", x->proto->input[i], dtype_name(t->dtype));
+    for (uint32_t k = 0; k < t->rank; k++) {
+      if (k) str_add(&s, ",");
+      dim_print(n_dims(x), t->dim[k], &s);
+    }
+    str_add(&s, "]");
+  }
+  return str_text(&s);
+}
+
 /* The builder's reason, or nothing when the import starts again anyway. */
 static void report_misfit(OnnxNode *x) {
   if (x->is_reported || x->im->is_restart) return;
@@ -30,6 +46,7 @@ static void report_misfit(OnnxNode *x) {
   n_fail(x, DIAG_ONNX_SHAPE, "%s", why.sentence ? why.sentence : "the operands do not fit");
   if (why.found) diag_found(x->im->d, "%s", why.found);
   if (why.expected) diag_expected(x->im->d, "%s", why.expected);
+  if (x->n_in) diag_note(x->im->d, "inputs are %s", operands_text(x));
 }
 
 bool n_out(OnnxNode *x, uint32_t i, Val v) {

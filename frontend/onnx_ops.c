@@ -157,13 +157,14 @@ static bool check_attrs(OnnxNode *x) {
 static bool check_counts(OnnxNode *x) {
   const OnnxOp *r = x->row;
   bool bad = x->n_in > r->max_in && r->max_in != 255;
-  for (uint32_t i = 0; i < r->min_in; i++) {
+  for (uint32_t i = 0; i < (r->max_in == 255 ? x->n_in : r->min_in); i++) {
     bad = bad || i >= x->n_in || (!val_ok(x->in[i]) && !x->seq[i]);
   }
+  bad = bad || x->n_in < r->min_in;
   if (bad) {
     n_fail(x, DIAG_ONNX_COUNT, "the node has the wrong number of inputs");
     diag_found(x->im->d, "%" PRIu32, x->n_in);
-    if (r->max_in == 255) diag_expected(x->im->d, "at least %d", r->min_in);
+    if (r->max_in == 255) diag_expected(x->im->d, "at least %d, none empty", r->min_in);
     else if (r->min_in == r->max_in) diag_expected(x->im->d, "%d", r->min_in);
     else diag_expected(x->im->d, "%d to %d, the first %d not empty", r->min_in, r->max_in, r->min_in);
     return false;

@@ -64,7 +64,7 @@ static VlStatus read_opset(FeModel *m) {
     const Onnx__OperatorSetIdProto *o = m->proto->opset_import[i];
     bool is_own = !o->domain || str_is(o->domain, "") || str_is(o->domain, "ai.onnx");
     if (!is_own) continue;
-    if (m->opset) {
+    if (m->opset && m->opset != o->version) {
       return diag_error(m->d, DIAG_ONNX_STRUCTURE, at, "the operator set is imported twice");
     }
     m->opset = o->has_version ? o->version : 0;

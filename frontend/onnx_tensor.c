@@ -204,5 +204,5 @@ VlStatus tensor_import(FeModel *m, Graph *g, const Onnx__TensorProto *t, DiagAt 
   if (r.dtype == VLPC_BOOL) data = clean_bools(&r, data);
   TypeId type = ir_type_fixed(g, r.dtype, (uint32_t)t->n_dims, t->dims);
   *out = ir_const(g, type, ir_blob(g, data, r.bytes, t->name));
-  return VLPC_OK;
+  return val_ok(*out) ? VLPC_OK : bad_data(&r, "the tensor is too large");
 }
