@@ -158,6 +158,8 @@ struct OnnxNode {
 /* NULL with *known false when the op is unknown, true when only other opset
 ** versions are covered. */
 const OnnxOp *op_row_find(const char *domain, const char *op, int64_t opset, bool *known);
+/* The oldest version that a row of op covers. */
+int op_row_since(const char *domain, const char *op);
 /* The nearest name in the table, for "did you mean", or NULL. */
 const char *op_row_near(const char *op);
 /* Everything the row promises about x.  Reports and returns false. */

@@ -288,8 +288,10 @@ static void report_unsupported(OnnxNode *x, const char *domain, bool known) {
   const char *op = x->proto->op_type;
   Diag *d = x->im->d;
   if (known) {
+    int since = op_row_since(domain, op);
     n_fail(x, DIAG_ONNX_OP, "this version of the operator is not supported");
-    diag_fix(d, "export again with opset_version=17");
+    if (x->opset < since) diag_fix(d, "export again with opset_version=%d or later", since);
+    else diag_fix(d, "export again with opset_version=17");
     return;
   }
   const char *near = op_row_near(op);

@@ -43,6 +43,15 @@ const OnnxOp *op_row_find(const char *domain, const char *op, int64_t opset, boo
   return NULL;
 }
 
+int op_row_since(const char *domain, const char *op) {
+  int since = INT16_MAX;
+  for (size_t i = 0; i < VL_COUNT(rows); i++) {
+    bool is_op = str_is(rows[i].op, op) && str_is(rows[i].domain, domain);
+    if (is_op) since = VL_MIN(since, rows[i].since);
+  }
+  return since;
+}
+
 /* Levenshtein's distance, for names of at most 31 bytes. */
 static uint32_t distance(const char *a, const char *b) {
   uint32_t row[32];
@@ -63,10 +72,10 @@ static uint32_t distance(const char *a, const char *b) {
 
 const char *op_row_near(const char *op) {
   const char *best = NULL;
-  uint32_t least = 3;
+  uint32_t least = (uint32_t)VL_MIN(strlen(op) / 4, 2) + 1; /* more is no slip of the pen */
   for (size_t i = 0; i < VL_COUNT(rows); i++) {
     uint32_t d = distance(op, rows[i].op);
-    if (d < least) {
+    if (d && d < least) {
       least = d;
       best = rows[i].op;
     }
@@ -116,6 +125,16 @@ static bool has_payload(const Onnx__AttributeProto *a) {
   }
 }
 
+/* "axis, keepdims" */
+static const char *attr_names(OnnxNode *x) {
+  Str s = {.arena = x->a};
+  for (const char *p = x->row->attrs; *p; p += strcspn(p, " "), p += *p == ' ') {
+    if (s.n) str_add(&s, ", ");
+    str_addn(&s, p, strcspn(p, ":"));
+  }
+  return str_text(&s);
+}
+
 static bool check_attr(OnnxNode *x, const Onnx__AttributeProto *named,
                        const Onnx__AttributeProto *a) {
   size_t n = strlen(named->name);
@@ -129,7 +148,7 @@ static bool check_attr(OnnxNode *x, const Onnx__AttributeProto *named,
     return false;
   }
   n_fail(x, DIAG_ONNX_ATTRIBUTE, "attribute '%.60s' is not known", named->name);
-  diag_expected(x->im->d, "%s", *x->row->attrs ? x->row->attrs : "no attributes");
+  diag_expected(x->im->d, "%s", *x->row->attrs ? attr_names(x) : "no attributes");
   return false;
 }
 
