@@ -149,8 +149,7 @@ Lv lm_log(Lb *e, Lv x) {
   Lv y = is_f64(x) ? log_f64(e, s) : log_f32(e, s);
   y = lb_select(e, lb_fcmp(e, LLVMRealOEQ, x, c(e, x, INFINITY)), x, y);
   y = lb_select(e, lb_fcmp(e, LLVMRealOEQ, x, c(e, x, 0)), c(e, x, -INFINITY), y);
-  return lb_select(e, lb_fcmp(e, LLVMRealUGE, x, c(e, x, 0)), lb_fadd(e, y, lb_fmul(e, x, c(e, x, 0))),
-                   c(e, x, NAN));
+  return lb_select(e, lb_fcmp(e, LLVMRealOGE, x, c(e, x, 0)), y, c(e, x, NAN));
 }
 
 /* ---- erf and tanh -------------------------------------------------------- */
