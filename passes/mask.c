@@ -117,15 +117,32 @@ static bool split_where(Graph *g, Val v, bool *causal, Val *rest) {
   return val_ok(*rest);
 }
 
-static bool split(Graph *g, Val mask, int depth, bool *causal, Val *rest) {
-  MaskKind kind = MASK_other;
-  mask = through_broadcast(g, mask);
-  if (m_const(g, mask)) {
-    if (!classify_const(g, mask, false, &kind)) return false;
-    *causal = *causal || kind == MASK_causal;
-    *rest = kind == MASK_other ? mask : VAL_NONE;
-    return true;
+/* The leading corner of a constant, as long as the text of the day: a corner of
+** a triangle is a triangle. */
+static Val through_corner(const Graph *g, Val v) {
+  if (!m_is(g, v, OP_slice)) return v;
+  const Attr *starts = ir_attr(g, v, A_starts), *steps = ir_attr(g, v, A_steps);
+  const Type *t = ir_type_of(g, v);
+  for (uint32_t i = 0; i < t->rank; i++) {
+    bool is_leading = m_dim_is(g, starts->dims[i], 0) && (steps == NULL || steps->ints[i] == 1);
+    if (!is_leading) return v;
   }
+  bool is_square = t->rank >= 2 && t->dim[t->rank - 1] == t->dim[t->rank - 2];
+  return is_square ? ir_in(g, v, 0) : v;
+}
+
+static bool split_const(const Graph *g, Val mask, Val whole, bool *causal, Val *rest) {
+  MaskKind kind = MASK_other;
+  if (!classify_const(g, whole, false, &kind)) return false;
+  *causal = *causal || kind == MASK_causal;
+  *rest = kind == MASK_other ? mask : VAL_NONE;
+  return true;
+}
+
+static bool split(Graph *g, Val mask, int depth, bool *causal, Val *rest) {
+  mask = through_broadcast(g, mask);
+  Val whole = through_corner(g, mask);
+  if (m_const(g, whole)) return split_const(g, mask, whole, causal, rest);
   if (m_is(g, mask, OP_where)) return split_where(g, mask, causal, rest);
   if (m_is(g, mask, OP_add) && depth > 0) {
     Val a = VAL_NONE, b = VAL_NONE;
