@@ -208,6 +208,7 @@ uint8_t *build_bytes(Build *b, size_t *n) {
 }
 
 void write_file(const char *path, const void *p, size_t n) {
+  unlink(path); /* writing over a file would wait for the disk */
   FILE *f = fopen(path, "wb");
   VL_CHECK(f && fwrite(p, 1, n, f) == n && fclose(f) == 0, "a test file cannot be written");
 }
