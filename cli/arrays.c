@@ -4,8 +4,18 @@
 
 #include <string.h>
 
+/* Names that libraries have for one input, beside those an artifact notes. */
+static const char *const family[][2] = {{"image", "pixel_values"}, {"text", "input_ids"}};
+
+static bool same_input(const char *a, const char *b) {
+  for (size_t i = 0; i < VL_COUNT(family); i++)
+    for (int k = 0; k < 2; k++)
+      if (strcmp(a, family[i][k]) == 0 && strcmp(b, family[i][1 - k]) == 0) return true;
+  return strcmp(a, b) == 0;
+}
+
 bool port_answers(const vlpc_port *port, const char *name) {
-  if (strcmp(port->name, name) == 0) return true;
+  if (same_input(port->name, name)) return true;
   for (const char *const *a = port->aliases; a != NULL && *a != NULL; a++)
     if (strcmp(*a, name) == 0) return true;
   return false;
@@ -13,8 +23,8 @@ bool port_answers(const vlpc_port *port, const char *name) {
 
 const NpyArray *array_for(const Npz *z, const vlpc_port *port) {
   const NpyArray *x = npz_find(z, port->name);
-  for (const char *const *a = port->aliases; x == NULL && a != NULL && *a != NULL; a++)
-    x = npz_find(z, *a);
+  for (uint32_t i = 0; i < z->n && x == NULL; i++)
+    if (port_answers(port, z->at[i].name)) x = &z->at[i];
   return x;
 }
 

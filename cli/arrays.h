@@ -6,9 +6,10 @@
 #include "base/npz.h"
 #include "cli/model.h"
 
-/* True when name is the port's name or one of its aliases. */
+/* True when name is the port's name, one of its aliases, or what another library
+** calls the same input. */
 bool port_answers(const vlpc_port *port, const char *name);
-/* The array a port means, its own name before its aliases; NULL: none. */
+/* The array a port means, its own name before others; NULL: none. */
 const NpyArray *array_for(const Npz *z, const vlpc_port *port);
 /* The first input of an entry that has no array in z; NULL: all have one. */
 const char *missing_input(const Model *m, const char *entry, const Npz *z);

@@ -4,7 +4,8 @@
 ** Each expected array is compared with an output that has its name, in an entry
 ** whose inputs are all given; an exact name counts before an alias, the order
 ** of entries decides the rest.  An entry runs once, and all its arrays are
-** compared before the next one runs. */
+** compared before the next one runs.  Arrays of unknown names are left out; an
+** output that lacks its input counts as failed. */
 #include <math.h>
 #include <string.h>
 
@@ -15,7 +16,8 @@
 
 typedef struct {
   const NpyArray *want;
-  const char *entry, *port; /* NULL: no output answers to the name */
+  const char *entry, *port; /* NULL: not compared */
+  const char *missing;      /* the input that an output of this name lacks */
   double atol, max_abs, cosine;
   bool good;
 } Row;
@@ -27,15 +29,20 @@ typedef struct {
   double min_cosine, atol; /* atol < 0: by the kind of array */
 } Compare;
 
-/* Finds the output for a row; exact: only by its own name. */
+/* Finds the output for a row; exact: only by its own name.  An output that
+** cannot be computed for want of an input is noted. */
 static bool find_output(const Compare *k, Row *r, bool exact) {
   vlpc_port port = {.struct_size = sizeof port};
   for (uint32_t e = 0; vlpc_artifact_entry(k->m.artifact, e) != NULL; e++) {
     const char *entry = vlpc_artifact_entry(k->m.artifact, e);
-    if (missing_input(&k->m, entry, &k->in) != NULL) continue;
+    const char *missing = missing_input(&k->m, entry, &k->in);
     for (uint32_t i = 0; vlpc_artifact_port(k->m.artifact, entry, VLPC_OUTPUT, i, &port); i++) {
       if (exact ? strcmp(port.name, r->want->name) != 0 : !port_answers(&port, r->want->name))
         continue;
+      if (missing != NULL) {
+        r->missing = missing;
+        continue;
+      }
       r->entry = entry, r->port = port.name;
       return true;
     }
@@ -112,12 +119,13 @@ static VlStatus compare_row(Compare *k, Row *r) {
 }
 
 static void print_row(const Row *r) {
-  if (r->entry == NULL) {
-    fprintf(stderr, "vlpc: '%s' is not compared: no output answers to the name\n", r->want->name);
-    return;
-  }
-  printf("%-4s %s/%s: max abs %.3g (limit %.3g), cosine %.9f\n", r->good ? "ok" : "FAIL", r->entry,
-         r->port, r->max_abs, r->atol, r->cosine);
+  if (r->entry != NULL)
+    printf("%-4s %s/%s: max abs %.3g (limit %.3g), cosine %.9f\n", r->good ? "ok" : "FAIL",
+           r->entry, r->port, r->max_abs, r->atol, r->cosine);
+  else if (r->missing != NULL)
+    printf("FAIL %s: cannot be computed without the input '%s'\n", r->want->name, r->missing);
+  else
+    fprintf(stderr, "vlpc: '%s' is not compared: no output has this name\n", r->want->name);
 }
 
 static void print_json(Compare *k, const Row *row) {
@@ -130,6 +138,7 @@ static void print_json(Compare *k, const Row *row) {
     js_object(&j, NULL);
     js_text(&j, "name", r->want->name);
     js_bool(&j, "compared", r->entry != NULL);
+    if (r->missing != NULL && r->entry == NULL) js_text(&j, "missing_input", r->missing);
     if (r->entry != NULL) {
       js_text(&j, "entry", r->entry);
       js_text(&j, "output", r->port);
@@ -170,7 +179,8 @@ VlStatus cmd_compare(Cli *c) {
   uint32_t compared = 0;
   for (uint32_t i = 0; i < k.want.n; i++) {
     row[i].want = &k.want.at[i];
-    if (!find_output(&k, &row[i], true)) find_output(&k, &row[i], false);
+    bool found = find_output(&k, &row[i], true) || find_output(&k, &row[i], false);
+    c->failed |= !found && row[i].missing != NULL;
   }
   for (uint32_t e = 0; vlpc_artifact_entry(k.m.artifact, e) != NULL; e++)
     VL_TRY(compare_entry(&k, vlpc_artifact_entry(k.m.artifact, e), row, &compared));

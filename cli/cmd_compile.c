@@ -92,7 +92,7 @@ VlStatus cmd_compile(Cli *c) {
   VlStatus s = vlpc_compile(k, &o);
   if (s != VLPC_OK) {
     progress_clear();
-    fputs(vlpc_compile_report(k, VLPC_TEXT), stderr);
+    if (!opt_given(c, quiet)) fputs(vlpc_compile_report(k, VLPC_TEXT), stderr);
     return fail_compiler(c, k, s);
   }
   print_result(c, k, o.output, (double)(clock_ns() - start) * 1e-9);

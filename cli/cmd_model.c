@@ -6,8 +6,18 @@
 #include "cli/model.h"
 #include "cli/progress.h"
 
+static VlStatus check_kind(Cli *c) {
+  if (strcmp(c->arg[0], "clip") == 0) return VLPC_OK;
+  VlStatus s =
+      diag_error(c->diag, DIAG_MODEL_OPTION, DIAG_NOWHERE, "no model of this kind is made");
+  diag_found(c->diag, "%s", c->arg[0]);
+  diag_expected(c->diag, "clip");
+  return s;
+}
+
 VlStatus cmd_model(Cli *c) {
   vlpc_compiler *k;
+  VL_TRY(check_kind(c));
   int64_t seed, opset;
   VL_TRY(opt_need(c, OPT_output_dir));
   VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &seed));

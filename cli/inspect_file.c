@@ -157,7 +157,7 @@ VlStatus inspect_json(Cli *c, const char *path, Json *j) {
   VL_TRY(io_read(path, (uint64_t)64 << 20, c->arena, c->diag, &bytes, &n));
   json_t *root = json_loadb((const char *)bytes, n, 0, &error);
   if (root == NULL)
-    return diag_error(c->diag, DIAG_FILE_KIND, (DiagAt){path, NULL},
+    return diag_error(c->diag, DIAG_TOK_FORMAT, (DiagAt){path, NULL},
                       "is no sound JSON: %s (line %d)", error.text, error.line);
   VlStatus s = VLPC_OK;
   if (json_object_get(root, "model") != NULL)
