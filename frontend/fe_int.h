@@ -229,7 +229,8 @@ typedef struct {
 } Axes;
 bool n_axes(OnnxNode *x, uint32_t i, uint32_t rank, Axes *out);
 
-Val n_node(OnnxNode *x, OpCode op, uint32_t n_operands, const Val *in, uint32_t n_attr, const Attr *attr);
+Val n_node(OnnxNode *x, OpCode op, uint32_t n_operands, const Val *in, uint32_t n_attr,
+           const Attr *attr);
 Val n_ew1(OnnxNode *x, OpCode op, Val a);
 Val n_ew2(OnnxNode *x, OpCode op, Val a, Val b); /* makes broadcast symbols agree */
 Val n_where(OnnxNode *x, Val c, Val a, Val b);

@@ -36,7 +36,8 @@ bool imp_constant(OnnxNode *x) {
   if (ints) return n_out(x, 0, vector_of(x, VLPC_I64, ints, n));
   int64_t i = get_int(x, "value_int", 0);
   float f = (float)get_float(x, "value_float", 0);
-  Val one = has_attr(x, "value_int") ? vector_of(x, VLPC_I64, &i, 1) : vector_of(x, VLPC_F32, &f, 1);
+  Val one =
+      has_attr(x, "value_int") ? vector_of(x, VLPC_I64, &i, 1) : vector_of(x, VLPC_F32, &f, 1);
   return n_out(x, 0, n_reshape(x, one, NULL, 0));
 }
 
@@ -148,7 +149,8 @@ bool imp_one_hot(OnnxNode *x) {
   int64_t two = 0;
   uint32_t axis, rank = n_rank(x, x->in[0]);
   if (!n_const_float(x, 1, "the depth", &depth)) return false;
-  if (!(depth >= 0 && depth < INT32_MAX)) return n_fail(x, DIAG_ONNX_SHAPE, "the depth is out of range");
+  if (!(depth >= 0 && depth < INT32_MAX))
+    return n_fail(x, DIAG_ONNX_SHAPE, "the depth is out of range");
   if (n_rank(x, x->in[2]) != 1 || !ir_size_const(x->g, x->in[2], 0, &two) || two != 2) {
     return n_fail(x, DIAG_ONNX_SHAPE, "OneHot needs two values");
   }

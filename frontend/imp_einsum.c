@@ -56,7 +56,8 @@ static bool push(Labels *l, uint32_t label) {
 }
 
 /* One comma-separated term; n_dots is how many axes its ellipsis stands for. */
-static bool read_term(const Parse *p, const char *s, const char *end, uint32_t n_dots, Labels *out) {
+static bool read_term(const Parse *p, const char *s, const char *end, uint32_t n_dots,
+                      Labels *out) {
   bool dots = false, ok = true;
   *out = (Labels){0};
   while (s < end && ok) {

@@ -48,7 +48,8 @@ static Place place_of(OnnxNode *x, Val index, DimId size) {
 }
 
 static bool gather_rows(OnnxNode *x, Val rows) {
-  if (get_int(x, "axis", 0) != 0) return n_fail(x, DIAG_ONNX_FORM, "only whole rows can be gathered");
+  if (get_int(x, "axis", 0) != 0)
+    return n_fail(x, DIAG_ONNX_FORM, "only whole rows can be gathered");
   Place p = place_of(x, x->in[1], n_dim(x, rows, 1));
   if (!val_ok(p.row) || !val_ok(p.column)) return n_out(x, 0, VAL_NONE);
   const Type *t = n_type(x, x->in[1]);
@@ -58,7 +59,8 @@ static bool gather_rows(OnnxNode *x, Val rows) {
   Val part[2] = {n_cast(x, p.row, VLPC_I64), n_cast(x, p.column, VLPC_I64)};
   for (int i = 0; i < 2; i++) part[i] = n_unsqueeze(x, n_broadcast(x, part[i], dim, rank), rank);
   Attr batch = attr_int(A_batch_dims, 0);
-  return n_out(x, 0, n_node(x, OP_gather_nd, 2, (Val[]){rows, n_concat(x, part, 2, rank)}, 1, &batch));
+  return n_out(x, 0,
+               n_node(x, OP_gather_nd, 2, (Val[]){rows, n_concat(x, part, 2, rank)}, 1, &batch));
 }
 
 bool imp_gather(OnnxNode *x) {

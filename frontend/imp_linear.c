@@ -96,9 +96,11 @@ bool window_read(OnnxNode *x, const int64_t *kernel, Window *w) {
     w->pad[w->n + i] = pad && mode == 0 ? pad[w->n + i] : 0;
     int64_t most = 1 << 20, least = VL_MIN(VL_MIN(w->kernel[i], w->stride[i]), w->dilation[i]);
     int64_t top = VL_MAX(VL_MAX(w->kernel[i], w->stride[i]), w->dilation[i]);
-    bool pads_ok = VL_MIN(w->pad[i], w->pad[w->n + i]) >= 0 && VL_MAX(w->pad[i], w->pad[w->n + i]) <= most;
+    bool pads_ok =
+        VL_MIN(w->pad[i], w->pad[w->n + i]) >= 0 && VL_MAX(w->pad[i], w->pad[w->n + i]) <= most;
     if (least < 1 || top > most || !pads_ok) {
-      return n_fail(x, DIAG_ONNX_ATTRIBUTE, "a kernel size, stride, dilation or pad is out of range");
+      return n_fail(x, DIAG_ONNX_ATTRIBUTE,
+                    "a kernel size, stride, dilation or pad is out of range");
     }
   }
   return mode != 1 && mode != 2 ? true : window_same(x, w, mode == 1);

@@ -45,7 +45,9 @@ static DimId cut_size(OnnxNode *x, DimId start, DimId end, int64_t step) {
   if (n_is_size(x, span, &n)) {
     return n_size(x, n <= 0 ? 0 : (int64_t)(((uint64_t)n + by - 1) / by));
   }
-  return by == 1 ? span : by < INT32_MAX ? dim_div(n_dims(x), span, n_size(x, (int64_t)by)) : DIM_NONE;
+  return by == 1          ? span
+         : by < INT32_MAX ? dim_div(n_dims(x), span, n_size(x, (int64_t)by))
+                          : DIM_NONE;
 }
 
 static bool cut_axis(OnnxNode *x, Cut *c, uint32_t axis, const DimId bounds[2], int64_t step) {
@@ -58,7 +60,8 @@ static bool cut_axis(OnnxNode *x, Cut *c, uint32_t axis, const DimId bounds[2], 
   int64_t n;
   if (n_is_size(x, c->size[axis], &n) && n == 0) c->start[axis] = n_size(x, 0);
   if (c->size[axis] != DIM_NONE) return true;
-  return n_fail(x, DIAG_ONNX_NOT_CONST, "the slice's size on axis %" PRIu32 " is no whole number", axis);
+  return n_fail(x, DIAG_ONNX_NOT_CONST, "the slice's size on axis %" PRIu32 " is no whole number",
+                axis);
 }
 
 static Val cut_node(OnnxNode *x, const Cut *c) {
@@ -91,7 +94,8 @@ bool imp_slice(OnnxNode *x) {
     if (has_axes && !n_axis(x, axes[i], rank, &axis)) return false;
     if (seen & 1u << axis) return n_fail(x, DIAG_ONNX_SHAPE, "axis %" PRIu32 " comes twice", axis);
     seen |= 1u << axis;
-    if (!cut_axis(x, &c, axis, (DimId[]){starts[i], ends[i]}, has_steps ? steps[i] : 1)) return false;
+    if (!cut_axis(x, &c, axis, (DimId[]){starts[i], ends[i]}, has_steps ? steps[i] : 1))
+      return false;
   }
   return n_out(x, 0, cut_node(x, &c));
 }

@@ -38,7 +38,8 @@ static VlStatus read_number(FeModel *m, DiagAt at, const char *key, const char *
                             int64_t *out) {
   if (*out >= 0) return bad_entry(m, at, "an external data key comes twice", key);
   if (!parse_i64(text, out) || *out < 0) {
-    VlStatus st = bad_entry(m, at, "external data's offset or length is not a count of bytes", text);
+    VlStatus st =
+        bad_entry(m, at, "external data's offset or length is not a count of bytes", text);
     diag_expected(m->d, "a decimal number, 0 or more");
     return st;
   }
@@ -234,7 +235,8 @@ VlStatus ext_find(FeModel *m, const Onnx__TensorProto *t, uint64_t want, DiagAt 
     return st;
   }
   if (length != want) {
-    VlStatus st = diag_error(m->d, DIAG_ONNX_TENSOR, at, "external data do not fit the tensor's shape");
+    VlStatus st =
+        diag_error(m->d, DIAG_ONNX_TENSOR, at, "external data do not fit the tensor's shape");
     diag_found(m->d, "%" PRIu64 " bytes", length);
     diag_expected(m->d, "%" PRIu64, want);
     return st;

@@ -301,7 +301,8 @@ static void report_unsupported(OnnxNode *x, const char *domain, bool known) {
   if (str_is(domain, "com.microsoft")) {
     diag_fix(d, "use the model as exported, before ONNX Runtime optimised it");
   } else {
-    diag_fix(d, "export for inference with opset_version=17; `vlpc help ops` lists what is supported");
+    diag_fix(d,
+             "export for inference with opset_version=17; `vlpc help ops` lists what is supported");
   }
 }
 

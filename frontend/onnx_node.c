@@ -167,7 +167,8 @@ static void agree_broadcast(OnnxNode *x, Val a, Val b, uint32_t skip) {
 
 /* ---- builders ----------------------------------------------------------- */
 
-Val n_node(OnnxNode *x, OpCode op, uint32_t n_operands, const Val *in, uint32_t n_attr, const Attr *attr) {
+Val n_node(OnnxNode *x, OpCode op, uint32_t n_operands, const Val *in, uint32_t n_attr,
+           const Attr *attr) {
   if (x->is_reported || x->im->is_restart) return VAL_NONE;
   for (uint32_t i = 0; i < n_operands; i++) {
     if (!val_ok(in[i])) return VAL_NONE;

@@ -185,7 +185,8 @@ static bool check_counts(OnnxNode *x) {
     diag_found(x->im->d, "%" PRIu32, x->n_in);
     if (r->max_in == 255) diag_expected(x->im->d, "at least %d, none empty", r->min_in);
     else if (r->min_in == r->max_in) diag_expected(x->im->d, "%d", r->min_in);
-    else diag_expected(x->im->d, "%d to %d, the first %d not empty", r->min_in, r->max_in, r->min_in);
+    else
+      diag_expected(x->im->d, "%d to %d, the first %d not empty", r->min_in, r->max_in, r->min_in);
     return false;
   }
   if (x->n_out == 0 || (x->n_out > r->max_out && r->max_out != 255)) {
@@ -242,7 +243,8 @@ static bool check_type(OnnxNode *x, uint32_t i, char letter) {
   }
   if (letter == 's' || x->seq[i]) return true;
   VlDtype t = n_dtype(x, x->in[i]);
-  bool fits = same ? !val_ok(n_in(x, other)) || t == n_dtype(x, x->in[other]) : type_fits(t, letter);
+  bool fits =
+      same ? !val_ok(n_in(x, other)) || t == n_dtype(x, x->in[other]) : type_fits(t, letter);
   if (fits) return true;
   n_fail(x, DIAG_ONNX_DTYPE, "input %" PRIu32 " has the wrong element type", i);
   diag_found(x->im->d, "%s", dtype_name(t));

@@ -107,7 +107,8 @@ static VlStatus charge(Scan *s, uint64_t bytes) {
   s->memory += bytes;
   if (s->memory <= s->budget) return VLPC_OK;
   DiagAt place = {s->file->path, arena_printf(s->arena, "byte %" PRIu64, s->at)};
-  VlStatus st = diag_error(s->d, DIAG_ONNX_SIZE, place, "reading the file would take too much memory");
+  VlStatus st =
+      diag_error(s->d, DIAG_ONNX_SIZE, place, "reading the file would take too much memory");
   diag_found(s->d, "more than %" PRIu64 " bytes for a file of %" PRIu64, s->budget, s->file->n);
   diag_expected(s->d, "at most 3 times the file and 64 MiB");
   return st;

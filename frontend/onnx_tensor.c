@@ -189,7 +189,8 @@ static VlStatus read_data(Reader *r, const void **out) {
   bool is_raw = t->has_raw_data || t->segment;
   int typed = (t->n_float_data > 0) + (t->n_int32_data > 0) + (t->n_int64_data > 0) +
               (t->n_double_data > 0) + (t->n_uint64_data > 0) + (t->n_string_data > 0);
-  bool is_ext = t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+  bool is_ext =
+      t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
   if (is_raw + is_ext + typed > 1) return bad_data(r, "the tensor has data of more than one kind");
   if (is_ext) return ext_find(r->m, t, r->bytes, r->at, out);
   return is_raw ? read_raw(r, out) : read_typed(r, out);

@@ -141,7 +141,8 @@ static void test_sizes_that_wrap_are_errors(void **state) {
                                        "(0, 9223372036854775807, 9223372036854775807)", "(1"};
   for (size_t i = 0; i < VL_COUNT(shapes); i++) {
     char text[256];
-    int n = snprintf(text + 10, 200, "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }", shapes[i]);
+    int n = snprintf(text + 10, 200, "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }",
+                     shapes[i]);
     memcpy(text, "\x93NUMPY\x01\x00", 8);
     text[8] = (char)n;
     text[9] = 0;

@@ -90,7 +90,8 @@ static Onnx__ValueInfoProto *value_of(Arena *a, const char *name, int dtype, con
 }
 
 void build_input(Build *b, const char *name, int dtype, const char *sizes) {
-  b->graph->input = push(b->a, b->graph->input, &b->graph->n_input, value_of(b->a, name, dtype, sizes));
+  b->graph->input =
+      push(b->a, b->graph->input, &b->graph->n_input, value_of(b->a, name, dtype, sizes));
 }
 
 void build_output(Build *b, const char *name, int dtype, const char *sizes) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onnx_build.h - small ONNX models for the tests, as protobuf-c structs on an
 ** arena.  Names and sizes are given as comma-separated text: "x,w", "batch,3,8". */
-#ifndef VLPC_TESTS_ONNX_BUILD_H
-#define VLPC_TESTS_ONNX_BUILD_H
+#ifndef VLPC_TESTS_ONNX_ONNX_BUILD_H
+#define VLPC_TESTS_ONNX_ONNX_BUILD_H
 
 #include "base/arena.h"
 #include "onnx.pb-c.h"

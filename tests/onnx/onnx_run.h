@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* onnx_run.h - what the tests of this folder share: a file imported and run in
 ** the reference interpreter, with everything on one arena. */
-#ifndef VLPC_TESTS_ONNX_RUN_H
-#define VLPC_TESTS_ONNX_RUN_H
+#ifndef VLPC_TESTS_ONNX_ONNX_RUN_H
+#define VLPC_TESTS_ONNX_ONNX_RUN_H
 
 #include "base/npz.h"
 #include "frontend/frontend.h"

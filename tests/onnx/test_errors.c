@@ -51,10 +51,12 @@ static void test_sizes_that_do_not_fit(void **state) {
   build_floats(&s->b, "w", "5,2", 1, 10);
   build_node(&s->b, "MatMul", "x,w", "y")->name = arena_strdup(s->a, "/text/MatMul");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0203]: m.onnx: node 0 '/text/MatMul' (MatMul, opset 17): inner sizes differ\n"
-                 "  found:    f32[batch,4] and f32[5,2]\n"
-                 "  expected: 4 and 5 equal\n"
-                 "  note:     inputs are 'x' f32[batch,4], 'w' f32[5,2]\n");
+  assert_text(
+      s,
+      "vlpc: error[E0203]: m.onnx: node 0 '/text/MatMul' (MatMul, opset 17): inner sizes differ\n"
+      "  found:    f32[batch,4] and f32[5,2]\n"
+      "  expected: 4 and 5 equal\n"
+      "  note:     inputs are 'x' f32[batch,4], 'w' f32[5,2]\n");
 }
 
 static void test_all_unsupported_nodes_are_in_one_report(void **state) {
@@ -62,7 +64,8 @@ static void test_all_unsupported_nodes_are_in_one_report(void **state) {
   build_node(&s->b, "Sin", "x", "a");
   build_node(&s->b, "MatMull", "a,a", "b");
   build_node(&s->b, "Abs", "b", "c");
-  build_node(&s->b, "SkipLayerNormalization", "c", "d")->domain = arena_strdup(s->a, "com.microsoft");
+  build_node(&s->b, "SkipLayerNormalization", "c", "d")->domain =
+      arena_strdup(s->a, "com.microsoft");
   build_node(&s->b, "Gelu", "d", "y");
   output(s, "y");
   assert_text(
@@ -78,7 +81,8 @@ static void test_all_unsupported_nodes_are_in_one_report(void **state) {
       "not supported\n"
       "  found:    SkipLayerNormalization of domain 'com.microsoft'\n"
       "  fix:      use the model as exported, before ONNX Runtime optimised it\n"
-      "vlpc: error[E0207]: m.onnx: node 4 'y' (Gelu, opset 17): this version of the operator is not "
+      "vlpc: error[E0207]: m.onnx: node 4 'y' (Gelu, opset 17): this version of the operator is "
+      "not "
       "supported\n"
       "  fix:      export again with opset_version=20 or later\n");
 }
@@ -99,8 +103,9 @@ static void test_a_file_that_is_not_onnx(void **state) {
   assert_int_equal(chdir(scratch_folder()), 0);
   write_file("m.onnx", "{\"a\": 1}", 8);
   Imported x = imported_new("m.onnx", NULL);
-  assert_string_equal(diag_text(x.d), "vlpc: error[E0201]: m.onnx: byte 0: groups are not part of ONNX\n"
-                                      "  fix:      check that the file is an ONNX model and was copied whole\n");
+  assert_string_equal(diag_text(x.d),
+                      "vlpc: error[E0201]: m.onnx: byte 0: groups are not part of ONNX\n"
+                      "  fix:      check that the file is an ONNX model and was copied whole\n");
   assert_int_equal(x.status, VLPC_E_BAD_FILE);
   imported_free(&x);
 }
@@ -120,7 +125,8 @@ static void test_a_value_that_nothing_makes_is_said_once(void **state) {
   build_node(&s->b, "Add", "x,typo", "a");
   build_node(&s->b, "Add", "a,typo", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0211]: m.onnx: node 0 'a' (Add, opset 17): 'typo' is used but nothing makes it\n"
+  assert_text(s, "vlpc: error[E0211]: m.onnx: node 0 'a' (Add, opset 17): 'typo' is used but "
+                 "nothing makes it\n"
                  "  expected: an input, an initializer or the output of an earlier node\n");
 }
 
@@ -129,9 +135,10 @@ static void test_a_cycle(void **state) {
   build_node(&s->b, "Add", "x,y", "a");
   build_node(&s->b, "Abs", "a", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0222]: m.onnx: node 0 'a' (Add, opset 17): 'y' is used before it is made\n"
-                 "  found:    made by node 1 'y'\n"
-                 "  expected: nodes in topological order, without cycles\n");
+  assert_text(
+      s, "vlpc: error[E0222]: m.onnx: node 0 'a' (Add, opset 17): 'y' is used before it is made\n"
+         "  found:    made by node 1 'y'\n"
+         "  expected: nodes in topological order, without cycles\n");
 }
 
 static void test_a_name_defined_twice(void **state) {
@@ -139,7 +146,8 @@ static void test_a_name_defined_twice(void **state) {
   build_node(&s->b, "Abs", "x", "y");
   build_node(&s->b, "Neg", "x", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0212]: m.onnx: node 1 'y' (Neg, opset 17): the name 'y' is defined twice\n");
+  assert_text(
+      s, "vlpc: error[E0212]: m.onnx: node 1 'y' (Neg, opset 17): the name 'y' is defined twice\n");
 }
 
 static void test_an_element_type_that_does_not_fit(void **state) {
@@ -148,19 +156,22 @@ static void test_an_element_type_that_does_not_fit(void **state) {
   build_node(&s->b, "Add", "x,ids", "a");
   build_node(&s->b, "Erf", "ids", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0209]: m.onnx: node 0 'a' (Add, opset 17): input 1 has the wrong element type\n"
-                 "  found:    i64\n"
-                 "  expected: f32, as input 0\n"
-                 "vlpc: error[E0209]: m.onnx: node 1 'y' (Erf, opset 17): input 0 has the wrong element type\n"
-                 "  found:    i64\n"
-                 "  expected: f16, bf16, f32 or f64\n");
+  assert_text(
+      s,
+      "vlpc: error[E0209]: m.onnx: node 0 'a' (Add, opset 17): input 1 has the wrong element type\n"
+      "  found:    i64\n"
+      "  expected: f32, as input 0\n"
+      "vlpc: error[E0209]: m.onnx: node 1 'y' (Erf, opset 17): input 0 has the wrong element type\n"
+      "  found:    i64\n"
+      "  expected: f16, bf16, f32 or f64\n");
 }
 
 static void test_the_wrong_number_of_inputs(void **state) {
   Setup *s = *state;
   build_node(&s->b, "Add", "x", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0210]: m.onnx: node 0 'y' (Add, opset 17): the node has the wrong number of inputs\n"
+  assert_text(s, "vlpc: error[E0210]: m.onnx: node 0 'y' (Add, opset 17): the node has the wrong "
+                 "number of inputs\n"
                  "  found:    1\n"
                  "  expected: 2\n");
 }
@@ -173,15 +184,18 @@ static void test_attributes(void **state) {
   build_attr_int(s->a, build_node(&s->b, "Softmax", "x", "c"), "axis", 2);
   build_node(&s->b, "Cast", "x", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0208]: m.onnx: node 0 'a' (Concat, opset 17): attribute 'axis' has the wrong kind\n"
-                 "  found:    a float\n"
-                 "  expected: an int\n"
-                 "vlpc: error[E0208]: m.onnx: node 1 'b' (Softmax, opset 17): attribute 'axes' is not known\n"
-                 "  expected: axis\n"
-                 "vlpc: error[E0208]: m.onnx: node 2 'c' (Softmax, opset 17): the axis is out of range\n"
-                 "  found:    axis 2\n"
-                 "  expected: -2 to 1\n"
-                 "vlpc: error[E0208]: m.onnx: node 3 'y' (Cast, opset 17): attribute 'to' is missing\n");
+  assert_text(
+      s,
+      "vlpc: error[E0208]: m.onnx: node 0 'a' (Concat, opset 17): attribute 'axis' has the wrong "
+      "kind\n"
+      "  found:    a float\n"
+      "  expected: an int\n"
+      "vlpc: error[E0208]: m.onnx: node 1 'b' (Softmax, opset 17): attribute 'axes' is not known\n"
+      "  expected: axis\n"
+      "vlpc: error[E0208]: m.onnx: node 2 'c' (Softmax, opset 17): the axis is out of range\n"
+      "  found:    axis 2\n"
+      "  expected: -2 to 1\n"
+      "vlpc: error[E0208]: m.onnx: node 3 'y' (Cast, opset 17): attribute 'to' is missing\n");
 }
 
 static void test_a_shape_that_depends_on_data(void **state) {
@@ -189,7 +203,8 @@ static void test_a_shape_that_depends_on_data(void **state) {
   build_input(&s->b, "sizes", ONNX_INT64, "2");
   build_node(&s->b, "Reshape", "x,sizes", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0220]: m.onnx: node 0 'y' (Reshape, opset 17): the sizes to reshape to must be known at compile time\n"
+  assert_text(s, "vlpc: error[E0220]: m.onnx: node 0 'y' (Reshape, opset 17): the sizes to reshape "
+                 "to must be known at compile time\n"
                  "  found:    input 1 'sizes' is computed from the model's data\n"
                  "  fix:      export with this value as a constant or derived from input shapes\n");
 }
@@ -198,12 +213,16 @@ static void test_a_branch_that_depends_on_data(void **state) {
   Setup *s = *state;
   build_input(&s->b, "c", ONNX_BOOL, "");
   Onnx__NodeProto *n = build_node(&s->b, "If", "c", "y");
-  build_attr(s->a, n, "then_branch", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)->g = build_graph(s->a);
-  build_attr(s->a, n, "else_branch", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)->g = build_graph(s->a);
+  build_attr(s->a, n, "then_branch", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)->g =
+      build_graph(s->a);
+  build_attr(s->a, n, "else_branch", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH)->g =
+      build_graph(s->a);
   output(s, "y");
-  assert_text(s, "vlpc: error[E0213]: m.onnx: node 0 'y' (If, opset 17): the condition of If must be known at compile time\n"
-                 "  found:    'c' depends on the model's inputs\n"
-                 "  fix:      export with fixed sizes, or with a newer exporter that needs no If\n");
+  assert_text(s,
+              "vlpc: error[E0213]: m.onnx: node 0 'y' (If, opset 17): the condition of If must be "
+              "known at compile time\n"
+              "  found:    'c' depends on the model's inputs\n"
+              "  fix:      export with fixed sizes, or with a newer exporter that needs no If\n");
 }
 
 static void test_a_function_that_calls_itself(void **state) {
@@ -212,7 +231,8 @@ static void test_a_function_that_calls_itself(void **state) {
   build_function_node(&s->b, f, "F", "p", "q")->domain = arena_strdup(s->a, "l");
   build_node(&s->b, "F", "x", "y")->domain = arena_strdup(s->a, "l");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0221]: m.onnx: node 0 'F/q' (F, opset 1): the function calls itself\n");
+  assert_text(s,
+              "vlpc: error[E0221]: m.onnx: node 0 'F/q' (F, opset 1): the function calls itself\n");
 }
 
 static void test_tensors(void **state) {
@@ -227,20 +247,23 @@ static void test_tensors(void **state) {
   build_initializer(s->a, s->b.graph, t);
   build_node(&s->b, "Add", "x,w", "y");
   output(s, "y");
-  assert_text(s, "vlpc: error[E0215]: m.onnx: initializer 0 'w': the tensor's data do not fit its shape\n"
-                 "  found:    8 bytes\n"
-                 "  expected: 12\n"
-                 "vlpc: error[E0218]: m.onnx: initializer 1 'q': the tensor's element type is not supported\n"
-                 "  found:    float8e4m3fn (17)\n"
-                 "  expected: float, float16, bfloat16, double, int8 … int64, uint8 … uint64 or bool\n"
-                 "  fix:      export the model in float32 or float16\n"
-                 "vlpc: error[E0216]: m.onnx: initializer 2 'e': external data leave the model's folder\n"
-                 "  found:    location '../w.bin'\n"
-                 "  expected: a file in the model's folder, named relative to it\n"
-                 "  fix:      put the file beside the model, or allow its folder with --allow-external-root\n"
-                 "vlpc: error[E0223]: m.onnx: initializer 3 'm': external data cannot be opened: no such file\n"
-                 "  found:    location 'gone.bin'\n"
-                 "  fix:      copy the data file to the model's folder; it belongs to the model\n");
+  assert_text(
+      s,
+      "vlpc: error[E0215]: m.onnx: initializer 0 'w': the tensor's data do not fit its shape\n"
+      "  found:    8 bytes\n"
+      "  expected: 12\n"
+      "vlpc: error[E0218]: m.onnx: initializer 1 'q': the tensor's element type is not supported\n"
+      "  found:    float8e4m3fn (17)\n"
+      "  expected: float, float16, bfloat16, double, int8 … int64, uint8 … uint64 or bool\n"
+      "  fix:      export the model in float32 or float16\n"
+      "vlpc: error[E0216]: m.onnx: initializer 2 'e': external data leave the model's folder\n"
+      "  found:    location '../w.bin'\n"
+      "  expected: a file in the model's folder, named relative to it\n"
+      "  fix:      put the file beside the model, or allow its folder with --allow-external-root\n"
+      "vlpc: error[E0223]: m.onnx: initializer 3 'm': external data cannot be opened: no such "
+      "file\n"
+      "  found:    location 'gone.bin'\n"
+      "  fix:      copy the data file to the model's folder; it belongs to the model\n");
 }
 
 static void test_forms_that_are_not_supported(void **state) {
@@ -258,10 +281,12 @@ static void test_forms_that_are_not_supported(void **state) {
   t->has_s = true;
   t->s = (ProtobufCBinaryData){9, (uint8_t *)arena_strdup(s->a, "ij,k->ijk")};
   output(s, "y");
-  assert_text(s, "vlpc: error[E0214]: m.onnx: node 0 'a' (ScatterND, opset 17): scattering with a reduction is not supported\n"
+  assert_text(s, "vlpc: error[E0214]: m.onnx: node 0 'a' (ScatterND, opset 17): scattering with a "
+                 "reduction is not supported\n"
                  "  found:    reduction 'add'\n"
                  "  expected: 'none'\n"
-                 "vlpc: error[E0214]: m.onnx: node 1 'y' (Einsum, opset 17): the equation does not fit its operands\n"
+                 "vlpc: error[E0214]: m.onnx: node 1 'y' (Einsum, opset 17): the equation does not "
+                 "fit its operands\n"
                  "  found:    \"ij,k->ijk\"\n");
 }
 
@@ -278,7 +303,8 @@ static void test_inputs_and_outputs(void **state) {
                  "vlpc: error[E0219]: m.onnx: input 2 'text': its element type is not supported\n"
                  "  found:    string (8)\n"
                  "vlpc: error[E0212]: m.onnx: input 3 'x': the name is defined twice\n"
-                 "vlpc: error[E0219]: m.onnx: output 0 'y': the output's declared element type is not what its node makes\n"
+                 "vlpc: error[E0219]: m.onnx: output 0 'y': the output's declared element type is "
+                 "not what its node makes\n"
                  "  found:    f32\n"
                  "  expected: i64\n"
                  "vlpc: error[E0211]: m.onnx: output 1 'gone': nothing makes this output\n");

@@ -361,7 +361,8 @@ static void mutate_sizes(Mutant *t) {
                                   INT64_MIN};
   for (size_t i = 0; i < t->m->graph->n_input; i++) {
     Onnx__TypeProto *type = t->m->graph->input[i]->type;
-    if (type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type->shape) continue;
+    if (type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !type->tensor_type->shape)
+      continue;
     Onnx__TensorShapeProto *s = type->tensor_type->shape;
     for (size_t d = 0; d < s->n_dim; d++) {
       int64_t old = s->dim[d]->dim_value;
@@ -527,7 +528,8 @@ static void test_mutated_operators_are_errors_or_graphs(void **state) {
     if (load_node_test(t.a, entry[i]->d_name, false, &m) && m->graph->n_node > 0) {
       int k = 0;
       while (k < n_seen && strcmp(seen[k].op, m->graph->node[0]->op_type) != 0) k++;
-      if (k == n_seen) snprintf(seen[n_seen++].op, sizeof seen[0].op, "%s", m->graph->node[0]->op_type);
+      if (k == n_seen)
+        snprintf(seen[n_seen++].op, sizeof seen[0].op, "%s", m->graph->node[0]->op_type);
       bool is_frozen = seen[k].n == 0 && m->graph->n_input > 1;
       if (seen[k].n++ < 2) {
         if (is_frozen) {

@@ -180,13 +180,15 @@ static void test_functions_are_inlined_with_their_attributes(void **state) {
   build_floats(&s->b, "m", "2,3", 1, 6);
   Onnx__FunctionProto *f = build_function(&s->b, "local", "Total", "a", "b");
   Onnx__NodeProto *n = build_function_node(&s->b, f, "ReduceMean", "a", "t");
-  Onnx__AttributeProto *axes = build_attr(s->a, n, "axes", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  Onnx__AttributeProto *axes =
+      build_attr(s->a, n, "axes", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
   axes->ref_attr_name = arena_strdup(s->a, "over");
   build_attr_int(s->a, n, "keepdims", 0);
   build_function_node(&s->b, f, "ReduceSum", "t", "b");
   Onnx__NodeProto *call = build_node(&s->b, "Total", "m", "y");
   call->domain = arena_strdup(s->a, "local");
-  Onnx__AttributeProto *over = build_attr(s->a, call, "over", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+  Onnx__AttributeProto *over =
+      build_attr(s->a, call, "over", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
   over->n_ints = 1;
   over->ints = arena_array(s->a, int64_t, 1);
   over->ints[0] = 0;

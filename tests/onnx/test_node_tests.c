@@ -89,7 +89,8 @@ static const char *tensor_path(Arena *a, const char *folder, const char *kind, u
   return arena_printf(a, "%s/test_data_set_0/%s_%u.pb", folder, kind, i);
 }
 
-static bool read_all(Imported *x, const char *folder, const char *kind, uint32_t n, RefTensor *out) {
+static bool read_all(Imported *x, const char *folder, const char *kind, uint32_t n,
+                     RefTensor *out) {
   for (uint32_t i = 0; i < n; i++) {
     if (!read_tensor(x, tensor_path(x->a, folder, kind, i), &out[i])) return false;
   }
@@ -190,8 +191,8 @@ static void test_onnx_node_tests(void **state) {
   Diag *d = diag_new();
   uint8_t *list = NULL;
   size_t n_list = 0;
-  assert_int_equal(io_read(VLPC_TEST_DIR "/data/node_test_skips.txt", 1 << 20, a, d, &list, &n_list),
-                   VLPC_OK);
+  assert_int_equal(
+      io_read(VLPC_TEST_DIR "/data/node_test_skips.txt", 1 << 20, a, d, &list, &n_list), VLPC_OK);
   struct dirent **entry = NULL;
   int n = scandir(VLPC_NODE_TESTS, &entry, is_test, alphasort);
   int passed = 0, skipped = 0, wrong = 0;
