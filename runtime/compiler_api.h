@@ -27,8 +27,8 @@ typedef struct {
 typedef struct CompilerApi {
   int version; /* COMPILER_API_VERSION */
   const char *vlpc_version;
-  const char *build; /* "LLVM 19.1.7 …": part of a code cache's keys, so it
-                        changes whenever the code made would */
+  const char *build; /* "LLVM 19.1.7 …", for people; a cache tells compilers
+                        apart by their file (compiler_lib_identity) */
   void (*free_bytes)(CompilerBytes *b); /* leaves *b empty; takes an empty one */
 
   /* Code for every kernel (a KERNELS section, hostile) for a CPU target such as
