@@ -12,27 +12,23 @@ int64_t clock_ns(void) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Sum of the lines "<key>  <n> kB" of a file, in bytes. */
-static uint64_t sum_kb(const char *path, const char *const *key, size_t n_keys) {
+/* The line "<key>:  <n> kB" of a file, in bytes; 0 when there is none. */
+static uint64_t read_kb(const char *path, const char *key) {
   FILE *f = fopen(path, "re");
   if (f == NULL) return 0;
   char text[256];
-  uint64_t sum = 0;
+  unsigned long long kb = 0;
+  size_t n = strlen(key);
   while (fgets(text, sizeof text, f) != NULL)
-    for (size_t i = 0; i < n_keys; i++) {
-      unsigned long long kb;
-      size_t n = strlen(key[i]);
-      if (strncmp(text, key[i], n) == 0 && sscanf(text + n, ": %llu", &kb) == 1) sum += kb << 10;
-    }
+    if (strncmp(text, key, n) == 0 && sscanf(text + n, ": %llu", &kb) == 1) break;
   fclose(f);
-  return sum;
+  return (uint64_t)kb << 10;
 }
 
 uint64_t memory_peak(void) {
-  return sum_kb("/proc/self/status", (const char *const[]){"VmHWM"}, 1);
+  return read_kb("/proc/self/status", "VmHWM");
 }
 
 uint64_t memory_private(void) {
-  return sum_kb("/proc/self/smaps_rollup", (const char *const[]){"Private_Clean", "Private_Dirty"},
-                2);
+  return read_kb("/proc/self/smaps_rollup", "Private_Dirty");
 }

@@ -9,7 +9,8 @@
 int64_t clock_ns(void); /* monotonic */
 /* Largest resident set so far, mapped files included (VmHWM); 0: unknown. */
 uint64_t memory_peak(void);
-/* Resident bytes that no other process can share; 0: unknown. */
+/* Resident bytes of this process alone: what it has written, not the clean pages
+** of files, which all processes share; 0: unknown. */
 uint64_t memory_private(void);
 
 /* Best rate of multiply-adds that threads threads reach together, in FLOP/s (2

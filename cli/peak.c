@@ -34,6 +34,19 @@ PEAK_LOOP(peak_avx512, 16, __attribute__((target("avx512f"))))
 
 typedef struct {
   float (*loop)(float seed);
+  int lanes;
+} Peak;
+
+static const Peak peaks[ISA__COUNT] = {
+    [ISA_PORTABLE] = {peak_portable, 4},
+#ifdef __x86_64__
+    [ISA_AVX2] = {peak_avx2, 8},
+    [ISA_AVX512] = {peak_avx512, 16},
+#endif
+};
+
+typedef struct {
+  float (*loop)(float seed);
   float out[PIECES];
 } Work;
 
@@ -44,17 +57,11 @@ static void do_pieces(void *ctx, int64_t begin, int64_t end, int thread) {
 }
 
 double fma_peak(CpuIsa isa, int threads) {
-  Work w = {peak_portable, {0}};
-  int lanes = 4;
-#ifdef __x86_64__
-  if (isa == ISA_AVX2) w.loop = peak_avx2, lanes = 8;
-  if (isa == ISA_AVX512) w.loop = peak_avx512, lanes = 16;
-#else
-  (void)isa;
-#endif
+  const Peak *p = &peaks[peaks[isa].loop != NULL ? isa : ISA_PORTABLE];
+  Work w = {p->loop, {0}};
   ThreadPool *pool = threads_new(threads, false);
   if (pool == NULL) return 0;
-  double flops = 2.0 * lanes * CHAINS * ROUNDS * PIECES, best = 0;
+  double flops = 2.0 * p->lanes * CHAINS * ROUNDS * PIECES, best = 0;
   for (int64_t start = clock_ns(), now = start; now - start < 300000000;) {
     threads_run(pool, PIECES, do_pieces, &w);
     int64_t end = clock_ns();
