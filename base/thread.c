@@ -45,13 +45,14 @@ struct ThreadPool {
   Worker *worker;
 };
 
-static inline void relax(void) {
+/* Tells the processor that this is a waiting loop. */
 #if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
+static inline void relax(void) { __builtin_ia32_pause(); }
 #elif defined(__aarch64__)
-  __asm__ volatile("yield");
+static inline void relax(void) { __asm__ volatile("yield"); }
+#else
+static inline void relax(void) {}
 #endif
-}
 
 static bool has_piece(uint64_t w) { return (w & PIECE_MASK) < (w >> PIECE_BITS & PIECE_MASK); }
 

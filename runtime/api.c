@@ -149,7 +149,7 @@ bool vlpc_artifact_port(const vlpc_artifact *a, const char *entry, vlpc_directio
   for (uint32_t x = 0; x < buf->rank; x++) {
     if (dim_is_const(m->program.dims, buf->size[x], &p.shape[x])) continue;
     p.shape[x] = -1;
-    p.symbol[x] = m->manifest_size_text[buf->size[x]];
+    p.symbol[x] = m->size_text[buf->size[x]];
   }
   return options_out(out, &p, sizeof p);
 }

@@ -146,9 +146,9 @@ static void shape_text(const vlpc_session *s, const ProgBuf *b, const int64_t *s
                        size_t cap) {
   size_t n = (size_t)snprintf(out, cap, "[");
   for (uint32_t i = 0; i < b->rank && n < cap; i++) {
-    const char *comma = i ? ", " : "";
+    const char *comma = i ? ", " : "", *text = s->model->size_text[b->size[i]];
     n += (size_t)(shape ? snprintf(out + n, cap - n, "%s%" PRId64, comma, shape[i])
-                        : snprintf(out + n, cap - n, "%s%s", comma, s->model->manifest_size_text[b->size[i]]));
+                        : snprintf(out + n, cap - n, "%s%s", comma, text));
   }
   if (n < cap) snprintf(out + n, cap - n, "]");
 }

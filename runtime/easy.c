@@ -136,7 +136,8 @@ static VlStatus check_images(vlpc_session *s, const vlpc_image *images, uint32_t
     const vlpc_image *im = &images[i];
     if (im->path) continue;
     if (!im->rgb || im->width < 1 || im->height < 1 || im->width > IMAGE_MAX_SIDE ||
-        im->height > IMAGE_MAX_SIDE || (uint64_t)im->width * (uint64_t)im->height > IMAGE_MAX_PIXELS)
+        im->height > IMAGE_MAX_SIDE ||
+        (uint64_t)im->width * (uint64_t)im->height > IMAGE_MAX_PIXELS)
       return session_argument(s, "an image has neither a path nor pixels of a sane size");
   }
   return VLPC_OK;

@@ -112,7 +112,8 @@ typedef struct {
 } Reader;
 
 static VlStatus bad(Reader *r, const char *place, const char *what) {
-  VlStatus s = diag_error(r->d, DIAG_MANIFEST, (DiagAt){r->file, "manifest"}, "%s: %s", place, what);
+  DiagAt at = {r->file, "manifest"};
+  VlStatus s = diag_error(r->d, DIAG_MANIFEST, at, "%s: %s", place, what);
   diag_fix(r->d, "make the artifact again with vlpc compile");
   return s;
 }
@@ -144,7 +145,8 @@ static bool texts_of(Reader *r, json_t *list, const char ***out, uint32_t *n) {
   return true;
 }
 
-static VlStatus read_ports(Reader *r, json_t *list, uint32_t first, uint32_t n, ManifestPort **out) {
+static VlStatus read_ports(Reader *r, json_t *list, uint32_t first, uint32_t n,
+                           ManifestPort **out) {
   if (!json_is_array(list) || json_array_size(list) != n)
     return bad(r, "entries", "the ports are not those of the program");
   *out = arena_array(r->a, ManifestPort, n);

@@ -29,8 +29,9 @@ static VlStatus read_classes(Model *m, Diag *d) {
 
 static void write_dims(Model *m) {
   uint32_t n = dim_count(m->program.dims);
-  m->manifest_size_text = arena_array(m->arena, const char *, n + 1u);
-  for (DimId i = 1; i <= n; i++) m->manifest_size_text[i] = manifest_size_text(m->program.dims, i, m->arena);
+  m->size_text = arena_array(m->arena, const char *, n + 1u);
+  for (DimId i = 1; i <= n; i++)
+    m->size_text[i] = manifest_size_text(m->program.dims, i, m->arena);
 }
 
 static VlStatus read_sections(Model *m, Diag *d) {

@@ -38,7 +38,7 @@ typedef struct Model {
   ArtifactFile file;
   Program program;
   Manifest manifest;
-  const char **manifest_size_text; /* per size of the program: "2*batch + 1" */
+  const char **size_text; /* per size of the program: "2*batch + 1" */
   Tokenizer *tokenizer;  /* NULL: none */
   Preprocess preprocess;
   uint32_t n_classes;

@@ -147,8 +147,8 @@ static void outputs_go_to_the_callers_buffer(void **state) {
   assert_ptr_equal(t.data, out);
   assert_int_equal(set_matrix(s, "a", a, 4, 1), VLPC_OK);
   assert_int_equal(set_matrix(s, "b", a, 4, 1), VLPC_OK);
-  CHECK_ERROR(s, vlpc_session_run(s, "sum"), VLPC_E_INVALID_ARG, "error[E0911]", "found:    8 bytes",
-              "expected: 16 bytes", "'total'");
+  CHECK_ERROR(s, vlpc_session_run(s, "sum"), VLPC_E_INVALID_ARG, "error[E0911]",
+              "found:    8 bytes", "expected: 16 bytes", "'total'");
   assert_int_equal(vlpc_session_set_output(s, "sum", "total", NULL, 0), VLPC_OK);
   CHECK_ERROR(s, vlpc_session_output(s, "sum", "total", &t), VLPC_E_INVALID_ARG, "error[E0910]");
   float more[4];
@@ -220,8 +220,8 @@ static void huge_batches_are_refused_before_memory_is_taken(void **state) {
   assert_int_equal(vlpc_session_new(shared, &o, &s), VLPC_OK);
   assert_int_equal(set_matrix(s, "a", x, 1 << 20, 1), VLPC_OK);
   assert_int_equal(set_matrix(s, "b", x, 1 << 20, 1), VLPC_OK);
-  CHECK_ERROR(s, vlpc_session_run(s, "sum"), VLPC_E_LIMIT, "error[E0912]", "found:    8388608 bytes",
-              "at most 1048576");
+  CHECK_ERROR(s, vlpc_session_run(s, "sum"), VLPC_E_LIMIT, "error[E0912]",
+              "found:    8388608 bytes", "at most 1048576");
   assert_int_equal(set_matrix(s, "a", x, INT64_MAX / 8, 1), VLPC_OK);
   assert_int_equal(set_matrix(s, "b", x, INT64_MAX / 8, 1), VLPC_OK);
   assert_int_equal(vlpc_session_run(s, "sum"), VLPC_E_LIMIT);
@@ -343,7 +343,8 @@ static void sessions_in_threads_share_an_artifact(void **state) {
   run_sum(s, a, a, M, K, want);
   for (int share = 0; share < 2; share++) {
     Job j = {a, want, share ? s : NULL};
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&t[i], NULL, run_own_session, &j), 0);
+    for (int i = 0; i < 4; i++)
+      assert_int_equal(pthread_create(&t[i], NULL, run_own_session, &j), 0);
     for (int i = 0; i < 4; i++) {
       pthread_join(t[i], &good);
       assert_ptr_equal(good, &j);

@@ -71,6 +71,10 @@ static void end_entry(Toy *t) {
   e->n_steps = t->p.n_steps - e->step;
 }
 
+static uint32_t add_vector(Toy *t, BufKind kind, VlDtype dtype, DimId n) {
+  return add_buf(t, (ProgBuf){.kind = kind, .dtype = dtype, .rank = 1, .size = {n}});
+}
+
 /* ---- entries ------------------------------------------------------------ */
 
 static void entry_sum(Toy *t, unsigned flags) {
@@ -97,8 +101,8 @@ static void entry_sum(Toy *t, unsigned flags) {
 
 static void entry_pick(Toy *t) {
   DimId n = sym(t, "n");
-  uint32_t ids = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 1, .size = {n}});
-  uint32_t out = add_buf(t, (ProgBuf){.kind = BUF_OUTPUT, .dtype = VLPC_F32, .rank = 1, .size = {n}});
+  uint32_t ids = add_vector(t, BUF_INPUT, VLPC_I64, n);
+  uint32_t out = add_vector(t, BUF_OUTPUT, VLPC_F32, n);
   uint32_t table = add_buf(t, (ProgBuf){.kind = BUF_CONST, .dtype = VLPC_F32, .rank = 1,
                                         .size = {num(t, 8)}, .offset = 64, .bytes = 32});
   begin_entry(t, "pick", 1, 1);
@@ -122,7 +126,8 @@ static void entry_image(Toy *t) {
 
 static void entry_text(Toy *t) {
   DimId n = sym(t, "texts"), k = num(t, 16), four = num(t, 4);
-  uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2, .size = {n, k}});
+  uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2,
+                                     .size = {n, k}});
   uint32_t out = add_buf(t, (ProgBuf){.kind = BUF_OUTPUT, .dtype = VLPC_F32, .rank = 2,
                                       .size = {n, four}});
   begin_entry(t, "text", 1, 1);
@@ -133,8 +138,8 @@ static void entry_text(Toy *t) {
 
 static void entry_broken(Toy *t) {
   DimId n = dim_add(t->p.dims, dim_mul(t->p.dims, num(t, 2), sym(t, "half")), num(t, 1));
-  uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 1, .size = {n}});
-  uint32_t out = add_buf(t, (ProgBuf){.kind = BUF_OUTPUT, .dtype = VLPC_F32, .rank = 1, .size = {n}});
+  uint32_t in = add_vector(t, BUF_INPUT, VLPC_F32, n);
+  uint32_t out = add_vector(t, BUF_OUTPUT, VLPC_F32, n);
   begin_entry(t, "broken", 1, 1);
   add_port(t, "x", in), add_port(t, "y", out);
   add_step(t, (ToyStep){TOY_FAULT, 2, 0, {out, in}, {0}, 0, "node 9 'fault'"});
