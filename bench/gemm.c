@@ -84,9 +84,8 @@ typedef float PeakFn(int64_t);
 
 /* GFLOP/s of one core. */
 static double measure_peak(const char *target) {
-  LcLevel level;
-  if (!lc_level_parse(target, &level)) die("no such target");
-  LcTarget t = lc_target(level);
+  LcTarget t;
+  if (!lc_target_parse(target, &t)) die("no such target");
   Arena *a = arena_new(0);
   Diag *d = diag_new();
   Lb b;
@@ -228,7 +227,7 @@ static void print(const Shape *s, Speed v, double peak, bool json) {
 }
 
 static Options options(int argc, char **argv) {
-  Options o = {.target = lc_host_target(), .seconds = 0.3, .threads = 1};
+  Options o = {.target = cpu_isa_name(cpu_isa_best()), .seconds = 0.3, .threads = 1};
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (strcmp(argv[i], "--json") == 0) o.json = true;

@@ -76,7 +76,7 @@ static void write_code(KernelList kernels, const LcTarget *t, const LcImage *ima
   size_t table = sizeof(CodeHeader) + kernels.n * sizeof(CodeKernel);
   CodeHeader h = {.magic = CODE_MAGIC, .version = CODE_VERSION, .n_kernels = kernels.n,
                   .image_offset = vl_align_up(table, IMAGE_ALIGN), .image_bytes = image->n};
-  snprintf(h.target, sizeof h.target, "%s", lc_level_name(t->level));
+  snprintf(h.target, sizeof h.target, "%s-%s", cpu_arch(), cpu_isa_name(t->isa));
   *n = h.image_offset + image->n;
   uint8_t *code = arena_array(a, uint8_t, *n);
   memcpy(code, &h, sizeof h);
@@ -99,14 +99,12 @@ static void free_emit(void *e) { lb_fini(&((Emit *)e)->b); }
 
 static VlStatus begin(KernelList kernels, const char *target, Arena *a, Diag *d, Emit **out,
                       LcTarget *t) {
-  LcLevel level;
-  if (!lc_level_parse(target, &level)) {
+  if (!lc_target_parse(target, t)) {
     VlStatus s = diag_error(d, DIAG_TARGET, DIAG_NOWHERE, "no code can be made for this target");
     diag_found(d, "%s", target);
-    diag_expected(d, "portable, avx2, avx512, avx512_bf16 or amx_bf16");
+    diag_expected(d, "%s", lc_target_names());
     return s;
   }
-  *t = lc_target(level);
   *out = arena_one(a, Emit);
   arena_defer(a, free_emit, *out);
   lb_init(&(*out)->b, t, "vlpc");
@@ -126,8 +124,6 @@ VlStatus lc_emit(KernelList kernels, const char *target, Arena *a, Diag *d, cons
   write_code(kernels, &t, &image, a, out, n);
   return VLPC_OK;
 }
-
-const char *lc_host_target(void) { return lc_level_name(lc_level_here()); }
 
 VlStatus lc_print(KernelList kernels, const char *target, bool assembly, Arena *a, Diag *d,
                   const char **out) {

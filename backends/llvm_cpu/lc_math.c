@@ -60,7 +60,7 @@ static Lv scale_by_power(Lb *e, Lv y, Lv n) {
 }
 
 static Lv scale_f32(Lb *e, Lv y, Lv n) {
-  if (e->target->level < LC_AVX512 || LLVMTypeOf(y) != e->vf) return scale_by_power(e, y, n);
+  if (e->target->isa < ISA_AVX512 || LLVMTypeOf(y) != e->vf) return scale_by_power(e, y, n);
   Lv arg[5] = {y, n, y, LLVMConstInt(e->i16, 0xffff, 0), lb_i32(e, 4)};
   return lb_intrinsic(e, "llvm.x86.avx512.mask.scalef.ps.512", 0, NULL, 5, arg);
 }

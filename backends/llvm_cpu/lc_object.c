@@ -98,23 +98,25 @@ static VlStatus generate(Lb *m, LLVMCodeGenFileType type, Diag *d, LLVMMemoryBuf
   return s;
 }
 
+static void free_buffer(void *b) { LLVMDisposeMemoryBuffer(b); }
+static void free_text(void *t) { LLVMDisposeMessage(t); }
+
 VlStatus lc_assemble(Lb *m, Arena *a, Diag *d, LcImage *out) {
   LLVMMemoryBufferRef object;
   VL_TRY(generate(m, LLVMObjectFile, d, &object));
+  arena_defer(a, free_buffer, object);
   size_t n = LLVMGetBufferSize(object);
-  uint8_t *copy = arena_array(a, uint8_t, n);
+  uint8_t *copy = arena_array(a, uint8_t, n); /* aligned, as ELF's records need */
   memcpy(copy, LLVMGetBufferStart(object), n);
-  LLVMDisposeMemoryBuffer(object);
   return lc_link(copy, n, a, d, out);
 }
 
 VlStatus lc_listing(Lb *m, bool assembly, Arena *a, Diag *d, const char **out) {
   LLVMMemoryBufferRef text;
   VL_TRY(generate(m, LLVMAssemblyFile, d, &text));
+  arena_defer(a, free_buffer, text);
   char *ir = LLVMPrintModuleToString(m->mod);
-  *out = assembly ? arena_strndup(a, LLVMGetBufferStart(text), LLVMGetBufferSize(text))
-                  : arena_strdup(a, ir);
-  LLVMDisposeMessage(ir);
-  LLVMDisposeMemoryBuffer(text);
+  arena_defer(a, free_text, ir);
+  *out = assembly ? arena_strndup(a, LLVMGetBufferStart(text), LLVMGetBufferSize(text)) : ir;
   return VLPC_OK;
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llvm_cpu.h - the CPU backend: kernels to machine code with LLVM 19.
 **
-** Targets are levels of instruction sets: "portable", "avx2", "avx512",
-** "avx512_bf16", "amx_bf16" (see lc_target.h).  The same kernels and target
+** Targets are the levels of base/cpu.h: "avx512" or "x86_64-avx512".  The same kernels and target
 ** give the same bytes on every machine.  Threads: any number of calls may run
 ** at once; each has its own LLVM context. */
 #ifndef VLPC_BACKENDS_LLVM_CPU_LLVM_CPU_H
@@ -16,7 +15,5 @@ VL_MUST_USE VlStatus lc_emit(KernelList kernels, const char *target, Arena *a, D
 /* The optimised LLVM IR, or the assembly, of the same code. */
 VL_MUST_USE VlStatus lc_print(KernelList kernels, const char *target, bool assembly, Arena *a,
                               Diag *d, const char **out);
-/* The highest target this CPU and system can run. */
-const char *lc_host_target(void);
 
 #endif

@@ -12,14 +12,13 @@
 
 #include <cmocka.h>
 
-#include "backends/llvm_cpu/lc_target.h"
+#include "base/cpu.h"
 #include "base/rng.h"
 
 enum { KIT_OPERANDS = 16 };
 
 const char *kit_target(int i) {
-  LcLevel here = lc_level_here(), l = (LcLevel)i;
-  return i < LC__LEVELS && l <= here && l <= LC_AVX512 ? lc_level_name(l) : NULL;
+  return i < ISA__COUNT && cpu_isa_runs((CpuIsa)i) ? cpu_isa_name((CpuIsa)i) : NULL;
 }
 
 Kit kit_open(const char *target, Kernel *kernels, uint32_t n) {
