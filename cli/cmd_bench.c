@@ -3,8 +3,8 @@
 **
 ** Order: open (load_ms), first run (first_ms), warm-up, one observed run (per
 ** kernel, operations), timed runs, then the machine's peak with as many
-** threads.  Inputs are random of a seed; token ids have the end token at place
-** 9, the largest id a prompt of ten tokens would have there. */
+** threads.  Inputs are random of a seed; a text has its end token at place 9, as
+** a prompt of ten tokens has. */
 #include "cli/bench.h"
 
 #include <inttypes.h>
@@ -35,11 +35,21 @@ typedef struct {
 
 /* --- inputs --- */
 
-enum { END_AT = 9, TOKENS_MAX = 400 };
+enum { END_AT = 9, TOKENS_MAX = 400, TEXT_TOKENS = 77 };
+
+/* The end token: the artifact's own, or without a tokenizer that of CLIP's
+** vocabulary, of 512 ids in the small test models. */
+static int64_t end_token(const Bench *b) {
+  int64_t ids[128];
+  uint32_t used = 0;
+  if (b->m.info.tokenizer != NULL && vlpc_tokenize(b->m.session, "", ids, 128, &used) == VLPC_OK &&
+      used > 0)
+    return ids[used - 1];
+  return b->m.info.context_length == TEXT_TOKENS ? 49407 : 511;
+}
 
 static void fill_ids(const Bench *b, const vlpc_tensor *t, uint32_t stream) {
-  int64_t width = t->shape[t->rank - 1], n = 1;
-  int64_t last = b->m.info.context_length == 77 ? 49407 : TOKENS_MAX;
+  int64_t width = t->shape[t->rank - 1], n = 1, last = end_token(b);
   for (int32_t k = 0; k < t->rank; k++) n *= t->shape[k];
   for (int64_t i = 0; i < n; i++) {
     uint32_t r = rng_u32((Rng){(uint64_t)b->seed, stream}, (uint64_t)i);
@@ -59,11 +69,19 @@ static bool is_mask(const vlpc_port *port) {
   return strstr(port->name, "mask") != NULL;
 }
 
+/* Size of an axis that the caller decides: the batch first, then an image's
+** pixels or a text's tokens, CLIP's 77 where the artifact takes any number. */
+static int64_t free_size(const Bench *b, const vlpc_port *port, int32_t axis) {
+  if (axis == 0) return b->batch;
+  if (port->rank == 4) return VL_MAX(b->m.info.image_size, 1);
+  return b->m.info.context_length > 0 ? b->m.info.context_length : TEXT_TOKENS;
+}
+
 static VlStatus set_input(Bench *b, const vlpc_port *port, uint32_t i) {
   vlpc_tensor t = {.dtype = port->dtype, .rank = port->rank};
   uint64_t bytes = dtype_size(port->dtype);
   for (int32_t k = 0; k < port->rank; k++) {
-    t.shape[k] = port->shape[k] < 0 ? b->batch : port->shape[k];
+    t.shape[k] = port->shape[k] < 0 ? free_size(b, port, k) : port->shape[k];
     if (!vl_mul_u64(bytes, (uint64_t)t.shape[k], &bytes)) bytes = SIZE_MAX;
   }
   t.data = arena_alloc(b->c->arena, bytes);

@@ -82,9 +82,11 @@ VlStatus cmd_compile(Cli *c) {
                             .external_root = opt(c, external_root),
                             .progress = on_progress};
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
-  if (!opt_given(c, emit)) VL_TRY(opt_need(c, OPT_output));
-  o.tokenizer = companion(c, OPT_tokenizer, "tokenizer.json");
-  o.preprocess = companion(c, OPT_preprocess, "preprocessor_config.json");
+  if (!opt_given(c, emit)) {
+    VL_TRY(opt_need(c, OPT_output));
+    o.tokenizer = companion(c, OPT_tokenizer, "tokenizer.json");
+    o.preprocess = companion(c, OPT_preprocess, "preprocessor_config.json");
+  }
   vlpc_compiler *k;
   int64_t start = clock_ns();
   VL_TRY(compiler_open(c, &k));
