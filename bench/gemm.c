@@ -93,7 +93,8 @@ static double measure_peak(const char *target) {
   uint64_t at = 0;
   lb_init(&b, &t, "peak");
   emit_peak(&b);
-  if (lc_assemble(&b, a, d, &image) != VLPC_OK || !lc_symbol(&image, "peak", &at)) die(diag_text(d));
+  if (lc_assemble(&b, a, d, &image) != VLPC_OK || !lc_symbol(&image, "peak", &at))
+    die(diag_text(d));
   char *code = map_code(image.at, image.n);
   void *entry = code + at;
   PeakFn *fn;
@@ -247,7 +248,8 @@ int main(int argc, char **argv) {
   double peak = measure_peak(o.target) * o.threads, log_sum = 0;
   int n = 0;
   if (!o.json) printf("%s, %d thread(s), peak %.1f GFLOP/s\n", o.target, o.threads, peak);
-  if (!o.json) printf("%-12s %5s %5s %5s  %8s  %7s  %7s\n", "", "M", "K", "N", "GFLOP/s", "median", "best");
+  if (!o.json)
+    printf("%-12s %5s %5s %5s  %8s  %7s  %7s\n", "", "M", "K", "N", "GFLOP/s", "median", "best");
   for (size_t w = 0; w < VL_COUNT(widths); w++)
     for (size_t r = 0; r < VL_COUNT(rows); r++) {
       int64_t m = rows[r], d = widths[w];

@@ -94,7 +94,8 @@ static Attn prologue(Emit *e, const KAttention *k) {
 
 /* ---- packing ------------------------------------------------------------- */
 
-static void swap_halves(Lb *b, Lv v[LC_W], int i, int j, const int low[LC_W], const int high[LC_W]) {
+static void swap_halves(Lb *b, Lv v[LC_W], int i, int j, const int low[LC_W],
+                        const int high[LC_W]) {
   Lv a = v[i], c = v[j];
   v[i] = lb_shuffle(b, a, c, low, LC_W);
   v[j] = lb_shuffle(b, a, c, high, LC_W);
@@ -170,7 +171,8 @@ static void pack_values(const Attn *x, const Part *p) {
     int64_t left = x->k->dv - c * LC_W;
     Lv mask = left < LC_W ? lb_tail_mask(b, lb_i64(b, left)) : NULL;
     Lv at = lb_mulc(b, lb_add(b, lb_mulc(b, p->n_keys, c), j), 64);
-    lb_store_vf(b, lb_load_vf(b, lb_atc(b, row, 64 * c), mask, NULL), lb_at(b, x->v_pack, at), NULL);
+    lb_store_vf(b, lb_load_vf(b, lb_atc(b, row, 64 * c), mask, NULL), lb_at(b, x->v_pack, at),
+                NULL);
   }
   lb_end_for(b, &loop);
 }
@@ -372,7 +374,8 @@ static Part locate(const Attn *x, Lv task) {
   p.key = lb_at(b, x->key, lb_add(b, lb_mul(b, batch, x->k_b), d));
   p.v = lb_at(b, x->v, lb_add(b, lb_mul(b, batch, x->v_b), dv));
   if (x->mask)
-    p.mask = lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
+    p.mask =
+        lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
   p.first = le_part(e, x->lq, block, x->blocks);
   p.n = lb_sub(b, le_part(e, x->lq, lb_addc(b, block, 1), x->blocks), p.first);
   return p;

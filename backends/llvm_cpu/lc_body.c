@@ -53,7 +53,8 @@ uint32_t body_cost(const KLoops *k, int axis) {
   for (uint32_t i = 0; i < k->n_body; i++)
     if (k->body[i].kind == KB_LOAD) cost += is_scattered(&k->body[i].load, axis, varies);
   bool is_out = (uint32_t)axis < k->rank - k->n_reduce;
-  if (is_out && (is_scattered(&k->store, axis, varies) || !is_const(k->store.stride[axis], 1))) cost++;
+  if (is_out && (is_scattered(&k->store, axis, varies) || !is_const(k->store.stride[axis], 1)))
+    cost++;
   if (k->size[axis].dyn < 0 && k->size[axis].c < LC_W / 2) cost += 2;
   return cost;
 }
@@ -126,8 +127,8 @@ typedef struct {
   Lv lanes; /* per-lane addresses when scattered, else NULL */
 } Place;
 
-static Place place_of(const Body *x, uint32_t n, const KAccess *a, uint32_t rank, VlDtype d, Lv mask,
-                      const Lv values[]) {
+static Place place_of(const Body *x, uint32_t n, const KAccess *a, uint32_t rank, VlDtype d,
+                      Lv mask, const Lv values[]) {
   Lb *b = &x->e->b;
   bool scattered = is_scattered(a, x->axis, x->varies);
   int64_t bytes = (int64_t)dtype_size(d);
@@ -209,7 +210,8 @@ static Lv row_value(const Body *x, uint32_t row, Lv mask, const Lv values[]) {
   Lb *b = &x->e->b;
   switch (r->kind) {
   case KB_LOAD: return load_row(x, row, mask, values);
-  case KB_LITERAL: return ls_round(b, r->dtype, ls_number(b, ls_type(r->dtype), 1, r->lit, r->lit_i));
+  case KB_LITERAL:
+    return ls_round(b, r->dtype, ls_number(b, ls_type(r->dtype), 1, r->lit, r->lit_i));
   case KB_INDEX: return index_row(x, row);
   case KB_SIZE: return x->row_size[row];
   case KB_OP: return op_row(x, row, values);

@@ -71,7 +71,8 @@ static void list_rows(const Gemm *x, Lv first, Lv n) {
   lb_store(b, lb_at(b, x->a, le_row_offset(e, &r, x->a_g, x->a_m)), lb_at(b, x->a_row, slot), 8);
   lb_store(b, lb_at(b, x->c, le_row_offset(e, &r, x->c_g, x->c_m)), lb_at(b, x->c_row, slot), 8);
   if (x->r_row)
-    lb_store(b, lb_at(b, x->res, le_row_offset(e, &r, x->r_g, x->r_m)), lb_at(b, x->r_row, slot), 8);
+    lb_store(b, lb_at(b, x->res, le_row_offset(e, &r, x->r_g, x->r_m)), lb_at(b, x->r_row, slot),
+             8);
   le_rows_next(e, &r);
   lb_end_for(b, &loop);
 }

@@ -115,7 +115,8 @@ static VlStatus relocate_all(Link *l) {
 }
 
 VlStatus lc_link(const uint8_t *object, size_t n, Arena *a, Diag *d, LcImage *out) {
-  Link l = {.at = object, .head = (const Elf64_Ehdr *)(const void *)object, .diag = d, .image = out};
+  Link l = {
+      .at = object, .head = (const Elf64_Ehdr *)(const void *)object, .diag = d, .image = out};
   *out = (LcImage){0};
   if (n < sizeof *l.head || memcmp(object, ELFMAG, SELFMAG) != 0)
     return refuse(&l, "not an ELF object", "");

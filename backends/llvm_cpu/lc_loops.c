@@ -142,7 +142,8 @@ static void acc_argmax(const Body *x, const Acc *acc, Lv v, Lv index) {
   Lv best = lb_get(b, acc->value), at = lb_get(b, acc->index);
   if (x->lanes > 1) index = lb_splat(b, index);
   bool last = x->k->reduce == KR_ARGMAX_LAST;
-  Lv less = ls_op(b, last ? OP_le : OP_lt, (VlDtype[3]){d, d, d}, (Lv[3]){best, v, NULL}, VLPC_BOOL);
+  Lv less =
+      ls_op(b, last ? OP_le : OP_lt, (VlDtype[3]){d, d, d}, (Lv[3]){best, v, NULL}, VLPC_BOOL);
   if (ls_type(d) == LS_F32 || ls_type(d) == LS_F64) {
     Lv v_nan = lb_fcmp(b, LLVMRealUNO, v, v), best_nan = lb_fcmp(b, LLVMRealUNO, best, best);
     Lv rises = last ? v_nan : LLVMBuildAnd(b->b, v_nan, LLVMBuildNot(b->b, best_nan, ""), "");

@@ -32,7 +32,8 @@ static void init_targets(void) {
 }
 
 static VlStatus failed(Diag *d, const char *stage, const char *why) {
-  VlStatus s = diag_error(d, DIAG_CODEGEN, DIAG_NOWHERE, "machine code could not be made (%s)", stage);
+  VlStatus s =
+      diag_error(d, DIAG_CODEGEN, DIAG_NOWHERE, "machine code could not be made (%s)", stage);
   diag_found(d, "%s", why ? why : "no reason given");
   diag_note(d, "this is a fault of vlpc: please report it with the model");
   return s;
@@ -55,7 +56,8 @@ static VlStatus machine(const LcTarget *t, Diag *d, LLVMTargetMachineRef *out) {
   pthread_once(&once, init_targets);
   LLVMTargetRef target;
   char *message = NULL;
-  if (LLVMGetTargetFromTriple(t->triple, &target, &message)) return failed_with(d, "target", message);
+  if (LLVMGetTargetFromTriple(t->triple, &target, &message))
+    return failed_with(d, "target", message);
   *out = LLVMCreateTargetMachine(target, t->triple, t->cpu, t->features, LLVMCodeGenLevelDefault,
                                  LLVMRelocPIC, LLVMCodeModelSmall);
   return *out ? VLPC_OK : failed(d, "target", t->features);

@@ -88,7 +88,8 @@ static void check_top(const char *target, VlDtype d, const void *x, int64_t k_to
     for (int a = 0; a < AXIS; a++) {
       int rank = 0, at = place(o, a, i, AXIS);
       for (int b = 0; b < AXIS; b++)
-        rank += goes_before(dtype_load(d, x, place(o, b, i, AXIS)), b, dtype_load(d, x, at), a, largest);
+        rank += goes_before(dtype_load(d, x, place(o, b, i, AXIS)), b, dtype_load(d, x, at), a,
+                            largest);
       if (rank >= k_top) continue;
       int to = place(o, rank, i, (int)k_top);
       assert_int_equal(index[to], a);
@@ -103,7 +104,10 @@ static void test_topk(void **state) {
     float f[COUNT];
     int64_t n[COUNT];
     for (int i = 0; i < COUNT; i++) {
-      f[i] = i % 41 == 7 ? NAN : i % 29 == 3 ? -INFINITY : i % 23 == 5 ? -0.0f : (float)(i * 37 % 19);
+      f[i] = i % 41 == 7   ? NAN
+             : i % 29 == 3 ? -INFINITY
+             : i % 23 == 5 ? -0.0f
+                           : (float)(i * 37 % 19);
       n[i] = i % 31 == 4 ? -1000000 : i * 37 % 19;
     }
     for (int largest = 0; largest < 2; largest++) {

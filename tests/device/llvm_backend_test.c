@@ -184,10 +184,14 @@ static void test_threads(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_unknown_target),      cmocka_unit_test(test_same_bytes),
-      cmocka_unit_test(test_file_form),           cmocka_unit_test(test_listing_keeps_level),
-      cmocka_unit_test(test_linker_refuses_outside), cmocka_unit_test(test_linker_refuses_variables),
-      cmocka_unit_test(test_verifier_speaks),     cmocka_unit_test(test_threads),
+      cmocka_unit_test(test_unknown_target),
+      cmocka_unit_test(test_same_bytes),
+      cmocka_unit_test(test_file_form),
+      cmocka_unit_test(test_listing_keeps_level),
+      cmocka_unit_test(test_linker_refuses_outside),
+      cmocka_unit_test(test_linker_refuses_variables),
+      cmocka_unit_test(test_verifier_speaks),
+      cmocka_unit_test(test_threads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

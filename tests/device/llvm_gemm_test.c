@@ -53,7 +53,8 @@ static double activate(KAct a, double x) {
   switch (a) {
   case ACT_NONE: return x;
   case ACT_GELU_ERF: return 0.5 * x * (1 + erf(x / sqrt(2)));
-  case ACT_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+  case ACT_GELU_TANH:
+    return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
   case ACT_GELU_QUICK: return x / (1 + exp(-1.702 * x));
   case ACT_RELU: return x > 0 ? x : 0;
   case ACT_TANH: return tanh(x);

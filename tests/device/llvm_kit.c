@@ -74,7 +74,8 @@ void kit_reach(const Kit *k, uint32_t kernel, uint32_t operand, const int64_t *s
   *lo = span[2 * operand], *hi = span[2 * operand + 1];
 }
 
-int kit_run(const Kit *k, uint32_t kernel, void *const *operands, const int64_t *sizes, int pieces) {
+int kit_run(const Kit *k, uint32_t kernel, void *const *operands, const int64_t *sizes,
+            int pieces) {
   CodeKernel c = entry(k, kernel);
   KernelRunFn *fn;
   void *at = function_at(k, c.run);

@@ -61,7 +61,8 @@ static void reduce_last(Nest *n, uint32_t axes, KReduce r) {
 enum { OPERAND_BYTES = 1 << 16 };
 
 static void *cells(const Kit *kit, VlDtype d, uint64_t seed, bool special) {
-  static const double odd[] = {0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, 0.5, 2.5, -2.5, 1e-40, 100};
+  static const double odd[] = {0,   -0.0, 1,   -1,   INFINITY, -INFINITY,
+                               NAN, 0.5,  2.5, -2.5, 1e-40,    100};
   int64_t n = OPERAND_BYTES / (int64_t)dtype_size(d);
   void *p = arena_array(kit->arena, char, OPERAND_BYTES + 64);
   for (int64_t i = 0; i < n; i++) {
@@ -243,7 +244,9 @@ static void test_slices(void **state) {
     uint32_t half = add_row(&n, (KBody){.kind = KB_LITERAL, .dtype = VLPC_F32, .lit = 0.5});
     uint32_t limit = add_op(&n, OP_add, VLPC_I64, row, ten);
     uint32_t below = add_op(&n, OP_lt, VLPC_BOOL, col, limit);
-    add_row(&n, (KBody){.kind = KB_OP, .dtype = VLPC_F32, .op = OP_where, .a = below, .b = a, .c = half});
+    add_row(
+        &n,
+        (KBody){.kind = KB_OP, .dtype = VLPC_F32, .op = OP_where, .a = below, .b = a, .c = half});
     Kit kit = kit_open(kit_target(t), &n.k, 1);
     char *x = cells(&kit, VLPC_F32, 6, true);
     void *operands[2] = {NULL, x + 36 * sizeof(float)};
@@ -269,7 +272,8 @@ static void test_run_time_sizes(void **state) {
     body[0].load.stride[0] = (KSize){0, 1}, body[0].load.stride[1] = (KSize){0, 2};
     Kernel both[2] = {fixed, dynamic};
     Kit kit = kit_open(kit_target(t), both, 2);
-    float *x = kit_floats(&kit, 8, 270), *y = kit_filled(&kit, 270, 0), *z = kit_filled(&kit, 270, 0);
+    float *x = kit_floats(&kit, 8, 270), *y = kit_filled(&kit, 270, 0),
+          *z = kit_filled(&kit, 270, 0);
     const int64_t sizes[3] = {6, 45, 1};
     assert_int_equal(kit_run(&kit, 0, (void *[]){y, x}, NULL, 1), 0);
     assert_int_equal(kit_run(&kit, 1, (void *[]){z, x}, sizes, 2), 0);
@@ -381,7 +385,8 @@ static void test_products(void **state) {
       Nest n;
       nest_init(&n, 3, (int64_t[]){11, 75, 40});
       uint32_t a = add_load(&n, VLPC_F32, (int64_t[]){40, 0, 1});
-      uint32_t b = add_load(&n, VLPC_F32, transposed ? (int64_t[]){0, 40, 1} : (int64_t[]){0, 1, 75});
+      uint32_t b =
+          add_load(&n, VLPC_F32, transposed ? (int64_t[]){0, 40, 1} : (int64_t[]){0, 1, 75});
       add_op(&n, OP_mul, VLPC_F32, a, b);
       reduce_last(&n, 1, KR_SUM);
       Kit kit = kit_open(kit_target(t), &n.k, 1);

@@ -78,7 +78,8 @@ static void test_tail_bits(void **state) {
       KBody body[2][2];
       Kernel k[2] = {unary(limits[i].op, body[0], 64), unary(limits[i].op, body[1], 1)};
       Kit kit = kit_open(kit_target(t), k, 2);
-      float *x = kit_floats(&kit, 3, 64), *y = kit_filled(&kit, 64, 0), *one = kit_filled(&kit, 64, 0);
+      float *x = kit_floats(&kit, 3, 64), *y = kit_filled(&kit, 64, 0),
+            *one = kit_filled(&kit, 64, 0);
       assert_int_equal(kit_run(&kit, 0, (void *[]){y, x}, NULL, 1), FAULT_NONE);
       for (int j = 0; j < 64; j++)
         assert_int_equal(kit_run(&kit, 1, (void *[]){one + j, x + j}, NULL, 1), FAULT_NONE);
