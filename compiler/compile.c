@@ -149,8 +149,7 @@ static VlStatus write_sections(Compile *c, ArtifactWriter *w) {
 
 VlStatus compile_write(Compile *c) {
   ArtifactWriter *w = NULL;
-  if (!c->o->output)
-    return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no output file was given");
+  if (!c->o->output) return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no output file was given");
   VL_TRY(progress(c, "write", 0, c->plan.n_consts));
   VL_TRY(artifact_writer_open(c->o->output, c->d, &w));
   VlStatus status = write_sections(c, w);

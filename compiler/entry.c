@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/llvm_cpu/llvm_cpu.h"
+#include "backends/backend.h"
 #include "backends/ref/ref.h"
 #include "compiler/compiler.h"
 #include "models/models.h"
@@ -58,8 +58,7 @@ typedef struct {
   const uint8_t *kernels;
   size_t n;
   const char *target;
-  uint32_t i, n_sizes;
-  const int64_t *sizes;
+  const vlpc_step_info *step;
   CompilerBytes *out;
   int64_t *flops;
 } KernelCall;
@@ -70,7 +69,7 @@ static VlStatus emit_on(void *ctx, Arena *a, Diag *d) {
   const uint8_t *code = NULL;
   size_t n = 0;
   VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
-  VL_TRY(lc_emit(l, c->target, a, d, &code, &n));
+  VL_TRY(backend_find("llvm_cpu")->emit(l, c->target, a, d, &code, &n));
   return give(code, n, d, c->out);
 }
 
@@ -84,18 +83,18 @@ static VlStatus describe_on(void *ctx, Arena *a, Diag *d) {
   KernelCall *c = ctx;
   KernelList l;
   VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
-  if (c->i >= l.n || c->n_sizes < l.at[c->i].n_sizes)
-    return diag_error(d, DIAG_PROGRAM, DIAG_NOWHERE, "there is no kernel %u", c->i);
+  uint32_t i = c->step->kernel;
+  if (i >= l.n || c->step->n_sizes < l.at[i].n_sizes)
+    return diag_error(d, DIAG_PROGRAM, DIAG_NOWHERE, "there is no kernel %u", i);
   Str text = {.arena = a};
-  kernel_describe(&l.at[c->i], &text);
-  *c->flops = kernel_flops(&l.at[c->i], c->sizes);
+  kernel_describe(&l.at[i], &text);
+  *c->flops = kernel_flops(&l.at[i], c->step->sizes);
   return give_text(&text, d, c->out);
 }
 
-static VlStatus describe(const uint8_t *kernels, size_t n, uint32_t i, const int64_t *sizes,
-                         uint32_t n_sizes, Diag *d, CompilerBytes *text, int64_t *flops) {
-  KernelCall c = {.kernels = kernels, .n = n, .i = i, .sizes = sizes, .n_sizes = n_sizes,
-                  .out = text, .flops = flops};
+static VlStatus describe(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,
+                         CompilerBytes *text, int64_t *flops) {
+  KernelCall c = {.kernels = kernels, .n = n, .step = step, .out = text, .flops = flops};
   return on_arena(describe_on, &c, d);
 }
 
@@ -112,9 +111,12 @@ typedef struct {
 } CompileCall;
 
 static VlStatus stage_text(Compile *c, const char *what, Str *out) {
-  if (strcmp(what, "import") == 0) ir_print(c->imported[0], PRINT_LOCS, out);
-  else if (strcmp(what, "core") == 0) ir_print(c->graph, PRINT_LOCS, out);
-  else if (strcmp(what, "normal") == 0) return pass_normal_text(c->graph, c->d, out);
+  if (strcmp(what, "import") == 0)
+    ir_print(c->imported[0], PRINT_LOCS, out);
+  else if (strcmp(what, "core") == 0)
+    ir_print(c->graph, PRINT_LOCS, out);
+  else if (strcmp(what, "normal") == 0)
+    return pass_normal_text(c->graph, c->d, out);
   else if (strcmp(what, "kernels") == 0) {
     VL_TRY(compile_schedule(c));
     kernels_text(c->plan.kernels, out);
@@ -187,8 +189,12 @@ static VlStatus inspect(const char *path, vlpc_text_format format, Diag *d, Comp
 }
 
 static VlStatus model_write(const vlpc_model_options *o, Diag *d) {
-  ClipOptions c = {.size = o->size, .directory = o->directory, .seed = o->seed,
-                   .two_files = o->two_files != 0, .opset = o->opset, .dtype = o->dtype};
+  ClipOptions c = {.size = o->size,
+                   .directory = o->directory,
+                   .seed = o->seed,
+                   .two_files = o->two_files != 0,
+                   .opset = o->opset,
+                   .dtype = o->dtype};
   return models_write_clip(&c, d);
 }
 

@@ -70,14 +70,19 @@ VlStatus inspect_onnx(const char *path, vlpc_text_format format, Arena *a, Diag 
     bool json = format == VLPC_JSON;
     const char *producer = fe_producer(m);
     str_add(out, json ? "{\"kind\": \"onnx\", \"producer\": " : "ONNX model from ");
-    if (json) str_json(out, producer, strlen(producer));
-    else str_add(out, producer[0] ? producer : "an unnamed producer");
+    if (json)
+      str_json(out, producer, strlen(producer));
+    else
+      str_add(out, producer[0] ? producer : "an unnamed producer");
     str_printf(out, json ? ", \"opset\": %lld" : ", opset %lld\n", (long long)fe_opset(m));
-    if (json) ports_json(g, "inputs", in, n_in, out), ports_json(g, "outputs", o, n_out, out);
-    else ports_text(g, "input ", in, n_in, out), ports_text(g, "output", o, n_out, out);
+    if (json)
+      ports_json(g, "inputs", in, n_in, out), ports_json(g, "outputs", o, n_out, out);
+    else
+      ports_text(g, "input ", in, n_in, out), ports_text(g, "output", o, n_out, out);
     str_add(out, json ? ", \"operators\": {" : "operators that compute:");
     for (uint32_t i = 0; i < names_count(c.names); i++)
-      str_printf(out, json ? "%s\"%s\": %u" : "%s %s %u", i ? "," : "", names_text(c.names, i), c.count[i]);
+      str_printf(out, json ? "%s\"%s\": %u" : "%s %s %u", i ? "," : "", names_text(c.names, i),
+                 c.count[i]);
     str_add(out, json ? "}}\n" : "\n");
   }
   fe_close(m);

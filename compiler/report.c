@@ -4,7 +4,9 @@
 
 #include "compiler/compiler.h"
 
-static void json_text(Str *out, const char *s) { str_json(out, s ? s : "", s ? strlen(s) : 0); }
+static void json_text(Str *out, const char *s) {
+  str_json(out, s ? s : "", s ? strlen(s) : 0);
+}
 
 static void misses_json(const FuseReport *r, Str *out) {
   str_add(out, "], \"missed\": [");
@@ -24,7 +26,8 @@ static void misses_json(const FuseReport *r, Str *out) {
 static void as_json(const Compile *c, const FuseReport *r, Str *out) {
   str_add(out, "{\"fused\": [");
   for (int k = 0; k < FUSE__COUNT; k++)
-    str_printf(out, "%s{\"kind\": \"%s\", \"count\": %u}", k ? ", " : "", fuse_name((FuseKind)k), r->n[k]);
+    str_printf(out, "%s{\"kind\": \"%s\", \"count\": %u}", k ? ", " : "", fuse_name((FuseKind)k),
+               r->n[k]);
   misses_json(r, out);
   str_add(out, ", \"passes\": [");
   for (uint32_t m = 0, n = 0; m < c->n_models; m++) {
@@ -42,7 +45,7 @@ static void as_text(const Compile *c, const FuseReport *r, Str *out) {
   for (uint32_t i = 0; i < c->n_models; i++)
     str_printf(out, "%s: %s, opset %lld\n", c->o->models[i], fe_producer(c->model[i]),
                (long long)fe_opset(c->model[i]));
-  
+
   pass_report_text(r, out);
   if (out->n && out->at[out->n - 1] != '\n') str_add(out, "\n");
   for (uint32_t i = 0; i < c->plan.program.n_entries; i++) {
@@ -58,6 +61,8 @@ static void as_text(const Compile *c, const FuseReport *r, Str *out) {
 void compile_report(const Compile *c, vlpc_text_format format, Str *out) {
   if (!c->graph) return;
   FuseReport r = pass_report(c->graph, c->a);
-  if (format == VLPC_JSON) as_json(c, &r, out);
-  else as_text(c, &r, out);
+  if (format == VLPC_JSON)
+    as_json(c, &r, out);
+  else
+    as_text(c, &r, out);
 }

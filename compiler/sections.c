@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "backends/llvm_cpu/llvm_cpu.h"
+#include "backends/backend.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "runtime/code_store.h"
@@ -175,7 +175,7 @@ VlStatus provenance_section(const Compile *c, Str *out) {
 static VlStatus seal_one(const Compile *c, Section kernels, const char *target, Str *out) {
   const uint8_t *code = NULL;
   size_t n = 0;
-  VL_TRY(lc_emit(c->plan.kernels, target, c->a, c->d, &code, &n));
+  VL_TRY(backend_find("llvm_cpu")->emit(c->plan.kernels, target, c->a, c->d, &code, &n));
   code_seal(out, kernels, target, (Section){code, n});
   return VLPC_OK;
 }

@@ -28,8 +28,10 @@ static const struct {
 static VlStatus unknown(Compile *c, const char *what, const char *word) {
   VlStatus s = diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "there is no %s '%s'", what, word);
   Str names = {.arena = c->a};
-  for (int p = 1; p < PASS__COUNT; p++) str_printf(&names, "%s%s", p > 1 ? ", " : "", pass_name((PassId)p));
-  for (size_t i = 0; i < VL_COUNT(sched_switch); i++) str_printf(&names, ", %s", sched_switch[i].name);
+  for (int p = 1; p < PASS__COUNT; p++)
+    str_printf(&names, "%s%s", p > 1 ? ", " : "", pass_name((PassId)p));
+  for (size_t i = 0; i < VL_COUNT(sched_switch); i++)
+    str_printf(&names, ", %s", sched_switch[i].name);
   diag_expected(c->d, "%s", str_text(&names));
   return s;
 }
@@ -51,9 +53,12 @@ static VlStatus leave_out(Compile *c, const char *name) {
 
 static VlStatus dump_after(Compile *c, const char *name) {
   PassId p;
-  if (strcmp(name, "all") == 0) c->pass.dump = UINT64_MAX;
-  else if (pass_find(name, &p)) c->pass.dump |= UINT64_C(1) << p;
-  else return unknown(c, "pass", name);
+  if (strcmp(name, "all") == 0)
+    c->pass.dump = UINT64_MAX;
+  else if (pass_find(name, &p))
+    c->pass.dump |= UINT64_C(1) << p;
+  else
+    return unknown(c, "pass", name);
   return VLPC_OK;
 }
 

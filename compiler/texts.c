@@ -21,8 +21,7 @@ static void buf_text(const Program *p, uint32_t i, Str *out) {
     dim_print(p->dims, b->size[k], out);
   }
   str_add(out, "]");
-  if (b->kind == BUF_CONST)
-    str_printf(out, " at %llu", (unsigned long long)b->offset);
+  if (b->kind == BUF_CONST) str_printf(out, " at %llu", (unsigned long long)b->offset);
   if (b->kind == BUF_TEMP) str_printf(out, " live %u..%u", b->first, b->last);
   str_add(out, "\n");
 }
@@ -48,6 +47,7 @@ void program_text(const Program *p, KernelList l, Str *out) {
   for (uint32_t i = 0; i < p->n_bufs; i++) buf_text(p, i, out);
   for (uint32_t e = 0; e < p->n_entries; e++) {
     str_printf(out, "entry %s\n", p->entries[e].name);
-    for (uint32_t i = 0; i < p->entries[e].n_steps; i++) step_text(p, l, p->entries[e].step + i, out);
+    for (uint32_t i = 0; i < p->entries[e].n_steps; i++)
+      step_text(p, l, p->entries[e].step + i, out);
   }
 }

@@ -104,24 +104,30 @@ typedef struct {
   int64_t stride[VLPC_MAX_RANK];
 } Target;
 
-static void copy_row(const View *w, const uint8_t *from, int64_t step, uint8_t *to, int64_t to_step) {
+static void copy_row(const View *w, const uint8_t *from, int64_t step, uint8_t *to,
+                     int64_t to_step) {
   int64_t n = w->size[w->rank - 1];
   size_t in = dtype_size(w->from), out = dtype_size(w->to);
-  if (step == 1 && to_step == 1 && w->from == w->to) memcpy(to, from, (size_t)n * in);
-  else if (step == 1 && to_step == 1) dtype_to_f32(w->from, from, (float *)(void *)to, n);
+  if (step == 1 && to_step == 1 && w->from == w->to)
+    memcpy(to, from, (size_t)n * in);
+  else if (step == 1 && to_step == 1)
+    dtype_to_f32(w->from, from, (float *)(void *)to, n);
   else if (w->from == w->to && in == 4) {
     for (int64_t i = 0; i < n; i++) memcpy(to + i * to_step * 4, from + i * step * 4, 4);
   } else {
     for (int64_t i = 0; i < n; i++) {
       const uint8_t *x = from + i * step * (int64_t)in;
       uint8_t *y = to + i * to_step * (int64_t)out;
-      if (w->from == w->to) memcpy(y, x, in);
-      else dtype_store(w->to, y, 0, dtype_load(w->from, x, 0));
+      if (w->from == w->to)
+        memcpy(y, x, in);
+      else
+        dtype_store(w->to, y, 0, dtype_load(w->from, x, 0));
     }
   }
 }
 
-static void copy_axes(const View *w, const Target *t, uint32_t axis, const uint8_t *from, uint8_t *to) {
+static void copy_axes(const View *w, const Target *t, uint32_t axis, const uint8_t *from,
+                      uint8_t *to) {
   if (w->rank == 0 || axis + 1 == w->rank) {
     View one = *w;
     if (w->rank == 0) one.rank = 1, one.size[0] = 1;
@@ -216,14 +222,18 @@ static VlStatus fill(const Compile *c, Val v, Target t) {
 static void pack_panels(const float *from, int64_t k, int64_t n, float *to) {
   for (int64_t p = 0; p < n; p += GEMM_PANEL) {
     int64_t cols = VL_MIN(GEMM_PANEL, n - p);
-    for (int64_t r = 0; r < k; r++, to += GEMM_PANEL) memcpy(to, from + r * n + p, (size_t)cols * 4);
+    for (int64_t r = 0; r < k; r++, to += GEMM_PANEL)
+      memcpy(to, from + r * n + p, (size_t)cols * 4);
   }
 }
 
 /* A whole value that lies in the model as it is wanted is streamed. */
-static bool streams(const View *w) { return w->from == w->to && is_row_major(w); }
+static bool streams(const View *w) {
+  return w->from == w->to && is_row_major(w);
+}
 
-static VlStatus write_streamed(const Compile *c, const View *w, uint64_t bytes, ArtifactWriter *out) {
+static VlStatus write_streamed(const Compile *c, const View *w, uint64_t bytes,
+                               ArtifactWriter *out) {
   const uint64_t chunk = UINT64_C(8) << 20;
   for (uint64_t at = 0; at < bytes; at += chunk) {
     uint64_t n = VL_MIN(chunk, bytes - at);

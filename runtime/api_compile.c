@@ -130,8 +130,8 @@ vlpc_status vlpc_kernel_describe(vlpc_compiler *c, const vlpc_artifact *a,
   if (!kernels.at || !step || !out) return argument(c, "artifact, step or out is not usable");
   vlpc_kernel_info info = {0};
   drop(c, &c->text);
-  VL_TRY(c->lib.api->describe(kernels.at, (size_t)kernels.bytes, step->kernel, step->sizes,
-                              step->n_sizes, c->diag, &c->text, &info.flops));
+  VL_TRY(c->lib.api->describe(kernels.at, (size_t)kernels.bytes, step, c->diag, &c->text,
+                              &info.flops));
   info.text = text_of(&c->text);
   return options_out(out, &info, sizeof info)
              ? VLPC_OK

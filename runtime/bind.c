@@ -294,8 +294,8 @@ static VlStatus check_reach(vlpc_session *s, const Bound *b, const DeviceLaunch 
       (k.n_operands != DEVICE_ANY && k.n_operands != l->n_args) ||
       (k.n_sizes != DEVICE_ANY && k.n_sizes != l->n_sizes))
     return bad_program(s, place, "the step does not fit its kernel");
-  if (!k.reach) return VLPC_OK;
-  k.reach(l->sizes, reach);
+  if (!s->code->driver->reach) return VLPC_OK;
+  s->code->driver->reach(s->code->code, l->kernel, l->sizes, reach);
   for (uint32_t i = 0; i < l->n_args; i++) {
     const LocalBuf *buf = &b->bufs[args[i].local];
     if (!reach_fits(buf, &args[i], reach[2 * i], reach[2 * i + 1]))

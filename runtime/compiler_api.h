@@ -38,9 +38,9 @@ typedef struct CompilerApi {
   /* Driver of a device that only the compiler library has ("ref"); NULL when it
   ** has none of this name. */
   const DeviceDriver *(*driver)(const char *name);
-  /* Text of kernel number i, and its operations with these sizes. */
-  VlStatus (*describe)(const uint8_t *kernels, size_t n, uint32_t i, const int64_t *sizes,
-                       uint32_t n_sizes, Diag *d, CompilerBytes *text, int64_t *flops);
+  /* Text of a step's kernel, and its operations with the step's sizes. */
+  VlStatus (*describe)(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,
+                       CompilerBytes *text, int64_t *flops);
 
   /* vlpc_compile.h.  report[VLPC_TEXT] and report[VLPC_JSON] are filled also on
   ** failure as far as they got. */

@@ -68,7 +68,6 @@ typedef struct {
 
 typedef struct {
   uint32_t n_operands, n_sizes;
-  KernelReachFn *reach; /* NULL: the driver itself keeps kernels in their buffers */
 } DeviceKernel;
 
 typedef struct DeviceCode DeviceCode;     /* each driver's own */
@@ -87,6 +86,9 @@ typedef struct DeviceDriver {
   DeviceMem (*weights)(DeviceCode *c);
   /* What kernel i takes; false: there is none.  Launches fit it. */
   bool (*kernel)(const DeviceCode *c, uint32_t i, DeviceKernel *out);
+  /* The bytes of each operand that kernel i touches with these sizes, as reach
+  ** of code.h gives them.  NULL: the driver touches no operand. */
+  void (*reach)(const DeviceCode *c, uint32_t i, const int64_t *sizes, double *lo_hi);
   /* pool is the session's; it stays longer than the stream. */
   VlStatus (*stream_new)(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceStream **out);
   void (*stream_free)(DeviceStream *s); /* takes NULL */

@@ -77,8 +77,12 @@ static DeviceMem cpu_weights(DeviceCode *c) {
 static bool cpu_kernel(const DeviceCode *c, uint32_t i, DeviceKernel *out) {
   if (i >= c->map.n_kernels) return false;
   const CodeEntry *k = &c->map.kernels[i];
-  *out = (DeviceKernel){k->n_operands, k->n_sizes, k->reach};
+  *out = (DeviceKernel){k->n_operands, k->n_sizes};
   return true;
+}
+
+static void cpu_reach(const DeviceCode *c, uint32_t i, const int64_t *sizes, double *lo_hi) {
+  c->map.kernels[i].reach(sizes, lo_hi);
 }
 
 /* ---- streams ------------------------------------------------------------ */
@@ -178,6 +182,7 @@ const DeviceDriver device_cpu = {
     .unload = cpu_unload,
     .weights = cpu_weights,
     .kernel = cpu_kernel,
+    .reach = cpu_reach,
     .stream_new = cpu_stream_new,
     .stream_free = cpu_stream_free,
     .alloc = cpu_alloc,

@@ -39,7 +39,7 @@ static DeviceMem null_weights(DeviceCode *c) { return (DeviceMem){c, c->weight_b
 
 static bool null_kernel(const DeviceCode *c, uint32_t i, DeviceKernel *out) {
   (void)c, (void)i;
-  *out = (DeviceKernel){DEVICE_ANY, DEVICE_ANY, NULL};
+  *out = (DeviceKernel){DEVICE_ANY, DEVICE_ANY};
   return true;
 }
 

@@ -9,13 +9,12 @@
 #include "runtime/device.h"
 
 /* Runs one kernel on host memory; FAULT_* as runtime/code.h.  The operands must
-** be large enough (ref_in_bounds).  scratch memory comes from the arena. */
+** be large enough (ref_reach).  scratch memory comes from the arena. */
 int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a);
 
-/* False when a run would touch an operand i outside the before[i] bytes below
-** its pointer and the after[i] bytes from it on. */
-bool ref_in_bounds(const Kernel *k, const uint64_t *before, const uint64_t *after,
-                   const int64_t *size);
+/* The bytes [lo_hi[2i], lo_hi[2i+1]) around operand i's pointer that a run
+** touches; both 0 when none. */
+void ref_reach(const Kernel *k, const int64_t *size, double *lo_hi);
 
 extern const DeviceDriver device_ref;
 

@@ -66,8 +66,12 @@ static DeviceMem ref_weights(DeviceCode *c) {
 
 static bool ref_kernel(const DeviceCode *c, uint32_t i, DeviceKernel *out) {
   if (i >= c->kernels.n) return false;
-  *out = (DeviceKernel){c->kernels.at[i].n_operands, c->kernels.at[i].n_sizes, NULL};
+  *out = (DeviceKernel){c->kernels.at[i].n_operands, c->kernels.at[i].n_sizes};
   return true;
+}
+
+static void ref_reach_of(const DeviceCode *c, uint32_t i, const int64_t *sizes, double *lo_hi) {
+  ref_reach(&c->kernels.at[i], sizes, lo_hi);
 }
 
 static VlStatus ref_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceStream **out) {
@@ -78,7 +82,9 @@ static VlStatus ref_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceS
   return VLPC_OK;
 }
 
-static void ref_stream_free(DeviceStream *s) { free(s); }
+static void ref_stream_free(DeviceStream *s) {
+  free(s);
+}
 
 static bool ref_alloc(DeviceStream *s, uint64_t bytes, DeviceMem *out) {
   (void)s;
@@ -138,6 +144,7 @@ const DeviceDriver device_ref = {
     .unload = ref_unload,
     .weights = ref_weights,
     .kernel = ref_kernel,
+    .reach = ref_reach_of,
     .stream_new = ref_stream_new,
     .stream_free = ref_stream_free,
     .alloc = ref_alloc,

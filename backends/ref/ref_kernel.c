@@ -12,18 +12,21 @@ typedef struct {
   Arena *a;
 } Run;
 
-static int64_t at(const Run *r, KSize s) { return s.dyn < 0 ? s.c : r->size[s.dyn]; }
+static int64_t at(const Run *r, KSize s) {
+  return s.dyn < 0 ? s.c : r->size[s.dyn];
+}
 
 static double load(const Run *r, uint32_t operand, int64_t i) {
   return (double)((const float *)r->op[operand])[i];
 }
 
-static void store(const Run *r, int64_t i, double v) { ((float *)r->op[0])[i] = (float)v; }
+static void store(const Run *r, int64_t i, double v) {
+  ((float *)r->op[0])[i] = (float)v;
+}
 
-/* ---- bounds -------------------------------------------------------------- */
+/* ---- reach --------------------------------------------------------------- */
 
-bool ref_in_bounds(const Kernel *k, const uint64_t *before, const uint64_t *after,
-                   const int64_t *size) {
+void ref_reach(const Kernel *k, const int64_t *size, double *lo_hi) {
   Run r = {.size = size};
   for (uint32_t o = 0; o < k->n_operands; o++) {
     KSpan span[KSPAN_MAX];
@@ -36,9 +39,9 @@ bool ref_in_bounds(const Kernel *k, const uint64_t *before, const uint64_t *afte
       hi += fmax(last * stride, 0);
       some = some && (last >= 0 || stride == 0);
     }
-    if (some && (-lo * elem > (double)before[o] || hi * elem > (double)after[o])) return false;
+    lo_hi[2 * o] = some ? lo * elem : 0;
+    lo_hi[2 * o + 1] = some ? hi * elem : 0;
   }
-  return true;
 }
 
 /* ---- loops --------------------------------------------------------------- */
@@ -76,8 +79,10 @@ static Cell cell_load(VlDtype t, const void *p, int64_t i) {
 }
 
 static void cell_store(VlDtype t, void *p, int64_t i, Cell v) {
-  if (dtype_is_float(t)) dtype_store(t, p, i, v.f);
-  else dtype_store_i64(t, p, i, v.i);
+  if (dtype_is_float(t))
+    dtype_store(t, p, i, v.f);
+  else
+    dtype_store_i64(t, p, i, v.i);
 }
 
 /* A value rounded to its type, as a device's registers hold it. */
@@ -109,11 +114,16 @@ static Cell body_cell(Nest *n, const KBody *b) {
     int64_t i = address(n, &b->load);
     return n->fault ? (Cell){0} : cell_load(b->dtype, n->r->op[b->load.operand], i);
   }
-  case KB_LITERAL: return (Cell){b->lit, b->lit_i};
-  case KB_INDEX: return (Cell){.i = n->index[b->a]};
-  case KB_SIZE: return (Cell){.i = at(n->r, b->size)};
-  case KB_OP: return op_cell(n, b);
-  default: VL_UNREACHABLE("body row");
+  case KB_LITERAL:
+    return (Cell){b->lit, b->lit_i};
+  case KB_INDEX:
+    return (Cell){.i = n->index[b->a]};
+  case KB_SIZE:
+    return (Cell){.i = at(n->r, b->size)};
+  case KB_OP:
+    return op_cell(n, b);
+  default:
+    VL_UNREACHABLE("body row");
   }
 }
 
@@ -158,7 +168,8 @@ static void accumulate(Acc *acc, KReduce kind, bool is_float, Cell v) {
   bool largest = kind != KR_MIN, last = kind == KR_ARGMAX_LAST;
   if (kind == KR_SUM || kind == KR_MEAN) acc->sum.f += v.f, acc->sum.i += v.i;
   if (kind == KR_PROD) acc->sum.f *= v.f, acc->sum.i = ew_i64(OP_mul, acc->sum.i, v.i);
-  if (!acc->any || better(is_float, v, acc->best, largest, last)) acc->best = v, acc->where = acc->count;
+  if (!acc->any || better(is_float, v, acc->best, largest, last))
+    acc->best = v, acc->where = acc->count;
   acc->any = true;
   acc->count++;
 }
@@ -183,8 +194,7 @@ static Cell reduce(Nest *n) {
   while (!n->fault && step(n, kept, l->rank));
   if (l->reduce == KR_ARGMAX || l->reduce == KR_ARGMAX_LAST) return (Cell){.i = acc.where};
   if (l->reduce == KR_MAX || l->reduce == KR_MIN) return acc.best;
-  if (l->reduce == KR_MEAN)
-    return (Cell){acc.sum.f / (double)acc.count, acc.sum.i / acc.count};
+  if (l->reduce == KR_MEAN) return (Cell){acc.sum.f / (double)acc.count, acc.sum.i / acc.count};
   return acc.sum;
 }
 
@@ -258,8 +268,9 @@ static int64_t scores(const Run *r, const KAttention *t, Query x, double *p) {
     for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, 2, k + c);
     p[j] *= (double)t->scale;
     if (t->has_mask)
-      p[j] += load(r, 4, x.b * at(r, t->mask[0]) + x.h * at(r, t->mask[1]) + x.q * at(r, t->mask[2]) +
-                             j * at(r, t->mask[3]));
+      p[j] += load(r, 4,
+                   x.b * at(r, t->mask[0]) + x.h * at(r, t->mask[1]) + x.q * at(r, t->mask[2]) +
+                       j * at(r, t->mask[3]));
   }
   return n;
 }
@@ -338,9 +349,12 @@ static int run_rows(const Run *r, const Kernel *k) {
     for (int64_t m = 0; m < at(r, w->m); m++) {
       int64_t x = g * at(r, w->x_g) + m * at(r, w->x_m), o = g * at(r, w->o_g) + m * at(r, w->o_m);
       int64_t n = at(r, w->cols);
-      if (k->kind == KK_LAYERNORM) layernorm(r, w, x, o, n);
-      else if (k->kind == KK_SOFTMAX) softmax(r, w, x, o, n);
-      else l2norm(r, w, x, o, n);
+      if (k->kind == KK_LAYERNORM)
+        layernorm(r, w, x, o, n);
+      else if (k->kind == KK_SOFTMAX)
+        softmax(r, w, x, o, n);
+      else
+        l2norm(r, w, x, o, n);
     }
   }
   return 0;
@@ -365,12 +379,15 @@ static void topk_row(const Run *r, const KAxis *x, int64_t from, int64_t to, boo
     Cell most = {0};
     for (int64_t i = 0; i < x->axis.c; i++) {
       Cell v = cell_load(x->dtype, r->op[1], from + i * x->inner.c);
-      if (taken[i] || (best >= 0 && !better(dtype_is_float(x->dtype), v, most, x->largest, false))) continue;
+      if (taken[i] || (best >= 0 && !better(dtype_is_float(x->dtype), v, most, x->largest, false)))
+        continue;
       best = i, most = v;
     }
     taken[best] = true;
-    if (x->want_indices) dtype_store_i64(VLPC_I64, r->op[0], to + k * x->inner.c, best);
-    else cell_store(x->dtype, r->op[0], to + k * x->inner.c, most);
+    if (x->want_indices)
+      dtype_store_i64(VLPC_I64, r->op[0], to + k * x->inner.c, best);
+    else
+      cell_store(x->dtype, r->op[0], to + k * x->inner.c, most);
   }
 }
 
@@ -380,8 +397,10 @@ static int run_axis(const Run *r, const Kernel *k) {
   for (int64_t o = 0; o < at(r, x->outer); o++) {
     for (int64_t i = 0; i < x->inner.c; i++) {
       int64_t from = o * x->axis.c * x->inner.c + i;
-      if (k->kind == KK_SCAN) scan_row(r, x, from);
-      else topk_row(r, x, from, o * x->k * x->inner.c + i, taken);
+      if (k->kind == KK_SCAN)
+        scan_row(r, x, from);
+      else
+        topk_row(r, x, from, o * x->k * x->inner.c + i, taken);
     }
   }
   return 0;
@@ -390,15 +409,21 @@ static int run_axis(const Run *r, const Kernel *k) {
 int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a) {
   Run r = {operand, size, a};
   switch (k->kind) {
-  case KK_LOOPS: return run_loops(&r, k);
-  case KK_GEMM: return run_gemm(&r, k);
-  case KK_ATTENTION: return run_attention(&r, k);
+  case KK_LOOPS:
+    return run_loops(&r, k);
+  case KK_GEMM:
+    return run_gemm(&r, k);
+  case KK_ATTENTION:
+    return run_attention(&r, k);
   case KK_LAYERNORM:
   case KK_SOFTMAX:
-  case KK_L2NORM: return run_rows(&r, k);
+  case KK_L2NORM:
+    return run_rows(&r, k);
   case KK_SCAN:
-  case KK_TOPK: return run_axis(&r, k);
+  case KK_TOPK:
+    return run_axis(&r, k);
   case KK__END:
-  default: VL_UNREACHABLE("kernel kind");
+  default:
+    VL_UNREACHABLE("kernel kind");
   }
 }

@@ -43,8 +43,10 @@ static void fill_const(const Graph *g, const SchedConst *c, void *out, Arena *a)
   Diag *d = diag_new();
   VL_CHECK(ir_eval_const(g, a, c->v, &t, d) == VLPC_OK, diag_text(d));
   diag_free(d);
-  if (c->layout == CONST_PANELS) panels(&t, out);
-  else ref_to_bytes(&t, out);
+  if (c->layout == CONST_PANELS)
+    panels(&t, out);
+  else
+    ref_to_bytes(&t, out);
 }
 
 int plan_ref_kernel(void *ctx, uint32_t kernel, const Kernel *k, void *const *operand,
@@ -74,7 +76,8 @@ void plan_run(const Graph *g, const Schedule *plan, const int64_t *sym, const Re
   const Program *p = &plan->program;
   const ProgEntry *e = &p->entries[0];
   Buffers b = allocate(p, sym, a);
-  for (uint32_t i = 0; i < plan->n_consts; i++) fill_const(g, &plan->consts[i], b.at[plan->consts[i].buf], a);
+  for (uint32_t i = 0; i < plan->n_consts; i++)
+    fill_const(g, &plan->consts[i], b.at[plan->consts[i].buf], a);
   const Named *named = NULL;
   uint32_t n_in = ir_inputs(g, &named);
   for (uint32_t i = 0; i < e->n_in; i++) {
@@ -88,17 +91,23 @@ void plan_run(const Graph *g, const Schedule *plan, const int64_t *sym, const Re
     void *operand[PROG_MAX_ARGS];
     uint64_t before[PROG_MAX_ARGS], after[PROG_MAX_ARGS];
     int64_t size[PROG_MAX_SIZES] = {0};
-    for (uint32_t k = 0; k < s->n_sizes; k++) size[k] = size_of(p->dims, p->sizes[s->size + k], sym);
+    for (uint32_t k = 0; k < s->n_sizes; k++)
+      size[k] = size_of(p->dims, p->sizes[s->size + k], sym);
     for (uint32_t k = 0; k < s->n_args; k++) {
       const ProgArg *arg = &p->args[s->arg + k];
-      uint64_t off = (uint64_t)size_of(p->dims, arg->offset, sym) * dtype_size(p->bufs[arg->buf].dtype);
+      uint64_t off =
+          (uint64_t)size_of(p->dims, arg->offset, sym) * dtype_size(p->bufs[arg->buf].dtype);
       VL_CHECK(off <= b.bytes[arg->buf], "an offset lies outside its buffer");
       operand[k] = b.at[arg->buf] + off;
       before[k] = off;
       after[k] = b.bytes[arg->buf] - off;
     }
     const Kernel *k = &plan->kernels.at[s->kernel];
-    VL_CHECK(ref_in_bounds(k, before, after, size), s->place);
+    double reach[2 * PROG_MAX_ARGS];
+    ref_reach(k, size, reach);
+    for (uint32_t o = 0; o < s->n_args; o++)
+      VL_CHECK(-reach[2 * o] <= (double)before[o] && reach[2 * o + 1] <= (double)after[o],
+               s->place);
     VL_CHECK(fn(ctx, s->kernel, k, operand, size, a) == 0, s->place);
   }
   for (uint32_t i = 0; i < e->n_out; i++) {

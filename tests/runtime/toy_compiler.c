@@ -157,11 +157,11 @@ static VlStatus text(const char *from, CompilerBytes *out) {
   return VLPC_OK;
 }
 
-static VlStatus describe(const uint8_t *kernels, size_t n, uint32_t i, const int64_t *sizes,
-                         uint32_t n_sizes, Diag *d, CompilerBytes *out, int64_t *flops) {
+static VlStatus describe(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,
+                         CompilerBytes *out, int64_t *flops) {
   (void)kernels, (void)n, (void)d;
-  *flops = n_sizes ? sizes[0] : 0;
-  return text(i == TOY_ADD ? "toy add" : "toy", out);
+  *flops = step->n_sizes ? step->sizes[0] : 0;
+  return text(step->kernel == TOY_ADD ? "toy add" : "toy", out);
 }
 
 static VlStatus compile(const vlpc_compile_options *o, Diag *d, CompilerBytes report[2]) {
