@@ -22,16 +22,22 @@ typedef struct {
 } Walk;
 
 static void walk_i64(Walk *k, int64_t *v) {
-  if (k->w) put_i64(k->w, *v);
-  else *v = get_i64(k->r);
+  if (k->w)
+    put_i64(k->w, *v);
+  else
+    *v = get_i64(k->r);
 }
 static void walk_u32(Walk *k, uint32_t *v) {
-  if (k->w) put_u32(k->w, *v);
-  else *v = get_u32(k->r);
+  if (k->w)
+    put_u32(k->w, *v);
+  else
+    *v = get_u32(k->r);
 }
 static void walk_f64(Walk *k, double *v) {
-  if (k->w) put_f64(k->w, *v);
-  else *v = get_f64(k->r);
+  if (k->w)
+    put_f64(k->w, *v);
+  else
+    *v = get_f64(k->r);
 }
 static void walk_f32(Walk *k, float *v) {
   double d = (double)*v;
@@ -44,12 +50,22 @@ static void walk_bool(Walk *k, bool *v) {
   *v = u != 0;
 }
 /* Enums are unsigned or int sized; they travel as u32. */
-#define WALK_ENUM(k, T, v) \
-  do { \
-    uint32_t u_ = (uint32_t)(v); \
-    walk_u32(k, &u_); \
-    (v) = (T)u_; \
+#define WALK_ENUM(k, T, v)                                                                         \
+  do {                                                                                             \
+    uint32_t u_ = (uint32_t)(v);                                                                   \
+    walk_u32(k, &u_);                                                                              \
+    (v) = (T)u_;                                                                                   \
   } while (0)
+
+/* Ops travel by name, so that a row added to ops.def changes no artifact. */
+static void walk_op(Walk *k, OpCode *op) {
+  if (k->w) {
+    put_text(k->w, op_info(*op)->name);
+    return;
+  }
+  const char *name = get_text(k->r, k->a, 64);
+  if (!op_find(name, strlen(name), op)) k->r->ok = false;
+}
 
 static void walk_size(Walk *k, KSize *s) {
   walk_i64(k, &s->c);
@@ -79,9 +95,9 @@ static void walk_body(Walk *k, KBody *b, uint32_t rank) {
   walk_u32(k, &b->a);
   walk_u32(k, &b->b);
   walk_u32(k, &b->c);
-  WALK_ENUM(k, OpCode, b->op);
   walk_f64(k, &b->lit);
   walk_i64(k, &b->lit_i);
+  if (b->kind == KB_OP) walk_op(k, &b->op);
   if (b->kind == KB_SIZE) walk_size(k, &b->size);
   if (b->kind == KB_LOAD) walk_access(k, &b->load, rank);
 }
@@ -117,9 +133,9 @@ static void walk_gemm(Walk *k, KGemm *g) {
 }
 
 static void walk_attention(Walk *k, KAttention *t) {
-  KSize *size[] = {&t->batch, &t->lq, &t->lk, &t->q_b, &t->q_r, &t->k_b,
-                   &t->k_r, &t->v_b, &t->v_r, &t->o_b, &t->o_r, &t->mask[0],
-                   &t->mask[1], &t->mask[2], &t->mask[3]};
+  KSize *size[] = {&t->batch, &t->lq,      &t->lk,      &t->q_b,     &t->q_r,
+                   &t->k_b,   &t->k_r,     &t->v_b,     &t->v_r,     &t->o_b,
+                   &t->o_r,   &t->mask[0], &t->mask[1], &t->mask[2], &t->mask[3]};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
   walk_i64(k, &t->heads);
   walk_i64(k, &t->d);
@@ -155,14 +171,24 @@ static void walk_kernel(Walk *k, Kernel *x) {
   walk_u32(k, &x->n_operands);
   walk_u32(k, &x->n_sizes);
   switch (x->kind) {
-  case KK_LOOPS: walk_loops(k, &x->loops); break;
-  case KK_GEMM: walk_gemm(k, &x->gemm); break;
-  case KK_ATTENTION: walk_attention(k, &x->attention); break;
+  case KK_LOOPS:
+    walk_loops(k, &x->loops);
+    break;
+  case KK_GEMM:
+    walk_gemm(k, &x->gemm);
+    break;
+  case KK_ATTENTION:
+    walk_attention(k, &x->attention);
+    break;
   case KK_LAYERNORM:
   case KK_SOFTMAX:
-  case KK_L2NORM: walk_rows(k, &x->rows); break;
+  case KK_L2NORM:
+    walk_rows(k, &x->rows);
+    break;
   case KK_SCAN:
-  case KK_TOPK: walk_axis(k, &x->axis); break;
+  case KK_TOPK:
+    walk_axis(k, &x->axis);
+    break;
   case KK__END:
   default:
     if (k->r) k->r->ok = false;
@@ -248,8 +274,10 @@ static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
   int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
   uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
   uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
-  if (operand == 2) add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
-  else if (operand == bias) add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
+  if (operand == 2)
+    add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
+  else if (operand == bias)
+    add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
   else {
     bool is_c = operand == 0, is_r = operand == residual;
     add_span(out, g->g, is_c ? g->c_g : is_r ? g->r_g : g->a_g);
@@ -282,7 +310,9 @@ static void rows_spans(const KRows *r, uint32_t operand, SpanList *out) {
 
 /* [outer, axis, inner] is contiguous, so the outermost stride is a product of
 ** run-time sizes: nested spans express it as axis·inner repeated. */
-static bool axis_is_plain(const KAxis *x) { return x->axis.dyn < 0 && x->inner.dyn < 0; }
+static bool axis_is_plain(const KAxis *x) {
+  return x->axis.dyn < 0 && x->inner.dyn < 0;
+}
 
 static void axis_spans(const Kernel *k, uint32_t operand, SpanList *out) {
   const KAxis *x = &k->axis;
@@ -301,15 +331,24 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
     if (x) access_spans(&k->loops, x, &l);
     break;
   }
-  case KK_GEMM: gemm_spans(&k->gemm, operand, &l); break;
-  case KK_ATTENTION: attention_spans(&k->attention, operand, &l); break;
+  case KK_GEMM:
+    gemm_spans(&k->gemm, operand, &l);
+    break;
+  case KK_ATTENTION:
+    attention_spans(&k->attention, operand, &l);
+    break;
   case KK_LAYERNORM:
   case KK_SOFTMAX:
-  case KK_L2NORM: rows_spans(&k->rows, operand, &l); break;
+  case KK_L2NORM:
+    rows_spans(&k->rows, operand, &l);
+    break;
   case KK_SCAN:
-  case KK_TOPK: axis_spans(k, operand, &l); break;
+  case KK_TOPK:
+    axis_spans(k, operand, &l);
+    break;
   case KK__END:
-  default: VL_UNREACHABLE("kernel kind");
+  default:
+    VL_UNREACHABLE("kernel kind");
   }
   return l.n;
 }
@@ -371,12 +410,18 @@ static bool body_ok(const Kernel *k, uint32_t i) {
   const KBody *b = &l->body[i];
   if (!dtype_valid((int)b->dtype)) return false;
   switch (b->kind) {
-  case KB_LOAD: return b->load.operand > 0 && access_ok(k, &b->load, i);
-  case KB_LITERAL: return true;
-  case KB_INDEX: return b->a < l->rank && b->dtype == VLPC_I64;
-  case KB_SIZE: return b->dtype == VLPC_I64 && size_ok(k, b->size, true);
-  case KB_OP: return op_row_ok(l, i);
-  default: return false;
+  case KB_LOAD:
+    return b->load.operand > 0 && access_ok(k, &b->load, i);
+  case KB_LITERAL:
+    return true;
+  case KB_INDEX:
+    return b->a < l->rank && b->dtype == VLPC_I64;
+  case KB_SIZE:
+    return b->dtype == VLPC_I64 && size_ok(k, b->size, true);
+  case KB_OP:
+    return op_row_ok(l, i);
+  default:
+    return false;
   }
 }
 
@@ -423,16 +468,20 @@ static bool plain_ok(const Kernel *k) {
     return k->n_operands == 4u + t->has_mask && t->heads > 0 && t->heads <= 4096 && t->d > 0 &&
            t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
   }
-  case KK_LAYERNORM: return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
+  case KK_LAYERNORM:
+    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
   case KK_SOFTMAX:
-  case KK_L2NORM: return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
-  case KK_SCAN: return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
+  case KK_L2NORM:
+    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
+  case KK_SCAN:
+    return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
   case KK_TOPK:
     return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype) &&
            k->axis.k >= 0 && k->axis.k <= k->axis.axis.c;
   case KK_LOOPS:
   case KK__END:
-  default: return false;
+  default:
+    return false;
   }
 }
 
@@ -448,8 +497,8 @@ static bool spans_ok(const Kernel *k) {
 }
 
 bool kernel_verify(const Kernel *k, Str *faults) {
-  bool ok = k->kind >= KK_LOOPS && k->kind < KK__END && k->n_operands >= 1 &&
-            k->n_operands <= 16 && k->n_sizes <= 64;
+  bool ok = k->kind >= KK_LOOPS && k->kind < KK__END && k->n_operands >= 1 && k->n_operands <= 16 &&
+            k->n_sizes <= 64;
   if (ok) ok = k->kind == KK_LOOPS ? loops_ok(k) : plain_ok(k);
   if (ok) ok = spans_ok(k);
   if (!ok) str_printf(faults, "a kernel of kind %d is malformed; ", (int)k->kind);
@@ -459,31 +508,41 @@ bool kernel_verify(const Kernel *k, Str *faults) {
 /* ---- text and cost ------------------------------------------------------ */
 
 static void add_size(Str *out, const char *name, KSize s) {
-  if (s.dyn >= 0) str_printf(out, " %s=?", name);
-  else str_printf(out, " %s=%lld", name, (long long)s.c);
+  if (s.dyn >= 0)
+    str_printf(out, " %s=?", name);
+  else
+    str_printf(out, " %s=%lld", name, (long long)s.c);
 }
 
-static const char *const act_name[] = {
-    [ACT_NONE] = "",           [ACT_GELU_ERF] = " gelu_erf", [ACT_GELU_TANH] = " gelu_tanh",
-    [ACT_GELU_QUICK] = " gelu_quick", [ACT_RELU] = " relu",  [ACT_TANH] = " tanh"};
+static const char *const act_name[] = {[ACT_NONE] = "",
+                                       [ACT_GELU_ERF] = " gelu_erf",
+                                       [ACT_GELU_TANH] = " gelu_tanh",
+                                       [ACT_GELU_QUICK] = " gelu_quick",
+                                       [ACT_RELU] = " relu",
+                                       [ACT_TANH] = " tanh"};
 
 static void describe_loops(const KLoops *l, Str *out) {
   str_add(out, "loops [");
   for (uint32_t i = 0; i < l->rank; i++) {
-    if (l->size[i].dyn >= 0) str_printf(out, "%s?", i ? "," : "");
-    else str_printf(out, "%s%lld", i ? "," : "", (long long)l->size[i].c);
+    if (l->size[i].dyn >= 0)
+      str_printf(out, "%s?", i ? "," : "");
+    else
+      str_printf(out, "%s%lld", i ? "," : "", (long long)l->size[i].c);
   }
   str_add(out, "]");
   for (uint32_t i = 0; i < l->n_body; i++) {
     if (l->body[i].kind == KB_OP) str_printf(out, " %s", op_info(l->body[i].op)->name);
   }
-  static const char *const reduce[] = {"", " sum", " mean", " max", " min", " prod", " argmax", " argmax_last"};
+  static const char *const reduce[] = {"",     " sum",  " mean",   " max",
+                                       " min", " prod", " argmax", " argmax_last"};
   str_add(out, reduce[l->reduce]);
 }
 
 void kernel_describe(const Kernel *k, Str *out) {
   switch (k->kind) {
-  case KK_LOOPS: describe_loops(&k->loops, out); break;
+  case KK_LOOPS:
+    describe_loops(&k->loops, out);
+    break;
   case KK_GEMM:
     str_add(out, "gemm");
     add_size(out, "m", k->gemm.m);
@@ -499,19 +558,30 @@ void kernel_describe(const Kernel *k, Str *out) {
     str_printf(out, "%s%s", k->attention.causal ? " causal" : "",
                k->attention.has_mask ? " mask" : "");
     break;
-  case KK_LAYERNORM: str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols); break;
+  case KK_LAYERNORM:
+    str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols);
+    break;
   case KK_SOFTMAX:
     str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);
     break;
-  case KK_L2NORM: str_add(out, "l2norm"), add_size(out, "cols", k->rows.cols); break;
-  case KK_SCAN: str_add(out, "cumsum"), add_size(out, "axis", k->axis.axis); break;
-  case KK_TOPK: str_printf(out, "topk k=%lld", (long long)k->axis.k); break;
+  case KK_L2NORM:
+    str_add(out, "l2norm"), add_size(out, "cols", k->rows.cols);
+    break;
+  case KK_SCAN:
+    str_add(out, "cumsum"), add_size(out, "axis", k->axis.axis);
+    break;
+  case KK_TOPK:
+    str_printf(out, "topk k=%lld", (long long)k->axis.k);
+    break;
   case KK__END:
-  default: VL_UNREACHABLE("kernel kind");
+  default:
+    VL_UNREACHABLE("kernel kind");
   }
 }
 
-static int64_t size_value(KSize s, const int64_t *sizes) { return s.dyn < 0 ? s.c : sizes[s.dyn]; }
+static int64_t size_value(KSize s, const int64_t *sizes) {
+  return s.dyn < 0 ? s.c : sizes[s.dyn];
+}
 
 static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
   int64_t lq = size_value(t->lq, sizes), lk = size_value(t->lk, sizes);
@@ -523,7 +593,8 @@ int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
   switch (k->kind) {
   case KK_GEMM:
     return 2 * size_value(k->gemm.g, sizes) * size_value(k->gemm.m, sizes) * k->gemm.k * k->gemm.n;
-  case KK_ATTENTION: return attention_flops(&k->attention, sizes);
+  case KK_ATTENTION:
+    return attention_flops(&k->attention, sizes);
   case KK_LOOPS:
   case KK_LAYERNORM:
   case KK_SOFTMAX:
@@ -531,6 +602,7 @@ int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
   case KK_SCAN:
   case KK_TOPK:
   case KK__END:
-  default: return 0;
+  default:
+    return 0;
   }
 }

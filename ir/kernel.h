@@ -68,7 +68,16 @@ typedef struct {
   KAccess load;     /* KB_LOAD */
 } KBody;
 
-typedef enum { KR_NONE = 0, KR_SUM, KR_MEAN, KR_MAX, KR_MIN, KR_PROD, KR_ARGMAX, KR_ARGMAX_LAST } KReduce;
+typedef enum {
+  KR_NONE = 0,
+  KR_SUM,
+  KR_MEAN,
+  KR_MAX,
+  KR_MIN,
+  KR_PROD,
+  KR_ARGMAX, /* argmax stores i64 */
+  KR_ARGMAX_LAST
+} KReduce;
 
 typedef struct {
   uint32_t rank, n_reduce;
