@@ -10,10 +10,18 @@ static void put_le(ByteWriter *w, uint64_t v, size_t n) {
   str_addn(&w->out, b, n);
 }
 
-void put_u8(ByteWriter *w, uint8_t v) { put_le(w, v, 1); }
-void put_u32(ByteWriter *w, uint32_t v) { put_le(w, v, 4); }
-void put_u64(ByteWriter *w, uint64_t v) { put_le(w, v, 8); }
-void put_i64(ByteWriter *w, int64_t v) { put_le(w, (uint64_t)v, 8); }
+void put_u8(ByteWriter *w, uint8_t v) {
+  put_le(w, v, 1);
+}
+void put_u32(ByteWriter *w, uint32_t v) {
+  put_le(w, v, 4);
+}
+void put_u64(ByteWriter *w, uint64_t v) {
+  put_le(w, v, 8);
+}
+void put_i64(ByteWriter *w, int64_t v) {
+  put_le(w, (uint64_t)v, 8);
+}
 
 void put_f64(ByteWriter *w, double v) {
   uint64_t u;
@@ -38,10 +46,18 @@ static uint64_t get_le(ByteReader *r, size_t n) {
   return v;
 }
 
-uint8_t get_u8(ByteReader *r) { return (uint8_t)get_le(r, 1); }
-uint32_t get_u32(ByteReader *r) { return (uint32_t)get_le(r, 4); }
-uint64_t get_u64(ByteReader *r) { return get_le(r, 8); }
-int64_t get_i64(ByteReader *r) { return (int64_t)get_le(r, 8); }
+uint8_t get_u8(ByteReader *r) {
+  return (uint8_t)get_le(r, 1);
+}
+uint32_t get_u32(ByteReader *r) {
+  return (uint32_t)get_le(r, 4);
+}
+uint64_t get_u64(ByteReader *r) {
+  return get_le(r, 8);
+}
+int64_t get_i64(ByteReader *r) {
+  return (int64_t)get_le(r, 8);
+}
 
 double get_f64(ByteReader *r) {
   uint64_t u = get_le(r, 8);

@@ -65,13 +65,15 @@ void program_write(const Program *p, Arena *a, const uint8_t **out, size_t *n) {
   put_u32(&w, p->n_bufs);
   for (uint32_t i = 0; i < p->n_bufs; i++) put_buf(&w, &p->bufs[i]);
   put_u32(&w, p->n_args);
-  for (uint32_t i = 0; i < p->n_args; i++) put_u32(&w, p->args[i].buf), put_u32(&w, p->args[i].offset);
+  for (uint32_t i = 0; i < p->n_args; i++)
+    put_u32(&w, p->args[i].buf), put_u32(&w, p->args[i].offset);
   put_u32(&w, p->n_sizes);
   for (uint32_t i = 0; i < p->n_sizes; i++) put_u32(&w, p->sizes[i]);
   put_u32(&w, p->n_steps);
   for (uint32_t i = 0; i < p->n_steps; i++) put_step(&w, &p->steps[i]);
   put_u32(&w, p->n_ports);
-  for (uint32_t i = 0; i < p->n_ports; i++) put_text(&w, p->ports[i].name), put_u32(&w, p->ports[i].buf);
+  for (uint32_t i = 0; i < p->n_ports; i++)
+    put_text(&w, p->ports[i].name), put_u32(&w, p->ports[i].buf);
   put_u32(&w, p->n_entries);
   for (uint32_t i = 0; i < p->n_entries; i++) put_entry(&w, &p->entries[i]);
   put_u32(&w, p->n_kernels);
@@ -142,7 +144,8 @@ static bool get_program(ByteReader *r, Arena *a, Program *p) {
   p->bufs = arena_array(a, ProgBuf, p->n_bufs = get_count(r, 27));
   for (uint32_t i = 0; i < p->n_bufs; i++) get_buf(r, &p->bufs[i]);
   p->args = arena_array(a, ProgArg, p->n_args = get_count(r, 8));
-  for (uint32_t i = 0; i < p->n_args; i++) p->args[i].buf = get_u32(r), p->args[i].offset = get_u32(r);
+  for (uint32_t i = 0; i < p->n_args; i++)
+    p->args[i].buf = get_u32(r), p->args[i].offset = get_u32(r);
   p->sizes = arena_array(a, DimId, p->n_sizes = get_count(r, 4));
   for (uint32_t i = 0; i < p->n_sizes; i++) p->sizes[i] = get_u32(r);
   p->steps = arena_array(a, ProgStep, p->n_steps = get_count(r, 24));
@@ -198,7 +201,9 @@ static bool in_range(uint32_t first, uint32_t n, uint32_t total) {
   return first <= total && n <= total - first;
 }
 
-static bool dim_ok(const Program *p, DimId d) { return d >= 1 && d <= dim_count(p->dims); }
+static bool dim_ok(const Program *p, DimId d) {
+  return d >= 1 && d <= dim_count(p->dims);
+}
 
 static void check_buf(const Program *p, uint32_t i, Str *faults) {
   const ProgBuf *b = &p->bufs[i];

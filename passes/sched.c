@@ -25,9 +25,15 @@ static void emit_view(Sched *s, Val v) {
   Place from = sched_source(s, ir_in(s->g, v, 0)), view = {0};
   bool ok = true;
   switch ((int)ir_op(s->g, v)) {
-  case OP_permute: view = place_permuted(&from, ir_attr(s->g, v, A_perm)->ints); break;
-  case OP_broadcast: view = place_broadcast(s, &from, t); break;
-  case OP_slice: ok = place_sliced(s, &from, v, &view); break;
+  case OP_permute:
+    view = place_permuted(&from, ir_attr(s->g, v, A_perm)->ints);
+    break;
+  case OP_broadcast:
+    view = place_broadcast(s, &from, t);
+    break;
+  case OP_slice:
+    ok = place_sliced(s, &from, v, &view);
+    break;
   default:
     if (place_reshaped(s, &from, t, &view)) break;
     from = sched_copied(s, v, &from, t->dtype);
@@ -49,33 +55,48 @@ static void emit_view(Sched *s, Val v) {
 
 static EmitFn *emitter(OpCode op) {
   switch ((int)op) {
-  case OP_input: return NULL;
+  case OP_input:
+    return NULL;
   case OP_dims:
-  case OP_iota: return sched_generated;
+  case OP_iota:
+    return sched_generated;
   case OP_permute:
   case OP_broadcast:
   case OP_slice:
-  case OP_reshape: return emit_view;
-  case OP_concat: return sched_concat;
-  case OP_pad: return sched_pad;
-  case OP_matmul: return sched_matmul;
-  case OP_conv: return sched_conv;
+  case OP_reshape:
+    return emit_view;
+  case OP_concat:
+    return sched_concat;
+  case OP_pad:
+    return sched_pad;
+  case OP_matmul:
+    return sched_matmul;
+  case OP_conv:
+    return sched_conv;
   case OP_gather:
   case OP_gather_elements:
   case OP_gather_nd:
-  case OP_embedding: return sched_gather;
-  case OP_scatter_nd: return sched_scatter_nd;
+  case OP_embedding:
+    return sched_gather;
+  case OP_scatter_nd:
+    return sched_scatter_nd;
   case OP_cumsum:
   case OP_topk_values:
-  case OP_topk_indices: return sched_axis;
+  case OP_topk_indices:
+    return sched_axis;
   case OP_softmax:
   case OP_log_softmax:
   case OP_layernorm:
-  case OP_l2norm: return sched_rows;
-  case OP_linear: return sched_linear;
-  case OP_patch_embed: return sched_patch_embed;
-  case OP_attention: return sched_attention;
-  default: return op_info(op)->kind == K_REDUCE ? sched_reduce : sched_elementwise;
+  case OP_l2norm:
+    return sched_rows;
+  case OP_linear:
+    return sched_linear;
+  case OP_patch_embed:
+    return sched_patch_embed;
+  case OP_attention:
+    return sched_attention;
+  default:
+    return op_info(op)->kind == K_REDUCE ? sched_reduce : sched_elementwise;
   }
 }
 
@@ -219,23 +240,37 @@ static void drop_unused(Sched *s) {
 VlStatus sched_run(const Graph *g, const SchedEntry *entry, uint32_t n_entries, uint32_t flags,
                    Arena *a, Diag *d, Schedule *out) {
   int errors = diag_count(d);
-  Sched s = {.g = g, .dims = ir_dims(g), .a = a, .d = d, .flags = flags,
+  Sched s = {.g = g,
+             .dims = ir_dims(g),
+             .a = a,
+             .d = d,
+             .flags = flags,
              .info = arena_array(a, Info, ir_n_vals(g) + 1),
-             .kernel_names = names_new(a), .const_bufs = map_new(a)};
+             .kernel_names = names_new(a),
+             .const_bufs = map_new(a)};
   ProgEntry *entries = arena_array(a, ProgEntry, n_entries);
   mark_constants(&s);
   for (uint32_t i = 0; i < n_entries; i++) entries[i] = schedule_entry(&s, &entry[i]);
   if (diag_count(d) != errors) return diag_status(d);
   drop_unused(&s);
-  *out = (Schedule){
-      .program = {.dims = s.dims, .n_bufs = s.bufs.n, .n_args = s.args.n, .n_sizes = s.sizes.n,
-                  .n_steps = s.steps.n, .n_ports = s.ports.n, .n_entries = n_entries,
-                  .n_kernels = s.kernels.n, .bufs = s.bufs.at, .args = s.args.at,
-                  .sizes = s.sizes.at, .steps = s.steps.at, .ports = s.ports.at, .entries = entries},
-      .kernels = {s.kernels.at, s.kernels.n},
-      .consts = s.consts.at,
-      .n_consts = s.consts.n,
-      .weight_bytes = s.weight_bytes};
+  *out = (Schedule){.program = {.dims = s.dims,
+                                .n_bufs = s.bufs.n,
+                                .n_args = s.args.n,
+                                .n_sizes = s.sizes.n,
+                                .n_steps = s.steps.n,
+                                .n_ports = s.ports.n,
+                                .n_entries = n_entries,
+                                .n_kernels = s.kernels.n,
+                                .bufs = s.bufs.at,
+                                .args = s.args.at,
+                                .sizes = s.sizes.at,
+                                .steps = s.steps.at,
+                                .ports = s.ports.at,
+                                .entries = entries},
+                    .kernels = {s.kernels.at, s.kernels.n},
+                    .consts = s.consts.at,
+                    .n_consts = s.consts.n,
+                    .weight_bytes = s.weight_bytes};
   Str faults = {.arena = a};
   VL_CHECK(program_verify(&out->program, &faults), str_text(&faults));
   return VLPC_OK;

@@ -27,16 +27,16 @@ typedef struct {
 } SchedConst;
 
 typedef struct {
-  const char *name;   /* "image" */
-  const Named *out;   /* values and their names */
+  const char *name; /* "image" */
+  const Named *out; /* values and their names */
   uint32_t n_out;
 } SchedEntry;
 
 enum {                             /* rewrites that can be switched off */
-  SCHED_NO_FUSE_EW = 1 << 0,       /* each elementwise node its own loop nest */
-  SCHED_NO_EPILOGUE = 1 << 1,      /* activations and residuals apart from gemm */
-  SCHED_NO_CONCAT = 1 << 2,        /* concat copies its operands */
-  SCHED_NO_INPLACE = 1 << 3        /* a residual sum gets a buffer of its own */
+       SCHED_NO_FUSE_EW = 1 << 0,  /* each elementwise node its own loop nest */
+       SCHED_NO_EPILOGUE = 1 << 1, /* activations and residuals apart from gemm */
+       SCHED_NO_CONCAT = 1 << 2,   /* concat copies its operands */
+       SCHED_NO_INPLACE = 1 << 3   /* a residual sum gets a buffer of its own */
 };
 
 typedef struct {

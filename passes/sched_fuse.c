@@ -8,7 +8,9 @@ bool sched_is_view(OpCode op) {
   return op == OP_permute || op == OP_slice || op == OP_broadcast || op == OP_reshape;
 }
 
-bool sched_is_elementwise(OpCode op) { return op_info(op)->kind == K_EW || op == OP_gelu; }
+bool sched_is_elementwise(OpCode op) {
+  return op_info(op)->kind == K_EW || op == OP_gelu;
+}
 
 static bool live(const Sched *s, Val v) {
   const Info *in = &s->info[v.i];

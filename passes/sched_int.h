@@ -19,17 +19,17 @@ typedef struct {
 } Place;
 
 typedef struct {
-  bool needed;      /* by this entry */
-  bool at_compile;  /* constant: the packer computes it */
-  bool inlined;     /* computed inside its only reader's loop nest */
-  Val into;         /* gemm: the last node of its epilogue; else none */
+  bool needed;       /* by this entry */
+  bool at_compile;   /* constant: the packer computes it */
+  bool inlined;      /* computed inside its only reader's loop nest */
+  Val into;          /* gemm: the last node of its epilogue; else none */
   Val act, residual; /* on that last node: what the epilogue holds */
-  Val concat;       /* written into this concat's buffer … */
-  DimId concat_at;  /* … at this index of its axis */
-  uint32_t uses;    /* readers in this entry, outputs counted */
-  uint32_t emit_at; /* index of the node in whose step it is computed */
+  Val concat;        /* written into this concat's buffer … */
+  DimId concat_at;   /* … at this index of its axis */
+  uint32_t uses;     /* readers in this entry, outputs counted */
+  uint32_t emit_at;  /* index of the node in whose step it is computed */
   uint32_t last_use;
-  uint32_t output;  /* port number + 1 */
+  uint32_t output; /* port number + 1 */
   bool placed;
   Place place;
 } Info;

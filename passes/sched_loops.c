@@ -108,12 +108,18 @@ void sched_generated(Sched *s, Val v) {
 
 static KReduce reduce_kind(const Graph *g, Val v) {
   switch ((int)ir_op(g, v)) {
-  case OP_reduce_sum: return KR_SUM;
-  case OP_reduce_mean: return KR_MEAN;
-  case OP_reduce_max: return KR_MAX;
-  case OP_reduce_min: return KR_MIN;
-  case OP_reduce_prod: return KR_PROD;
-  default: return ir_attr_int(g, v, A_last, 0) ? KR_ARGMAX_LAST : KR_ARGMAX;
+  case OP_reduce_sum:
+    return KR_SUM;
+  case OP_reduce_mean:
+    return KR_MEAN;
+  case OP_reduce_max:
+    return KR_MAX;
+  case OP_reduce_min:
+    return KR_MIN;
+  case OP_reduce_prod:
+    return KR_PROD;
+  default:
+    return ir_attr_int(g, v, A_last, 0) ? KR_ARGMAX_LAST : KR_ARGMAX;
   }
 }
 
@@ -206,7 +212,8 @@ static Place conv_padded(Sched *s, Val v) {
   if (none) return from;
   Type t = *xt;
   for (uint32_t i = 0; i < spatial; i++)
-    t.dim[2 + i] = dim_add(s->dims, t.dim[2 + i], sched_const(s, pads->ints[i] + pads->ints[spatial + i]));
+    t.dim[2 + i] =
+        dim_add(s->dims, t.dim[2 + i], sched_const(s, pads->ints[i] + pads->ints[spatial + i]));
   Place whole = place_contiguous(s, sched_temp(s, &t), &t), part = whole;
   Nest *n = nest_begin(s, v);
   axes_of(n, t.dim, t.rank);
@@ -240,7 +247,8 @@ void sched_conv(Sched *s, Val v) {
   bool has_bias = ir_n_in(s->g, v) > 2 && val_ok(ir_in(s->g, v, 2));
   Nest *n = nest_begin(s, v);
   DimId per = sched_const(s, filters / group);
-  int8_t batch = nest_axis(n, t->dim[0]), q = nest_axis(n, sched_const(s, group)), m = nest_axis(n, per);
+  int8_t batch = nest_axis(n, t->dim[0]), q = nest_axis(n, sched_const(s, group)),
+         m = nest_axis(n, per);
   int8_t o = (int8_t)n->rank;
   axes_of(n, t->dim + 2, spatial);
   int8_t c = (int8_t)n->rank;
@@ -249,7 +257,8 @@ void sched_conv(Sched *s, Val v) {
   n->reduce = KR_SUM;
   AxisMap none;
   memset(&none, -1, sizeof none);
-  NestAccess xa = nest_access(n, &x, &none), wa = nest_access(n, &w, &none), oa = nest_access(n, &to, &none);
+  NestAccess xa = nest_access(n, &x, &none), wa = nest_access(n, &w, &none),
+             oa = nest_access(n, &to, &none);
   DimTable *d = s->dims;
   xa.stride[batch] = x.stride[0];
   xa.stride[q] = dim_mul(d, x.stride[1], wt->dim[1]);
@@ -261,8 +270,10 @@ void sched_conv(Sched *s, Val v) {
   oa.stride[q] = dim_mul(d, to.stride[1], per);
   oa.stride[m] = to.stride[1];
   for (uint32_t i = 0; i < spatial; i++) {
-    xa.stride[o + (int)i] = dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_strides, i)));
-    xa.stride[c + 1 + (int)i] = dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_dilations, i)));
+    xa.stride[o + (int)i] =
+        dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_strides, i)));
+    xa.stride[c + 1 + (int)i] =
+        dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_dilations, i)));
     wa.stride[c + 1 + (int)i] = w.stride[2 + i];
     oa.stride[o + (int)i] = to.stride[2 + i];
   }
@@ -296,9 +307,12 @@ Place sched_patches(Sched *s, Val v) {
   const DimId size[6] = {xt->dim[0], ny, nx, xt->dim[1], ph, pw};
   axes_of(n, size, 6);
   NestAccess in = {.at = from}, out = {.at = to};
-  const DimId in_stride[6] = {from.stride[0], dim_mul(d, from.stride[2], ph),
-                              dim_mul(d, from.stride[3], pw), from.stride[1],
-                              from.stride[2], from.stride[3]};
+  const DimId in_stride[6] = {from.stride[0],
+                              dim_mul(d, from.stride[2], ph),
+                              dim_mul(d, from.stride[3], pw),
+                              from.stride[1],
+                              from.stride[2],
+                              from.stride[3]};
   memcpy(in.stride, in_stride, sizeof in_stride);
   DimId stride = sched_const(s, 1);
   for (uint32_t i = 6; i-- > 0;) {
@@ -400,9 +414,12 @@ static void gather_nd(Sched *s, Val v) {
 
 void sched_gather(Sched *s, Val v) {
   OpCode op = ir_op(s->g, v);
-  if (op == OP_gather_nd) gather_nd(s, v);
-  else if (op == OP_gather_elements) gather_elements(s, v);
-  else gather_axis(s, v, op == OP_embedding ? 0 : (uint32_t)ir_attr_int(s->g, v, A_axis, 0));
+  if (op == OP_gather_nd)
+    gather_nd(s, v);
+  else if (op == OP_gather_elements)
+    gather_elements(s, v);
+  else
+    gather_axis(s, v, op == OP_embedding ? 0 : (uint32_t)ir_attr_int(s->g, v, A_axis, 0));
 }
 
 void sched_scatter_nd(Sched *s, Val v) {

@@ -35,8 +35,10 @@ uint32_t nest_op(Nest *n, OpCode op, VlDtype t, uint32_t a, uint32_t b, uint32_t
 
 uint32_t nest_literal(Nest *n, VlDtype t, double v) {
   KBody row = {.kind = KB_LITERAL, .dtype = t};
-  if (dtype_is_float(t)) row.lit = v;
-  else row.lit_i = (int64_t)v;
+  if (dtype_is_float(t))
+    row.lit = v;
+  else
+    row.lit_i = (int64_t)v;
   return add_row(n, row);
 }
 
@@ -65,8 +67,10 @@ NestAccess nest_access(Nest *n, const Place *p, const AxisMap *map) {
     if (map->axis[i] < 0) continue;
     DimId *to = &x.stride[map->axis[i]];
     DimId sum = p->stride[i] == DIM_NONE ? DIM_NONE : dim_add(n->s->dims, *to, p->stride[i]);
-    if (sum == DIM_NONE) n->full = true;
-    else *to = sum;
+    if (sum == DIM_NONE)
+      n->full = true;
+    else
+      *to = sum;
   }
   return x;
 }
@@ -99,10 +103,13 @@ static uint32_t gelu_rows(Nest *n, Val v, uint32_t x) {
   uint32_t u;
   if (approx && strcmp(approx->str, "tanh") == 0) {
     uint32_t x3 = nest_op(n, OP_mul, t, nest_op(n, OP_mul, t, x, x, 0), x, 0);
-    uint32_t in = nest_op(n, OP_add, t, x, nest_op(n, OP_mul, t, x3, nest_literal(n, t, 0.044715), 0), 0);
-    u = nest_op(n, OP_tanh, t, nest_op(n, OP_mul, t, in, nest_literal(n, t, 0.7978845608028654), 0), 0, 0);
+    uint32_t in =
+        nest_op(n, OP_add, t, x, nest_op(n, OP_mul, t, x3, nest_literal(n, t, 0.044715), 0), 0);
+    u = nest_op(n, OP_tanh, t, nest_op(n, OP_mul, t, in, nest_literal(n, t, 0.7978845608028654), 0),
+                0, 0);
   } else {
-    u = nest_op(n, OP_erf, t, nest_op(n, OP_mul, t, x, nest_literal(n, t, 0.7071067811865476), 0), 0, 0);
+    u = nest_op(n, OP_erf, t, nest_op(n, OP_mul, t, x, nest_literal(n, t, 0.7071067811865476), 0),
+                0, 0);
   }
   uint32_t half = nest_op(n, OP_mul, t, x, nest_literal(n, t, 0.5), 0);
   return nest_op(n, OP_mul, t, half, nest_op(n, OP_add, t, u, nest_literal(n, t, 1), 0), 0);
@@ -221,8 +228,11 @@ void nest_end(Nest *n, const NestAccess *store) {
   if (!n->uses_index) simplify(n);
   Draft d = draft_begin(n->s, n->v, KK_LOOPS);
   KLoops *l = &d.k.loops;
-  *l = (KLoops){.rank = n->rank, .n_reduce = n->n_reduce, .reduce = n->reduce,
-                .n_body = n->n_body, .serial = n->serial};
+  *l = (KLoops){.rank = n->rank,
+                .n_reduce = n->n_reduce,
+                .reduce = n->reduce,
+                .n_body = n->n_body,
+                .serial = n->serial};
   l->store = final_access(n, &d, &n->store);
   for (uint32_t i = 0; i < n->rank; i++) l->size[i] = draft_size(&d, n->size[i]);
   l->body = arena_array(n->s->a, KBody, n->n_body);

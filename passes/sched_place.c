@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-DimId sched_const(Sched *s, int64_t c) { return dim_const(s->dims, c); }
+DimId sched_const(Sched *s, int64_t c) {
+  return dim_const(s->dims, c);
+}
 
 /* DIM_NONE becomes an impossible stride that no comparison meets; the draft
 ** that would need it is refused where it is made. */
@@ -84,28 +86,26 @@ Place place_broadcast(Sched *s, const Place *p, const Type *to) {
   return out;
 }
 
-/* One group of a reshape: axes [i0, i1) of p and [j0, j1) of the result have
-** the same number of elements, the former without gaps. */
-static bool regroup(Sched *s, const Place *p, uint32_t i0, uint32_t i1, Place *out, uint32_t j0,
-                    uint32_t j1) {
-  DimId stride = DIM_NONE;
-  for (uint32_t i = i1; i-- > i0;) {
+/* Axes [from, to) of a place. */
+typedef struct {
+  uint32_t from, to;
+} Span;
+
+/* One group of a reshape: the axes at of p and to of the result have the same
+** number of elements, the former without gaps. */
+static bool regroup(Sched *s, const Place *p, Span at, Place *out, Span to) {
+  DimId outer = DIM_NONE, inner = sched_const(s, 1);
+  for (uint32_t i = at.to; i-- > at.from;) {
     if (is_one(s, p->size[i])) continue;
-    if (stride != DIM_NONE && stride != p->stride[i]) return false;
-    stride = mul(s, p->stride[i], p->size[i]);
-    if (stride == DIM_NONE) return false;
+    if (outer != DIM_NONE && outer != p->stride[i]) return false;
+    if (outer == DIM_NONE) inner = p->stride[i];
+    outer = mul(s, p->stride[i], p->size[i]);
+    if (outer == DIM_NONE) return false;
   }
-  DimId inner = sched_const(s, 1);
-  for (uint32_t i = i1; i-- > i0;) {
-    if (!is_one(s, p->size[i])) {
-      inner = p->stride[i];
-      break;
-    }
-  }
-  for (uint32_t j = j1; j-- > j0;) {
+  for (uint32_t j = to.to; j-- > to.from;) {
     out->stride[j] = inner;
     inner = mul(s, inner, out->size[j]);
-    if (inner == DIM_NONE && j > j0) return false;
+    if (inner == DIM_NONE && j > to.from) return false;
   }
   return true;
 }
@@ -130,12 +130,15 @@ bool place_reshaped(Sched *s, const Place *p, const Type *to, Place *out) {
     DimId a = i < p->rank ? p->size[i++] : sched_const(s, 1);
     DimId b = j < to->rank ? to->dim[j++] : sched_const(s, 1);
     while (a != b) {
-      if (is_multiple(s, a, b) && j < to->rank) b = mul(s, b, to->dim[j++]);
-      else if (i < p->rank) a = mul(s, a, p->size[i++]);
-      else return false;
+      if (is_multiple(s, a, b) && j < to->rank)
+        b = mul(s, b, to->dim[j++]);
+      else if (i < p->rank)
+        a = mul(s, a, p->size[i++]);
+      else
+        return false;
       if (a == DIM_NONE || b == DIM_NONE) return false;
     }
-    if (!regroup(s, p, i0, i, out, j0, j)) return false;
+    if (!regroup(s, p, (Span){i0, i}, out, (Span){j0, j})) return false;
   }
   return true;
 }
@@ -149,7 +152,9 @@ static uint32_t add_buf(Sched *s, BufKind kind, const Type *t) {
   return s->bufs.n - 1;
 }
 
-uint32_t sched_temp(Sched *s, const Type *t) { return add_buf(s, BUF_TEMP, t); }
+uint32_t sched_temp(Sched *s, const Type *t) {
+  return add_buf(s, BUF_TEMP, t);
+}
 
 Place sched_dest(Sched *s, Val v) {
   Info *in = &s->info[v.i];

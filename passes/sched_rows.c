@@ -68,7 +68,8 @@ static KAct act_of(Sched *s, Val act) {
 
 static bool runs_in_place(Sched *s, Val last, Val residual, const Place *r) {
   const Info *in = &s->info[residual.i], *to = &s->info[last.i];
-  if (s->flags & SCHED_NO_INPLACE || to->output || val_ok(to->concat) || in->at_compile) return false;
+  if (s->flags & SCHED_NO_INPLACE || to->output || val_ok(to->concat) || in->at_compile)
+    return false;
   if (val_ok(in->concat) || in->output || in->last_use != to->emit_at) return false;
   if (sched_is_view(ir_op(s->g, residual))) return false;
   return s->bufs.at[r->buf].kind == BUF_TEMP && place_is_contiguous(s, r) &&
@@ -338,7 +339,8 @@ void sched_axis(Sched *s, Val v) {
   bool detour = !place_is_contiguous(s, &turned);
   if (detour) out = temp_like(s, v, &turned);
   DimId outer = sched_const(s, 1);
-  for (uint32_t i = 0; i + 1 < x.rank && outer != DIM_NONE; i++) outer = dim_mul(s->dims, outer, x.size[i]);
+  for (uint32_t i = 0; i + 1 < x.rank && outer != DIM_NONE; i++)
+    outer = dim_mul(s->dims, outer, x.size[i]);
   if (outer == DIM_NONE) {
     sched_refuse(s, v, "the number of its rows is not affine in the sizes");
     return;
@@ -347,8 +349,11 @@ void sched_axis(Sched *s, Val v) {
   Draft d = draft_begin(s, v, scan ? KK_SCAN : KK_TOPK);
   draft_arg(&d, &out);
   draft_arg(&d, &x);
-  d.k.axis = (KAxis){.dtype = xt->dtype, .outer = draft_size(&d, outer), .axis = ksize(size),
-                     .inner = ksize(1), .k = scan ? 0 : ir_attr_int(g, v, A_k, 1),
+  d.k.axis = (KAxis){.dtype = xt->dtype,
+                     .outer = draft_size(&d, outer),
+                     .axis = ksize(size),
+                     .inner = ksize(1),
+                     .k = scan ? 0 : ir_attr_int(g, v, A_k, 1),
                      .exclusive = ir_attr_int(g, v, A_exclusive, 0) != 0,
                      .reverse = ir_attr_int(g, v, A_reverse, 0) != 0,
                      .largest = ir_attr_int(g, v, A_largest, 1) != 0,

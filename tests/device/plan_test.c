@@ -18,12 +18,15 @@
 static RefTensor random_input(Arena *a, const Graph *g, Val v, const int64_t *sym, uint64_t seed) {
   const Type *t = ir_type_of(g, v);
   int64_t size[VLPC_MAX_RANK];
-  for (uint32_t i = 0; i < t->rank; i++) assert_true(dim_eval(ir_dims(g), t->dim[i], sym, &size[i]));
+  for (uint32_t i = 0; i < t->rank; i++)
+    assert_true(dim_eval(ir_dims(g), t->dim[i], sym, &size[i]));
   RefTensor x = ref_tensor(a, t->dtype, t->rank, size);
   Rng r = {seed, v.i};
   for (int64_t i = 0; i < x.count; i++) {
-    if (x.f) x.f[i] = (double)(float)rng_normal(r, (uint64_t)i);
-    else x.i[i] = t->dtype == VLPC_BOOL ? rng_u32(r, (uint64_t)i) % 2 : rng_u32(r, (uint64_t)i) % 3;
+    if (x.f)
+      x.f[i] = (double)(float)rng_normal(r, (uint64_t)i);
+    else
+      x.i[i] = t->dtype == VLPC_BOOL ? rng_u32(r, (uint64_t)i) % 2 : rng_u32(r, (uint64_t)i) % 3;
   }
   return x;
 }
@@ -44,7 +47,9 @@ static void same(const RefTensor *a, const RefTensor *b, double within, const ch
   for (int64_t i = 0; a->f && i < a->count; i++) most = fabs(a->f[i]) > most ? fabs(a->f[i]) : most;
   for (int64_t i = 0; i < a->count; i++) {
     if (a->i) {
-      if (a->i[i] != b->i[i]) fail_msg("%s: element %lld is %lld, not %lld", what, (long long)i, (long long)b->i[i], (long long)a->i[i]);
+      if (a->i[i] != b->i[i])
+        fail_msg("%s: element %lld is %lld, not %lld", what, (long long)i, (long long)b->i[i],
+                 (long long)a->i[i]);
       continue;
     }
     bool equal = a->f[i] == b->f[i] || (a->f[i] != a->f[i] && b->f[i] != b->f[i]);
@@ -76,8 +81,8 @@ static bool check_graph(const Graph *read, Arena *a, uint32_t flags, const char 
   return true;
 }
 
-static const uint32_t all_flags[] = {0, SCHED_NO_FUSE_EW, SCHED_NO_EPILOGUE, SCHED_NO_CONCAT,
-                                     SCHED_NO_INPLACE, 15};
+static const uint32_t all_flags[] = {
+    0, SCHED_NO_FUSE_EW, SCHED_NO_EPILOGUE, SCHED_NO_CONCAT, SCHED_NO_INPLACE, 15};
 
 static void agrees_on_cases(void **state) {
   (void)state;
@@ -130,10 +135,9 @@ static const char *steps_of(const char *text, uint32_t flags, Arena *a) {
 static void fuses_as_it_says(void **state) {
   (void)state;
   Arena *a = arena_new(0);
-  assert_string_equal(steps_of(case_text("mlp"), 0, a),
-                      "layernorm cols=8\n"
-                      "gemm m=? k=8 n=20 bias gelu_quick\n"
-                      "gemm m=? k=20 n=8 bias residual\n");
+  assert_string_equal(steps_of(case_text("mlp"), 0, a), "layernorm cols=8\n"
+                                                        "gemm m=? k=8 n=20 bias gelu_quick\n"
+                                                        "gemm m=? k=20 n=8 bias residual\n");
   assert_string_equal(steps_of(case_text("mlp"), SCHED_NO_EPILOGUE, a),
                       "layernorm cols=8\n"
                       "gemm m=? k=8 n=20 bias\n"
@@ -152,7 +156,8 @@ static void fuses_as_it_says(void **state) {
 static void refuses_with_the_node(void **state) {
   (void)state;
   static const char text[] =
-      "graph {\n sym n\n sym m\n %1 = input {name=\"x\"} : f32[2,n]\n %2 = input {name=\"y\"} : i64[m]\n"
+      "graph {\n sym n\n sym m\n %1 = input {name=\"x\"} : f32[2,n]\n %2 = input {name=\"y\"} : "
+      "i64[m]\n"
       " %3 = cumsum %1 {axis=1} : f32[2,n] @\"/sum\"\n out \"a\" %3\n out \"b\" %2\n}\n";
   Arena *a = arena_new(0);
   Diag *d = diag_new();
