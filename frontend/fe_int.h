@@ -83,8 +83,10 @@ typedef struct Scope {
   VEC(Slot) slot;
 } Scope;
 
+/* What the graph says of a symbol: it equals another, or (to NULL) a number. */
 typedef struct {
-  const char *from, *to; /* symbols found equal */
+  const char *from, *to;
+  int64_t size;
 } Alias;
 
 typedef struct {
@@ -95,7 +97,7 @@ typedef struct {
   Names *fn_names; /* "domain:name:overload" → index in functions */
   Names *missing;  /* reported already */
   VEC(Alias) alias;
-  bool is_restart; /* two symbols turned out equal: import again */
+  bool is_restart; /* more is known of a symbol: import again */
   bool is_over;    /* a limit was passed: no more nodes */
   uint32_t n_nodes, depth;
 } Import;
@@ -256,8 +258,9 @@ DimTable *n_dims(const OnnxNode *x);
 DimId n_dim(const OnnxNode *x, Val v, uint32_t axis);
 DimId n_size(const OnnxNode *x, int64_t size);
 bool n_is_size(const OnnxNode *x, DimId d, int64_t *out);
-/* Makes two sizes equal where they must be: two symbols become one and the
-** import starts again.  false when they cannot be equal. */
+/* Makes two sizes equal where they must be: a symbol becomes another one, or the
+** number that an export baked in, and the import starts again.  false when they
+** cannot be equal. */
 bool n_agree(OnnxNode *x, DimId a, DimId b);
 
 /* Input i as constants or sizes; a report (E0220) when not known. */

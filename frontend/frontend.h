@@ -32,7 +32,8 @@ VL_MUST_USE VlStatus fe_read(Arena *a, const char *path, const FeOptions *opt, D
 /* The model's graph, on the model's arena: inputs and outputs in file order,
 ** one place per file node.  Named sizes become symbols; float inputs of rank 3
 ** and more do not share symbols with integer inputs, because exports call both
-** batches "batch".  Two symbols that an operator needs equal become one.
+** batches "batch".  Sizes that an operator
+** needs equal become one symbol, or the number that the export has baked in.
 ** Errors: E0203 … E0224, all that are found. */
 VL_MUST_USE VlStatus fe_import(FeModel *m, Graph **out);
 /* Tells the system that n bytes of a blob are not needed soon, so that they

@@ -109,6 +109,45 @@ static bool merge_rows(OnnxNode *x, Val a, const Sizes *in, Sizes to) {
   return n_out_rows(x, n_reshape(x, a, to.at, to.n));
 }
 
+/* k·symbol as k and symbol, anything else as 1 and itself. */
+static DimId primitive(OnnxNode *x, DimId d, int64_t *factor) {
+  Dim e = dim_get(n_dims(x), d);
+  bool is_multiple = e.n == 1 && e.c == 0;
+  *factor = is_multiple ? e.term[0].k : 1;
+  return is_multiple ? dim_of_symbol(n_dims(x), e.term[0].sym) : d;
+}
+
+static Sizes primitives(OnnxNode *x, const Sizes *s) {
+  Sizes out = {.n = s->n};
+  DimId all = n_size(x, 1);
+  for (uint32_t i = 0; i < s->n; i++) {
+    int64_t factor = 1;
+    out.at[i] = primitive(x, s->at[i], &factor);
+    all = dim_mul(n_dims(x), all, n_size(x, factor));
+  }
+  if (out.n < VLPC_MAX_RANK) out.at[out.n++] = all;
+  return out;
+}
+
+/* The numbers of elements must be equal: may say what a symbol is. */
+static void agree_counts(OnnxNode *x, const Sizes *in, const Sizes *to) {
+  Sizes a = primitives(x, in), b = primitives(x, to);
+  for (uint32_t i = 0; i < b.n;) {
+    uint32_t k = 0;
+    while (k < a.n && a.at[k] != b.at[i]) k++;
+    if (k == a.n) {
+      i++;
+      continue;
+    }
+    a.at[k] = a.at[--a.n];
+    b.at[i] = b.at[--b.n];
+  }
+  int64_t v;
+  DimId p = product(x, &a), q = product(x, &b);
+  bool is_empty = (n_is_size(x, p, &v) && v == 0) || (n_is_size(x, q, &v) && v == 0);
+  if (!is_empty) n_agree(x, p, q);
+}
+
 bool imp_reshape(OnnxNode *x) {
   DimId *given = NULL;
   Val a = val_ok(n_rows(x, 0)) ? n_rows(x, 0) : x->in[0];
@@ -124,6 +163,7 @@ bool imp_reshape(OnnxNode *x) {
   for (uint32_t i = 0; i < to.n; i++) {
     if (to.at[i] == DIM_NONE) return merge_rows(x, a, &in, to);
   }
+  agree_counts(x, &in, &to);
   return n_out(x, 0, n_reshape(x, a, to.at, to.n));
 }
 

@@ -34,14 +34,18 @@ static const char *symbol_name(Arena *a, const char *text) {
   return *s ? s : "n";
 }
 
-static const char *after_aliases(const Import *im, const char *symbol) {
+/* The size that a symbol stands for: itself, or what the graph said of it. */
+static DimId size_of_symbol(const Import *im, const char *symbol) {
+  DimTable *t = ir_dims(im->g);
   for (uint32_t i = 0; i < im->alias.n; i++) {
-    if (str_is(im->alias.at[i].from, symbol)) {
-      symbol = im->alias.at[i].to;
-      i = (uint32_t)-1;
-    }
+    const Alias *a = &im->alias.at[i];
+    if (!str_is(a->from, symbol)) continue;
+    if (!a->to) return dim_const(t, a->size);
+    symbol = a->to;
+    i = (uint32_t)-1;
   }
-  return symbol;
+  SymId s = dim_symbol(t, symbol);
+  return s < DIM_MAX_SYMS ? dim_of_symbol(t, s) : DIM_NONE;
 }
 
 static bool is_taken(const NamedSizes *list, const char *symbol) {
@@ -77,8 +81,7 @@ static DimId size_of(Import *im, NamedSizes *list, const Onnx__ValueInfoProto *v
   const char *name = is_name && d->dim_param && *d->dim_param
                          ? d->dim_param
                          : arena_printf(im->a, "%.50s_%zu", v->name, axis);
-  SymId s = dim_symbol(t, after_aliases(im, symbol_for(im, list, v->name, kind, name)));
-  return s < DIM_MAX_SYMS ? dim_of_symbol(t, s) : DIM_NONE;
+  return size_of_symbol(im, symbol_for(im, list, v->name, kind, name));
 }
 
 /* The tensor type of a value, or NULL with a report. */

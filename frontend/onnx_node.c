@@ -2,8 +2,8 @@
 /* onnx_node.c - the words in which importers are written.
 **
 ** After the first misfit every builder gives VAL_NONE, and n_out reports that
-** misfit once.  Sizes that must be equal and are two symbols become one: the
-** pair is noted and the import starts again. */
+** misfit once.  Sizes that must be equal and are not the same expression say
+** something of a symbol: that is noted and the import starts again. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,14 +142,30 @@ bool n_is_size(const OnnxNode *x, DimId d, int64_t *out) {
   return dim_is_const(n_dims(x), d, out);
 }
 
+static const char *symbol_text(OnnxNode *x, SymId s) {
+  return arena_strdup(x->a, dim_symbol_name(n_dims(x), s));
+}
+
+/* c + k * symbol = size */
+static bool agree_number(OnnxNode *x, const Dim *d, int64_t size) {
+  int64_t rest = 0;
+  if (d->n != 1 || __builtin_sub_overflow(size, d->c, &rest)) return false;
+  int64_t k = d->term[0].k;
+  if (k <= 0 || rest < 0 || rest % k != 0) return false;
+  *vec_push(x->a, &x->im->alias) = (Alias){symbol_text(x, d->term[0].sym), NULL, rest / k};
+  x->im->is_restart = true;
+  return true;
+}
+
 bool n_agree(OnnxNode *x, DimId a, DimId b) {
   if (a == b) return true;
+  if (a == DIM_NONE || b == DIM_NONE || x->im->is_restart) return false;
   Dim p = dim_get(n_dims(x), a), q = dim_get(n_dims(x), b);
+  if (p.n == 0) return agree_number(x, &q, p.c);
+  if (q.n == 0) return agree_number(x, &p, q.c);
   if (p.c != q.c || p.n != 1 || q.n != 1 || p.term[0].k != q.term[0].k) return false;
   SymId first = VL_MIN(p.term[0].sym, q.term[0].sym), last = VL_MAX(p.term[0].sym, q.term[0].sym);
-  *vec_push(x->a, &x->im->alias) = (Alias){
-      arena_strdup(x->a, dim_symbol_name(n_dims(x), last)),
-      arena_strdup(x->a, dim_symbol_name(n_dims(x), first))};
+  *vec_push(x->a, &x->im->alias) = (Alias){symbol_text(x, last), symbol_text(x, first), 0};
   x->im->is_restart = true;
   return true;
 }
@@ -160,8 +176,9 @@ static void agree_broadcast(OnnxNode *x, Val a, Val b, uint32_t skip) {
   const Type *p = n_type(x, a), *q = n_type(x, b);
   for (uint32_t i = skip; i < p->rank && i < q->rank; i++) {
     DimId d = p->dim[p->rank - 1 - i], e = q->dim[q->rank - 1 - i];
-    int64_t size;
-    if (!n_is_size(x, d, &size) && !n_is_size(x, e, &size)) n_agree(x, d, e);
+    int64_t size = 0;
+    bool is_one = (n_is_size(x, d, &size) && size == 1) || (n_is_size(x, e, &size) && size == 1);
+    if (!is_one) n_agree(x, d, e);
   }
 }
 

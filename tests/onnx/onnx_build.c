@@ -9,7 +9,7 @@
 
 static void *push(Arena *a, void *list, size_t *n, void *item) {
   void **grown = arena_array(a, void *, *n + 1);
-  if (*n) memcpy(grown, list, *n * sizeof *grown);
+  if (*n && list) memcpy(grown, list, *n * sizeof *grown);
   grown[(*n)++] = item;
   return grown;
 }

@@ -79,7 +79,27 @@ static void test_exports_give_pytorchs_outputs(void **state) {
   for (size_t i = 0; i < VL_COUNT(exports); i++) check_export(folder, exports[i]);
 }
 
+/* Half-precision weights, both towers, both batches and the text length open. */
+static void test_the_shipped_model_is_imported(void **state) {
+  (void)state;
+  static const char *const sizes[] = {"text_batch_size", "sequence_length", "image_batch_size"};
+  static const char *const results[] = {"logits_per_image", "logits_per_text", "text_embeds",
+                                        "image_embeds"};
+  Imported x = imported_new(VLPC_SOURCE_DIR "/models/small_clip/model.onnx", NULL);
+  if (!x.g) fail_msg("%s", diag_text(x.d));
+  assert_int_equal(dim_n_symbols(ir_dims(x.g)), VL_COUNT(sizes));
+  for (uint32_t i = 0; i < VL_COUNT(sizes); i++) {
+    assert_string_equal(dim_symbol_name(ir_dims(x.g), i), sizes[i]);
+  }
+  const Named *out;
+  assert_int_equal(ir_outputs(x.g, &out), VL_COUNT(results));
+  for (uint32_t i = 0; i < VL_COUNT(results); i++) assert_string_equal(out[i].name, results[i]);
+  assert_true(arena_bytes(x.a) < 16 << 20); /* of a 17 MB file */
+  imported_free(&x);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_exports_give_pytorchs_outputs)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_the_shipped_model_is_imported),
+                                     cmocka_unit_test(test_exports_give_pytorchs_outputs)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

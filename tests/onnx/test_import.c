@@ -104,6 +104,25 @@ static void test_symbols_that_an_operator_needs_equal_become_one(void **state) {
   imported_free(&x);
 }
 
+static void test_a_size_that_the_export_baked_in_is_a_number(void **state) {
+  Setup *s = *state;
+  static const int64_t shape[3] = {16, 8, 4};
+  build_input(&s->b, "x", ONNX_FLOAT, "batch,seq,4");
+  build_ints(&s->b, "shape", "3", shape, 3);
+  build_floats(&s->b, "mask", "8,4", 1, 32);
+  build_node(&s->b, "Add", "x,mask", "a");
+  build_node(&s->b, "Reshape", "a,shape", "y");
+  build_output(&s->b, "y", ONNX_FLOAT, NULL);
+  Imported x = import(s);
+  if (!x.g) fail_msg("%s", diag_text(x.d));
+  const Named *in;
+  int64_t size[2] = {0};
+  assert_int_equal(ir_inputs(x.g, &in), 1);
+  for (int i = 0; i < 2; i++) assert_true(ir_size_const(x.g, in[0].v, i, &size[i]));
+  assert_true(size[0] == 16 && size[1] == 8);
+  imported_free(&x);
+}
+
 static void test_an_initializer_that_is_also_an_input_is_a_constant(void **state) {
   Setup *s = *state;
   build_input(&s->b, "w", ONNX_FLOAT, "2");
@@ -355,6 +374,7 @@ int main(void) {
       T(test_one_name_on_images_and_texts_gives_two_symbols),
       T(test_sizes_without_a_name_get_one),
       T(test_symbols_that_an_operator_needs_equal_become_one),
+      T(test_a_size_that_the_export_baked_in_is_a_number),
       T(test_an_initializer_that_is_also_an_input_is_a_constant),
       T(test_large_weights_are_not_copied),
       T(test_weights_in_half_stay_half_and_are_cast),

@@ -116,7 +116,7 @@ static const char *run_imported(Imported *x, const char *folder) {
 /* The suite feeds shapes and axes as inputs.  Writes the model again with the
 ** inputs from `first` on as initializers. */
 static bool freeze_inputs(const char *folder, uint32_t first, const char *path) {
-  char model[1024];
+  char model[1100];
   Arena *a = arena_new(0);
   Diag *d = diag_new();
   uint8_t *bytes = NULL;
@@ -158,7 +158,7 @@ static bool run_file(const char *path, const char *folder, char *text, size_t ro
 /* True when it passes; text gets the reason otherwise.  When a value must be
 ** known at compile time, the inputs after the first become constants, then all. */
 static bool run_folder(const char *folder, char *text, size_t room) {
-  char path[1024];
+  char path[1100];
   snprintf(path, sizeof path, "%s/model.onnx", folder);
   bool ok = run_file(path, folder, text, room);
   for (uint32_t first = 2; first-- > 0 && !ok;) {
