@@ -302,7 +302,7 @@ static void report_unsupported(OnnxNode *x, const char *domain, bool known) {
     diag_fix(d, "use the model as exported, before ONNX Runtime optimised it");
   } else {
     diag_fix(d,
-             "export for inference with opset_version=17; `vlpc help ops` lists what is supported");
+             "export for inference with opset_version=17; docs/onnx.md lists what is supported");
   }
 }
 

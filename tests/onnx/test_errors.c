@@ -71,11 +71,11 @@ static void test_all_unsupported_nodes_are_in_one_report(void **state) {
   assert_text(
       s,
       "vlpc: error[E0207]: m.onnx: node 0 'a' (Sin, opset 17): the operator is not supported\n"
-      "  fix:      export for inference with opset_version=17; `vlpc help ops` lists what is "
+      "  fix:      export for inference with opset_version=17; docs/onnx.md lists what is "
       "supported\n"
       "vlpc: error[E0207]: m.onnx: node 1 'b' (MatMull, opset 17): the operator is not supported\n"
       "  note:     a supported operator has a similar name: MatMul\n"
-      "  fix:      export for inference with opset_version=17; `vlpc help ops` lists what is "
+      "  fix:      export for inference with opset_version=17; docs/onnx.md lists what is "
       "supported\n"
       "vlpc: error[E0207]: m.onnx: node 3 'd' (SkipLayerNormalization, opset 1): the operator is "
       "not supported\n"
