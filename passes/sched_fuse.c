@@ -102,6 +102,14 @@ static void absorb_epilogues(Sched *s, const Val *reader) {
   }
 }
 
+/* Index of a part times the concat's stride must be affine. */
+static bool has_place(Sched *s, Val concat, uint32_t axis, DimId at) {
+  const Type *t = ir_type_of(s->g, concat);
+  DimId stride = dim_const(s->dims, 1);
+  for (uint32_t i = t->rank; i-- > axis + 1;) stride = sched_mul(s, stride, t->dim[i]);
+  return sched_mul(s, stride, at) != DIM_NONE;
+}
+
 /* A value that only a concat reads, and that a step computes, is written where
 ** the concat wants it. */
 static void place_in_concats(Sched *s, const Val *reader) {
@@ -115,12 +123,13 @@ static void place_in_concats(Sched *s, const Val *reader) {
       Val x = ir_in(s->g, c, k);
       OpCode op = ir_op(s->g, x);
       bool computed = live(s, x) && op != OP_input && !sched_is_view(op);
-      if (computed && val_eq(reader[x.i], c) && !s->info[x.i].output) {
+      bool alone = val_eq(reader[x.i], c) && !s->info[x.i].output;
+      if (computed && alone && has_place(s, c, axis, at)) {
         s->info[x.i].concat = c;
         s->info[x.i].concat_at = at;
         s->info[x.i].inlined = false;
       }
-      at = dim_add(s->dims, at, ir_type_of(s->g, x)->dim[axis]);
+      at = sched_add(s, at, ir_type_of(s->g, x)->dim[axis]);
     }
   }
 }

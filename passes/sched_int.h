@@ -64,6 +64,11 @@ typedef struct {
   bool full; /* a table ran over */
 } Draft;
 
+/* Products and sums that pass DIM_NONE on (sched_place.c).  A size that is not
+** affine in the symbols ends here: whoever needs it refuses the node. */
+DimId sched_mul(Sched *s, DimId a, DimId b);
+DimId sched_add(Sched *s, DimId a, DimId b);
+
 /* A node without a kernel: reported with its place; scheduling goes on. */
 void sched_refuse(Sched *s, Val v, const char *why);
 

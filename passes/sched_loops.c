@@ -57,7 +57,7 @@ void sched_concat(Sched *s, Val v) {
       Place from = sched_source(s, x);
       sched_copy(s, v, &from, &part, t->dtype);
     }
-    at = dim_add(s->dims, at, t->dim[axis]);
+    at = sched_add(s, at, t->dim[axis]);
   }
 }
 
@@ -259,21 +259,20 @@ void sched_conv(Sched *s, Val v) {
   memset(&none, -1, sizeof none);
   NestAccess xa = nest_access(n, &x, &none), wa = nest_access(n, &w, &none),
              oa = nest_access(n, &to, &none);
-  DimTable *d = s->dims;
   xa.stride[batch] = x.stride[0];
-  xa.stride[q] = dim_mul(d, x.stride[1], wt->dim[1]);
+  xa.stride[q] = sched_mul(s, x.stride[1], wt->dim[1]);
   xa.stride[c] = x.stride[1];
-  wa.stride[q] = dim_mul(d, w.stride[0], per);
+  wa.stride[q] = sched_mul(s, w.stride[0], per);
   wa.stride[m] = w.stride[0];
   wa.stride[c] = w.stride[1];
   oa.stride[batch] = to.stride[0];
-  oa.stride[q] = dim_mul(d, to.stride[1], per);
+  oa.stride[q] = sched_mul(s, to.stride[1], per);
   oa.stride[m] = to.stride[1];
   for (uint32_t i = 0; i < spatial; i++) {
     xa.stride[o + (int)i] =
-        dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_strides, i)));
+        sched_mul(s, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_strides, i)));
     xa.stride[c + 1 + (int)i] =
-        dim_mul(d, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_dilations, i)));
+        sched_mul(s, x.stride[2 + i], sched_const(s, ints_at(s->g, v, A_dilations, i)));
     wa.stride[c + 1 + (int)i] = w.stride[2 + i];
     oa.stride[o + (int)i] = to.stride[2 + i];
   }
@@ -300,7 +299,7 @@ Place sched_patches(Sched *s, Val v) {
   DimId ph = sched_const(s, patch->ints[0]), pw = sched_const(s, patch->ints[1]);
   DimTable *d = s->dims;
   Type rows = {.dtype = t->dtype, .rank = 3, .dim = {t->dim[0], t->dim[1], DIM_NONE}};
-  rows.dim[2] = dim_mul(d, xt->dim[1], dim_mul(d, ph, pw));
+  rows.dim[2] = sched_mul(s, xt->dim[1], sched_mul(s, ph, pw));
   Place to = place_contiguous(s, sched_temp(s, &rows), &rows), from = sched_source(s, x);
   Nest *n = nest_begin(s, v);
   DimId ny = dim_div(d, xt->dim[2], ph), nx = dim_div(d, xt->dim[3], pw);
@@ -308,8 +307,8 @@ Place sched_patches(Sched *s, Val v) {
   axes_of(n, size, 6);
   NestAccess in = {.at = from}, out = {.at = to};
   const DimId in_stride[6] = {from.stride[0],
-                              dim_mul(d, from.stride[2], ph),
-                              dim_mul(d, from.stride[3], pw),
+                              sched_mul(s, from.stride[2], ph),
+                              sched_mul(s, from.stride[3], pw),
                               from.stride[1],
                               from.stride[2],
                               from.stride[3]};
@@ -317,7 +316,7 @@ Place sched_patches(Sched *s, Val v) {
   DimId stride = sched_const(s, 1);
   for (uint32_t i = 6; i-- > 0;) {
     out.stride[i] = stride;
-    stride = dim_mul(d, stride, size[i]);
+    stride = sched_mul(s, stride, size[i]);
   }
   nest_load(n, t->dtype, &in);
   nest_end(n, &out);

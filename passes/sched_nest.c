@@ -12,7 +12,7 @@ Nest *nest_begin(Sched *s, Val v) {
 }
 
 int8_t nest_axis(Nest *n, DimId size) {
-  if (n->rank == VLPC_MAX_RANK) {
+  if (n->rank == VLPC_MAX_RANK || size == DIM_NONE) {
     n->full = true;
     return 0;
   }
@@ -66,7 +66,7 @@ NestAccess nest_access(Nest *n, const Place *p, const AxisMap *map) {
   for (uint32_t i = 0; i < p->rank; i++) {
     if (map->axis[i] < 0) continue;
     DimId *to = &x.stride[map->axis[i]];
-    DimId sum = p->stride[i] == DIM_NONE ? DIM_NONE : dim_add(n->s->dims, *to, p->stride[i]);
+    DimId sum = sched_add(n->s, *to, p->stride[i]);
     if (sum == DIM_NONE)
       n->full = true;
     else
@@ -180,13 +180,12 @@ static void drop_axis(Nest *n, NestAccess **x, uint32_t n_x, uint32_t axis) {
 
 /* True when axis and axis + 1 are one walk for every access. */
 static bool merges(Nest *n, NestAccess **x, uint32_t n_x, uint32_t axis) {
-  DimTable *t = n->s->dims;
   if (axis + 1 == n->rank - n->n_reduce) return false; /* kept | reduced */
   for (uint32_t k = 0; k < n_x; k++) {
-    DimId want = dim_mul(t, x[k]->stride[axis + 1], n->size[axis + 1]);
+    DimId want = sched_mul(n->s, x[k]->stride[axis + 1], n->size[axis + 1]);
     if (want == DIM_NONE || want != x[k]->stride[axis]) return false;
   }
-  return dim_mul(t, n->size[axis], n->size[axis + 1]) != DIM_NONE;
+  return sched_mul(n->s, n->size[axis], n->size[axis + 1]) != DIM_NONE;
 }
 
 static void simplify(Nest *n) {

@@ -8,10 +8,12 @@ DimId sched_const(Sched *s, int64_t c) {
   return dim_const(s->dims, c);
 }
 
-/* DIM_NONE becomes an impossible stride that no comparison meets; the draft
-** that would need it is refused where it is made. */
-static DimId mul(Sched *s, DimId a, DimId b) {
+DimId sched_mul(Sched *s, DimId a, DimId b) {
   return a == DIM_NONE || b == DIM_NONE ? DIM_NONE : dim_mul(s->dims, a, b);
+}
+
+DimId sched_add(Sched *s, DimId a, DimId b) {
+  return a == DIM_NONE || b == DIM_NONE ? DIM_NONE : dim_add(s->dims, a, b);
 }
 
 static bool is_one(Sched *s, DimId d) {
@@ -23,7 +25,7 @@ static void row_major(Sched *s, Place *p) {
   DimId stride = sched_const(s, 1);
   for (uint32_t i = p->rank; i-- > 0;) {
     p->stride[i] = stride;
-    stride = mul(s, stride, p->size[i]);
+    stride = sched_mul(s, stride, p->size[i]);
   }
 }
 
@@ -55,8 +57,7 @@ Place place_permuted(const Place *p, const int64_t *perm) {
 
 bool place_shifted(Sched *s, const Place *p, uint32_t axis, DimId at, Place *out) {
   *out = *p;
-  DimId by = mul(s, at, p->stride[axis]);
-  out->off = by == DIM_NONE ? DIM_NONE : dim_add(s->dims, p->off, by);
+  out->off = sched_add(s, p->off, sched_mul(s, at, p->stride[axis]));
   return out->off != DIM_NONE;
 }
 
@@ -69,7 +70,7 @@ bool place_sliced(Sched *s, const Place *p, Val slice, Place *out) {
     if (!place_shifted(s, out, i, starts->dims[i], &moved)) return false;
     *out = moved;
     out->size[i] = t->dim[i];
-    if (steps) out->stride[i] = mul(s, p->stride[i], sched_const(s, steps->ints[i]));
+    if (steps) out->stride[i] = sched_mul(s, p->stride[i], sched_const(s, steps->ints[i]));
     if (out->stride[i] == DIM_NONE) return false;
   }
   return true;
@@ -99,12 +100,12 @@ static bool regroup(Sched *s, const Place *p, Span at, Place *out, Span to) {
     if (is_one(s, p->size[i])) continue;
     if (outer != DIM_NONE && outer != p->stride[i]) return false;
     if (outer == DIM_NONE) inner = p->stride[i];
-    outer = mul(s, p->stride[i], p->size[i]);
+    outer = sched_mul(s, p->stride[i], p->size[i]);
     if (outer == DIM_NONE) return false;
   }
   for (uint32_t j = to.to; j-- > to.from;) {
     out->stride[j] = inner;
-    inner = mul(s, inner, out->size[j]);
+    inner = sched_mul(s, inner, out->size[j]);
     if (inner == DIM_NONE && j > to.from) return false;
   }
   return true;
@@ -131,9 +132,9 @@ bool place_reshaped(Sched *s, const Place *p, const Type *to, Place *out) {
     DimId b = j < to->rank ? to->dim[j++] : sched_const(s, 1);
     while (a != b) {
       if (is_multiple(s, a, b) && j < to->rank)
-        b = mul(s, b, to->dim[j++]);
+        b = sched_mul(s, b, to->dim[j++]);
       else if (i < p->rank)
-        a = mul(s, a, p->size[i++]);
+        a = sched_mul(s, a, p->size[i++]);
       else
         return false;
       if (a == DIM_NONE || b == DIM_NONE) return false;
@@ -165,7 +166,7 @@ Place sched_dest(Sched *s, Val v) {
   } else if (val_ok(in->concat)) {
     Place whole = sched_dest(s, in->concat);
     uint32_t axis = (uint32_t)ir_attr_int(s->g, in->concat, A_axis, 0);
-    VL_CHECK(place_shifted(s, &whole, axis, in->concat_at, &in->place), "concat place");
+    VL_CHECK(place_shifted(s, &whole, axis, in->concat_at, &in->place), "sched_fuse checked it");
     memcpy(in->place.size, t->dim, sizeof in->place.size);
   } else {
     in->place = place_contiguous(s, sched_temp(s, t), t);
@@ -221,7 +222,7 @@ Place sched_copied(Sched *s, Val v, const Place *p, VlDtype dtype) {
 /* ---- row levels --------------------------------------------------------- */
 
 static bool joins(Sched *s, const Place *p, uint32_t outer, uint32_t inner) {
-  DimId want = mul(s, p->stride[inner], p->size[inner]);
+  DimId want = sched_mul(s, p->stride[inner], p->size[inner]);
   return want != DIM_NONE && want == p->stride[outer];
 }
 
@@ -230,7 +231,7 @@ static bool all_join(Sched *s, Place *p, uint32_t n, uint32_t i) {
   for (uint32_t k = 0; k < n; k++) {
     if (!joins(s, &p[k], i, i + 1)) return false;
   }
-  return mul(s, p[0].size[i], p[0].size[i + 1]) != DIM_NONE;
+  return sched_mul(s, p[0].size[i], p[0].size[i + 1]) != DIM_NONE;
 }
 
 static void drop_axis(Place *p, uint32_t i) {
@@ -252,7 +253,7 @@ bool places_rows(Sched *s, const Place *const *from, uint32_t n, Rows *out) {
   for (uint32_t i = p[0].rank - 1; i-- > 0;) {
     bool unit = is_one(s, p[0].size[i]);
     if (!unit && (i + 2 >= p[0].rank || !all_join(s, p, n, i))) continue;
-    DimId merged = unit ? DIM_NONE : mul(s, p[0].size[i], p[0].size[i + 1]);
+    DimId merged = unit ? DIM_NONE : sched_mul(s, p[0].size[i], p[0].size[i + 1]);
     for (uint32_t k = 0; k < n; k++) {
       if (!unit) p[k].size[i + 1] = merged;
       drop_axis(&p[k], i);

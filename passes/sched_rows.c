@@ -26,16 +26,19 @@ static Place temp_like(Sched *s, Val v, const Place *p) {
   return place_contiguous(s, sched_temp(s, &t), &t);
 }
 
-static void plan_rows(Sched *s, Val v, RowPlan *p) {
+/* False, and the node refused, when its rows have no two levels. */
+static bool plan_rows(Sched *s, Val v, RowPlan *p) {
   VlDtype dtype = ir_type_of(s->g, v)->dtype;
   p->target = p->out;
-  if (plan_levels(s, p)) return;
+  if (plan_levels(s, p)) return true;
   if (!place_is_contiguous(s, &p->x)) p->x = sched_copied(s, v, &p->x, dtype);
-  if (plan_levels(s, p)) return;
+  if (plan_levels(s, p)) return true;
   if (p->has_residual) p->residual = sched_copied(s, v, &p->residual, dtype);
   p->out = temp_like(s, v, &p->target);
   p->detour = true;
-  VL_CHECK(plan_levels(s, p), "contiguous rows have levels");
+  if (plan_levels(s, p)) return true;
+  sched_refuse(s, v, "the number of its rows is not affine in the sizes");
+  return false;
 }
 
 static void finish_rows(Sched *s, Val v, const RowPlan *p) {
@@ -93,7 +96,7 @@ static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
     p.residual = at_least_matrix(s, r);
   }
   p.out = at_least_matrix(s, sched_dest(s, last));
-  plan_rows(s, last, &p);
+  if (!plan_rows(s, last, &p)) return;
   Draft d = draft_begin(s, last, KK_GEMM);
   KGemm *k = &d.k.gemm;
   VL_CHECK(ir_size_const(g, w, 0, &k->k) && ir_size_const(g, w, 1, &k->n), "linear weight");
@@ -174,12 +177,10 @@ static bool heads_of(Sched *s, const Place *p, Heads *out) {
   return own.stride[own.rank - 1] == sched_const(s, 1);
 }
 
-static Heads heads_ready(Sched *s, Val v, Place *p) {
-  Heads h;
-  if (heads_of(s, p, &h)) return h;
+static bool heads_ready(Sched *s, Val v, Place *p, Heads *out) {
+  if (heads_of(s, p, out)) return true;
   *p = sched_copied(s, v, p, VLPC_F32);
-  VL_CHECK(heads_of(s, p, &h), "contiguous heads");
-  return h;
+  return heads_of(s, p, out);
 }
 
 static bool mask_strides(Sched *s, Val v, Draft *d, const Place *m) {
@@ -204,14 +205,19 @@ void sched_attention(Sched *s, Val v) {
   }
   Place p[3];
   Heads h[3], ho;
+  bool ready = true;
   for (uint32_t i = 0; i < 3; i++) {
     p[i] = sched_source(s, ir_in(g, v, i));
-    h[i] = heads_ready(s, v, &p[i]);
+    ready = heads_ready(s, v, &p[i], &h[i]) && ready;
   }
   Place to = sched_dest(s, v), out = to;
   if (!heads_of(s, &out, &ho)) {
     out = temp_like(s, v, &to);
-    VL_CHECK(heads_of(s, &out, &ho), "contiguous heads");
+    ready = heads_of(s, &out, &ho) && ready;
+  }
+  if (!ready) {
+    sched_refuse(s, v, "the size of its batch is not affine in the sizes");
+    return;
   }
   Draft d = draft_begin(s, v, KK_ATTENTION);
   KAttention *k = &d.k.attention;
@@ -299,7 +305,7 @@ void sched_rows(Sched *s, Val v) {
   }
   uint32_t axis = soft ? (uint32_t)ir_attr_int(g, v, A_axis, t->rank - 1) : t->rank - 1;
   RowPlan p = along_axis(s, v, axis);
-  plan_rows(s, v, &p);
+  if (!plan_rows(s, v, &p)) return;
   Draft d = draft_begin(s, v, soft ? KK_SOFTMAX : op == OP_l2norm ? KK_L2NORM : KK_LAYERNORM);
   KRows *k = &d.k.rows;
   draft_arg(&d, &p.out);
@@ -340,7 +346,7 @@ void sched_axis(Sched *s, Val v) {
   if (detour) out = temp_like(s, v, &turned);
   DimId outer = sched_const(s, 1);
   for (uint32_t i = 0; i + 1 < x.rank && outer != DIM_NONE; i++)
-    outer = dim_mul(s->dims, outer, x.size[i]);
+    outer = sched_mul(s, outer, x.size[i]);
   if (outer == DIM_NONE) {
     sched_refuse(s, v, "the number of its rows is not affine in the sizes");
     return;

@@ -13,6 +13,7 @@ Draft draft_begin(Sched *s, Val v, KernelKind kind) {
 KSize draft_size(Draft *d, DimId dim) {
   int64_t c = 0;
   if (dim_is_const(d->s->dims, dim, &c)) return ksize(c);
+  if (dim == DIM_NONE) d->full = true;
   for (uint32_t i = 0; i < d->n_sizes; i++) {
     if (d->size[i] == dim) return (KSize){0, (int32_t)i};
   }
@@ -25,7 +26,7 @@ KSize draft_size(Draft *d, DimId dim) {
 }
 
 uint32_t draft_arg(Draft *d, const Place *p) {
-  if (d->n_args == PROG_MAX_ARGS) {
+  if (d->n_args == PROG_MAX_ARGS || p->off == DIM_NONE) {
     d->full = true;
     return 0;
   }
@@ -58,7 +59,7 @@ static const char *place_text(Sched *s, Val v) {
 void draft_end(Draft *d) {
   Sched *s = d->s;
   if (d->full) {
-    sched_refuse(s, d->v, "it needs more operands or run-time sizes than a kernel has");
+    sched_refuse(s, d->v, "it needs more operands than a kernel has, or sizes that are not affine");
     return;
   }
   d->k.n_operands = d->n_args;
