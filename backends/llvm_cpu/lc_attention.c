@@ -3,19 +3,20 @@
 **
 ** A task is at most QUERIES query rows of one head.  K is transposed and V
 ** copied into panels of 16 columns in scratch, so both products run on the GEMM
-** tiles; consecutive tasks of a head share the panels.  Per tile of query rows:
-** scores, softmax and P·V, all in L1 and L2.
+** tiles; consecutive tasks of a head share the panels.
 **
 **   for each task
 **     for each chunk of at most KEYS keys       (one chunk up to 512 keys)
 **       pack K and V, unless the last task left them there
-**       for each tile of query rows
+**       for each block of at most TILES tiles of query rows
 **         scores = q · kᵀ;  exp;  out = out · rescale + scores · v
 **
-** Several chunks are joined with the running maximum and sum, as usual.  With
-** causal, a tile multiplies only keys up to its last query; the masked ones
-** before that are zeroes, which leave sums as they are.  Every row's result
-** depends on its own q and on all of k and v, never on the other rows. */
+** A block takes each group of panels through all its tiles before the next, so
+** panels come from L1 for all but the first.  Several chunks are joined with
+** the running maximum and sum, as usual.  With causal, a tile multiplies only
+** keys up to its last query; the masked ones before that are zeroes, which
+** leave sums as they are.  Every row's result depends on its own q and on all
+** of k and v, never on the other rows. */
 #include "backends/llvm_cpu/lc_emit.h"
 
 #include "backends/llvm_cpu/lc_math.h"
@@ -23,9 +24,10 @@
 #include <math.h>
 
 enum {
-  QUERIES = 64,
+  QUERIES = 72,
   KEYS = 512,
-  TILE_ROWS = 8,
+  TILES = 3,
+  ROWS = TILES * 8, /* of a block, at most */
   PITCH = 4 * KEYS + 64 /* of a score row: off the power of two */
 };
 
@@ -36,7 +38,7 @@ typedef struct {
   Lv out, q, key, v, mask;
   Lv q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r, mask_b[4]; /* bytes */
   Lv k_pack, v_pack, scores, values, top, sum;          /* in scratch */
-  Lv q_row, s_row, rescale;                             /* on the stack, per tile row */
+  Lv q_row, s_row, rescale;                             /* on the stack, per row of a block */
   Lv packed;                                            /* variable: head in the panels */
 } Attn;
 
@@ -44,7 +46,7 @@ typedef struct {
 typedef struct {
   Lv head_id;              /* of batch × heads */
   Lv out, q, key, v, mask; /* of this batch entry and head */
-  Lv first, n;             /* query rows */
+  Lv first, n, n_tiles;    /* query rows; tiles, of nearly equal height */
   Lv key0, n_keys;         /* of the chunk at hand */
 } Part;
 
@@ -55,7 +57,7 @@ static int64_t value_pitch(const KAttention *k) { return 64 * panels(k->dv); }
 
 static uint64_t attention_scratch(const Kernel *kernel) {
   const KAttention *k = &kernel->attention;
-  int64_t tile = TILE_ROWS * (PITCH + value_pitch(k));
+  int64_t tile = ROWS * (PITCH + value_pitch(k));
   return (uint64_t)(k_pack_bytes(k) + v_pack_bytes(k) + tile + 8 * QUERIES);
 }
 
@@ -81,13 +83,13 @@ static Attn prologue(Emit *e, const KAttention *k) {
   x.k_pack = e->scratch;
   x.v_pack = lb_atc(b, x.k_pack, k_pack_bytes(k));
   x.scores = lb_atc(b, x.v_pack, v_pack_bytes(k));
-  x.values = lb_atc(b, x.scores, TILE_ROWS * PITCH);
-  x.top = lb_atc(b, x.values, TILE_ROWS * value_pitch(k));
+  x.values = lb_atc(b, x.scores, ROWS * PITCH);
+  x.top = lb_atc(b, x.values, ROWS * value_pitch(k));
   x.sum = lb_atc(b, x.top, 4 * QUERIES);
-  x.q_row = lb_array(b, b->ptr, TILE_ROWS), x.s_row = lb_array(b, b->ptr, TILE_ROWS);
-  x.rescale = lb_array(b, b->f32, TILE_ROWS);
+  x.q_row = lb_array(b, b->ptr, ROWS), x.s_row = lb_array(b, b->ptr, ROWS);
+  x.rescale = lb_array(b, b->f32, ROWS);
   x.packed = lb_var(b, b->i64, lb_i64(b, -1));
-  for (int i = 0; i < TILE_ROWS; i++)
+  for (int i = 0; i < ROWS; i++)
     lb_store(b, lb_atc(b, x.scores, i * PITCH), lb_atc(b, x.s_row, 8 * i), 8);
   return x;
 }
@@ -189,47 +191,105 @@ static void pack(const Attn *x, const Part *p) {
   lb_end_if(b, &need);
 }
 
-/* ---- one tile of query rows ---------------------------------------------- */
+/* ---- one block of query rows --------------------------------------------- */
 
 typedef struct {
-  Lv query;       /* the first row's index among all queries */
-  Lv n;           /* rows */
-  Lv seen;        /* keys of this chunk that some row sees */
-  Lv first, last; /* i1: the first, the last chunk that these rows see */
-  Lv top, sum;    /* running maximum and sum, an f32 per row */
-} QTile;
+  Lv tile0, n_tiles;    /* of the tiles of the task */
+  Lv row0, n;           /* of the rows of the task */
+  Lv query;             /* row0's index among all queries */
+  Lv seen;              /* keys of this chunk that some row sees */
+  Lv first, last;       /* i1: the first, the last chunk that these rows see */
+  Lv top, sum;          /* running maximum and sum, an f32 per row */
+} Block;
 
-/* A·B by groups of panels, as wide as the tiles are. */
-static void product(const Attn *x, LeTile t, Lv n_panels) {
+/* Rows [row, end) of a block and the keys of the chunk that they see. */
+typedef struct {
+  LbLoop loop;
+  Lv row, end, seen;
+} RowTile;
+
+static void begin_tile(const Attn *x, const Part *p, const Block *q, RowTile *t) {
   Emit *e = x->e;
   Lb *b = &e->b;
-  Lv first_b = t.b, first_out = t.out, groups = le_ceil_div(e, n_panels, b->target->panels);
-  LbLoop loop;
-  Lv g = lb_for(b, &loop, lb_i64(b, 0), groups, 1);
-  Lv from = le_part(e, n_panels, g, groups);
-  t.n_panels = lb_sub(b, le_part(e, n_panels, lb_addc(b, g, 1), groups), from);
-  t.b = lb_at(b, first_b, lb_mul(b, from, t.panel_bytes));
-  t.out = lb_at(b, first_out, lb_mulc(b, from, 4 * GEMM_PANEL));
-  t.ahead = t.b, t.ahead_step = lb_i64(b, 0);
-  le_tile(e, &t);
-  lb_end_for(b, &loop);
+  Lv i = lb_for(b, &t->loop, q->tile0, lb_add(b, q->tile0, q->n_tiles), 1);
+  t->row = lb_sub(b, le_part(e, p->n, i, p->n_tiles), q->row0);
+  t->end = lb_sub(b, le_part(e, p->n, lb_addc(b, i, 1), p->n_tiles), q->row0);
+  t->seen = q->seen;
+  if (x->k->causal)
+    t->seen = lb_min(b, q->seen, lb_sub(b, lb_add(b, q->query, t->end), p->key0));
 }
 
-static void make_scores(const Attn *x, const Part *p, const QTile *q) {
+static void end_tile(const Attn *x, RowTile *t) { lb_end_for(&x->e->b, &t->loop); }
+
+/* Panels [from, from + n) of group g. */
+typedef struct {
+  LbLoop loop;
+  Lv from, n;
+} Group;
+
+static void begin_group(const Attn *x, Lv n_panels, Group *g) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  Lv groups = le_ceil_div(e, n_panels, b->target->panels);
+  Lv i = lb_for(b, &g->loop, lb_i64(b, 0), groups, 1);
+  g->from = le_part(e, n_panels, i, groups);
+  g->n = lb_sub(b, le_part(e, n_panels, lb_addc(b, i, 1), groups), g->from);
+}
+
+static void end_group(const Attn *x, Group *g) { lb_end_for(&x->e->b, &g->loop); }
+
+/* The tile of group g and row tile t; rows, b and out are of the whole block. */
+static void tile_product(const Attn *x, const Group *g, const RowTile *t, LeTile p) {
+  Lb *b = &x->e->b;
+  p.n_rows = lb_sub(b, t->end, t->row), p.n_panels = g->n;
+  p.rows = lb_at(b, p.rows, lb_mulc(b, t->row, 8));
+  p.b = lb_at(b, p.b, lb_mul(b, g->from, p.panel_bytes));
+  Lv at = lb_add(b, lb_mul(b, t->row, p.out_bytes), lb_mulc(b, g->from, 4 * GEMM_PANEL));
+  p.out = lb_at(b, p.out, at);
+  p.ahead = p.b, p.ahead_step = lb_i64(b, 0);
+  le_tile(x->e, &p);
+}
+
+static void make_scores(const Attn *x, const Part *p, const Block *q) {
   Lb *b = &x->e->b;
   LbLoop loop;
   Lv i = lb_for(b, &loop, lb_i64(b, 0), q->n, 1);
   Lv row = lb_at(b, p->q, lb_mul(b, lb_add(b, q->query, i), x->q_r));
   lb_store(b, row, lb_at(b, x->q_row, lb_mulc(b, i, 8)), 8);
   lb_end_for(b, &loop);
-  LeTile t = {.n_rows = q->n,
-              .rows = x->q_row,
-              .b = x->k_pack,
-              .panel_bytes = lb_i64(b, 64 * x->k->d),
-              .k = lb_i64(b, x->k->d),
-              .out = x->scores,
-              .out_bytes = lb_i64(b, PITCH)};
-  product(x, t, le_ceil_div(x->e, q->seen, GEMM_PANEL));
+  Group g;
+  RowTile t;
+  LbIf visible;
+  begin_group(x, le_ceil_div(x->e, q->seen, GEMM_PANEL), &g);
+  begin_tile(x, p, q, &t);
+  lb_if(b, &visible, lb_icmp(b, LLVMIntSLT, lb_mulc(b, g.from, GEMM_PANEL), t.seen));
+  tile_product(x, &g, &t,
+               (LeTile){.rows = x->q_row,
+                        .b = x->k_pack,
+                        .panel_bytes = lb_i64(b, 64 * x->k->d),
+                        .k = lb_i64(b, x->k->d),
+                        .out = x->scores,
+                        .out_bytes = lb_i64(b, PITCH)});
+  lb_end_if(b, &visible);
+  end_tile(x, &t);
+  end_group(x, &g);
+}
+
+static void multiply_values(const Attn *x, const Part *p, const Block *q) {
+  Lb *b = &x->e->b;
+  Group g;
+  RowTile t;
+  begin_group(x, lb_i64(b, panels(x->k->dv)), &g);
+  begin_tile(x, p, q, &t);
+  tile_product(x, &g, &t,
+               (LeTile){.rows = x->s_row,
+                        .b = x->v_pack,
+                        .panel_bytes = lb_mulc(b, p->n_keys, 4 * GEMM_PANEL),
+                        .k = t.seen,
+                        .out = x->values,
+                        .out_bytes = lb_i64(b, value_pitch(x->k))});
+  end_tile(x, &t);
+  end_group(x, &g);
 }
 
 /* mask[query, key … key+15] for the lanes seen; its key stride may be any. */
@@ -243,34 +303,40 @@ static Lv mask_values(const Attn *x, Lv mask_row, Lv key, Lv seen) {
   return lb_intrinsic(b, "llvm.masked.gather", 2, over, 4, arg);
 }
 
-/* Scales and masks the scores of row i in place; returns their maximum.  What
-** the row does not see becomes -inf. */
-static Lv mask_scores(const Attn *x, const Part *p, const QTile *q, Lv i, Lv scores) {
+static Lv score_row(const Attn *x, Lv i) {
+  return lb_at(&x->e->b, x->scores, lb_mulc(&x->e->b, i, PITCH));
+}
+
+/* Scales and masks row i's scores in place; returns their maximum.  What the
+** row does not see becomes -inf. */
+static Lv mask_scores(const Attn *x, const Part *p, const Block *q, const RowTile *t, Lv i) {
   Lb *b = &x->e->b;
-  Lv query = lb_add(b, q->query, i), limit = q->seen;
+  Lv query = lb_add(b, q->query, i), limit = t->seen;
   if (x->k->causal) limit = lb_min(b, limit, lb_sub(b, lb_addc(b, query, 1), p->key0));
+  Lv limits = lb_splat(b, LLVMBuildTrunc(b->b, limit, b->i32, ""));
   Lv mask_row = x->mask ? lb_at(b, p->mask, lb_mul(b, query, x->mask_b[2])) : NULL;
-  Lv top = lb_var(b, b->vf, lb_vf(b, -INFINITY));
+  Lv top = lb_var(b, b->vf, lb_vf(b, -INFINITY)), lane = lb_var(b, b->vi, lb_lanes(b));
   LbLoop loop;
-  Lv key = lb_for(b, &loop, lb_i64(b, 0), q->seen, LC_W);
-  Lv at = lb_at(b, scores, lb_mulc(b, key, 4)), seen = lb_tail_mask(b, lb_sub(b, limit, key));
+  Lv key = lb_for(b, &loop, lb_i64(b, 0), t->seen, LC_W);
+  Lv at = lb_at(b, score_row(x, i), lb_mulc(b, key, 4));
+  Lv seen = lb_icmp(b, LLVMIntSLT, lb_get(b, lane), limits);
   Lv s = lb_fmul(b, lb_load_vf(b, at, NULL, NULL), lb_vf(b, (double)x->k->scale));
-  if (mask_row)
-    s = lb_fadd(b, s, mask_values(x, mask_row, lb_add(b, p->key0, key), seen));
+  if (mask_row) s = lb_fadd(b, s, mask_values(x, mask_row, lb_add(b, p->key0, key), seen));
   s = lb_select(b, seen, s, lb_vf(b, -INFINITY));
   lb_store_vf(b, s, at, NULL);
   lb_set(b, top, lb_fmax(b, lb_get(b, top), s));
+  lb_set(b, lane, lb_add(b, lb_get(b, lane), lb_vi(b, LC_W)));
   lb_end_for(b, &loop);
   return lb_hmax(b, lb_get(b, top));
 }
 
-/* Scores to exp(score - shift) in place; returns their sum. */
-static Lv exp_scores(const Attn *x, const QTile *q, Lv scores, Lv shift) {
+/* Row i's scores to exp(score - shift) in place; returns their sum. */
+static Lv exp_scores(const Attn *x, const RowTile *t, Lv i, Lv shift) {
   Lb *b = &x->e->b;
   Lv shifts = lb_splat(b, shift), sum = lb_var(b, b->vf, lb_vf(b, 0));
   LbLoop loop;
-  Lv key = lb_for(b, &loop, lb_i64(b, 0), q->seen, LC_W);
-  Lv at = lb_at(b, scores, lb_mulc(b, key, 4));
+  Lv key = lb_for(b, &loop, lb_i64(b, 0), t->seen, LC_W);
+  Lv at = lb_at(b, score_row(x, i), lb_mulc(b, key, 4));
   Lv s = lm_exp(b, lb_fsub(b, lb_load_vf(b, at, NULL, NULL), shifts));
   lb_store_vf(b, s, at, NULL);
   lb_set(b, sum, lb_fadd(b, lb_get(b, sum), s));
@@ -278,27 +344,53 @@ static Lv exp_scores(const Attn *x, const QTile *q, Lv scores, Lv shift) {
   return lb_hsum(b, lb_get(b, sum));
 }
 
-static void softmax_rows(const Attn *x, const Part *p, const QTile *q) {
+/* The factor on what the row has summed before, and the new maximum stored. */
+static void raise_top(const Attn *x, const Block *q, Lv slot, Lv top) {
   Lb *b = &x->e->b;
-  Lv lowest = lb_f32(b, -INFINITY), zero = lb_f32(b, 0);
-  LbLoop loop;
-  Lv i = lb_for(b, &loop, lb_i64(b, 0), q->n, 1);
-  Lv scores = lb_at(b, x->scores, lb_mulc(b, i, PITCH)), slot = lb_mulc(b, i, 4);
-  Lv top_at = lb_at(b, q->top, slot), sum_at = lb_at(b, q->sum, slot);
-  Lv old = lb_select(b, q->first, lowest, lb_load(b, b->f32, top_at, 4));
-  Lv top = lb_fmax(b, old, mask_scores(x, p, q, i, scores));
+  Lv at = lb_at(b, q->top, slot), lowest = lb_f32(b, -INFINITY);
+  Lv new_top = lb_var(b, b->f32, top);
+  LbIf again;
+  lb_if(b, &again, LLVMBuildNot(b->b, q->first, ""));
+  Lv old = lb_load(b, b->f32, at, 4), most = lb_fmax(b, old, top);
+  lb_set(b, new_top, most);
+  /* nothing seen yet: the factor falls on zeroes, but must not be NaN */
+  Lv none = lb_fcmp(b, LLVMRealOEQ, most, lowest);
+  Lv factor = lm_exp(b, lb_select(b, none, lowest, lb_fsub(b, old, most)));
+  lb_store(b, factor, lb_at(b, x->rescale, slot), 4);
+  lb_end_if(b, &again);
+  lb_store(b, lb_get(b, new_top), at, 4);
+}
+
+/* All maxima come before the first exp, so that rows overlap in the pipeline. */
+static void softmax_rows(const Attn *x, const Part *p, const Block *q) {
+  Lb *b = &x->e->b;
+  Lv zero = lb_f32(b, 0);
+  RowTile t;
+  LbLoop rows;
+  LbIf again;
+  begin_tile(x, p, q, &t);
+  Lv i = lb_for(b, &rows, t.row, t.end, 1);
+  raise_top(x, q, lb_mulc(b, i, 4), mask_scores(x, p, q, &t, i));
+  lb_end_for(b, &rows);
+  end_tile(x, &t);
+  begin_tile(x, p, q, &t);
+  i = lb_for(b, &rows, t.row, t.end, 1);
+  Lv slot = lb_mulc(b, i, 4), at = lb_at(b, q->sum, slot);
+  Lv top = lb_load(b, b->f32, lb_at(b, q->top, slot), 4);
   /* nothing seen yet: any finite shift keeps exp(-inf) at 0 */
-  Lv shift = lb_select(b, lb_fcmp(b, LLVMRealOEQ, top, lowest), zero, top);
-  Lv sum = exp_scores(x, q, scores, shift), rescale = lm_exp(b, lb_fsub(b, old, shift));
-  Lv before = lb_select(b, q->first, zero, lb_load(b, b->f32, sum_at, 4));
-  lb_store(b, top, top_at, 4);
-  lb_store(b, lb_fma(b, before, rescale, sum), sum_at, 4);
-  lb_store(b, rescale, lb_at(b, x->rescale, slot), 4);
-  lb_end_for(b, &loop);
+  Lv shift = lb_select(b, lb_fcmp(b, LLVMRealOEQ, top, lb_f32(b, -INFINITY)), zero, top);
+  Lv sum = lb_var(b, b->f32, exp_scores(x, &t, i, shift));
+  lb_if(b, &again, LLVMBuildNot(b->b, q->first, ""));
+  Lv factor = lb_load(b, b->f32, lb_at(b, x->rescale, slot), 4);
+  lb_set(b, sum, lb_fma(b, lb_load(b, b->f32, at, 4), factor, lb_get(b, sum)));
+  lb_end_if(b, &again);
+  lb_store(b, lb_get(b, sum), at, 4);
+  lb_end_for(b, &rows);
+  end_tile(x, &t);
 }
 
 /* out = (out · rescale, unless first) + scores · v, divided by the sum at last */
-static void add_values(const Attn *x, const Part *p, const QTile *q) {
+static void add_values(const Attn *x, const Part *p, const Block *q) {
   Lb *b = &x->e->b;
   Lv zero = lb_f32(b, 0), one = lb_f32(b, 1);
   LbLoop rows, cols;
@@ -321,42 +413,33 @@ static void add_values(const Attn *x, const Part *p, const QTile *q) {
   lb_end_for(b, &rows);
 }
 
-static void run_tile(const Attn *x, const Part *p, const QTile *q) {
-  Lb *b = &x->e->b;
-  make_scores(x, p, q);
-  softmax_rows(x, p, q);
-  LeTile t = {.n_rows = q->n,
-              .rows = x->s_row,
-              .b = x->v_pack,
-              .panel_bytes = lb_mulc(b, p->n_keys, 4 * GEMM_PANEL),
-              .k = q->seen,
-              .out = x->values,
-              .out_bytes = lb_i64(b, value_pitch(x->k))};
-  product(x, t, lb_i64(b, panels(x->k->dv)));
-  add_values(x, p, q);
-}
-
 /* ---- tasks --------------------------------------------------------------- */
 
 /* The query rows of a task against one chunk of keys. */
 static void run_chunk(const Attn *x, const Part *p) {
   Emit *e = x->e;
   Lb *b = &e->b;
-  Lv n_tiles = le_ceil_div(e, p->n, b->target->mr);
+  Lv blocks = le_ceil_div(e, p->n_tiles, TILES);
   LbLoop loop;
-  Lv t = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
-  Lv row0 = le_part(e, p->n, t, n_tiles), slot = lb_mulc(b, row0, 4);
-  QTile q = {.query = lb_add(b, p->first, row0),
-             .top = lb_at(b, x->top, slot),
-             .sum = lb_at(b, x->sum, slot)};
-  q.n = lb_sub(b, le_part(e, p->n, lb_addc(b, t, 1), n_tiles), row0);
+  Lv i = lb_for(b, &loop, lb_i64(b, 0), blocks, 1);
+  Block q = {.tile0 = le_part(e, p->n_tiles, i, blocks)};
+  Lv end = le_part(e, p->n_tiles, lb_addc(b, i, 1), blocks);
+  q.n_tiles = lb_sub(b, end, q.tile0);
+  q.row0 = le_part(e, p->n, q.tile0, p->n_tiles);
+  q.n = lb_sub(b, le_part(e, p->n, end, p->n_tiles), q.row0);
+  q.query = lb_add(b, p->first, q.row0);
+  Lv slot = lb_mulc(b, q.row0, 4);
+  q.top = lb_at(b, x->top, slot), q.sum = lb_at(b, x->sum, slot);
   Lv visible = x->k->causal ? lb_min(b, x->lk, lb_add(b, q.query, q.n)) : x->lk;
   q.seen = lb_min(b, p->n_keys, lb_sub(b, visible, p->key0));
   q.first = lb_icmp(b, LLVMIntEQ, p->key0, lb_i64(b, 0));
   q.last = lb_icmp(b, LLVMIntSGE, lb_add(b, p->key0, p->n_keys), visible);
   LbIf any;
   lb_if(b, &any, LLVMBuildOr(b->b, q.first, lb_icmp(b, LLVMIntSGT, q.seen, lb_i64(b, 0)), ""));
-  run_tile(x, p, &q);
+  make_scores(x, p, &q);
+  softmax_rows(x, p, &q);
+  multiply_values(x, p, &q);
+  add_values(x, p, &q);
   lb_end_if(b, &any);
   lb_end_for(b, &loop);
 }
@@ -378,6 +461,7 @@ static Part locate(const Attn *x, Lv task) {
         lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
   p.first = le_part(e, x->lq, block, x->blocks);
   p.n = lb_sub(b, le_part(e, x->lq, lb_addc(b, block, 1), x->blocks), p.first);
+  p.n_tiles = le_ceil_div(e, p.n, b->target->mr);
   return p;
 }
 

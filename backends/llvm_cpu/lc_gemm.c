@@ -77,43 +77,62 @@ static void list_rows(const Gemm *x, Lv first, Lv n) {
   lb_end_for(b, &loop);
 }
 
-/* Where the tile's rows go and what is added to them is asked for before the
-** tile runs: short pieces of far-apart rows are nothing a prefetcher sees. */
-static void fetch_rows(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels) {
+/* One row of the tile at hand, and where it goes. */
+typedef struct {
+  Lv from, to, res; /* in the tile buffer, in C, in the residual (or NULL) */
+  Lv panel0;        /* first panel of the tile */
+} OutRow;
+
+typedef void PanelFn(const Gemm *x, const OutRow *r, Lv j); /* j-th panel of the row */
+
+/* Where the result goes and what is added to it is asked for before the tile
+** runs: short pieces of far-apart rows are nothing a prefetcher sees. */
+static void fetch_panel(const Gemm *x, const OutRow *r, Lv j) {
   Lb *b = &x->e->b;
-  LbLoop rows, panels;
-  Lv i = lb_for(b, &rows, lb_i64(b, 0), n_rows, 1);
-  Lv slot = lb_mulc(b, lb_add(b, row0, i), 8);
-  Lv to = lb_load(b, b->ptr, lb_at(b, x->c_row, slot), 8);
-  Lv res = x->r_row ? lb_load(b, b->ptr, lb_at(b, x->r_row, slot), 8) : NULL;
-  Lv j = lb_for(b, &panels, lb_i64(b, 0), n_panels, 1);
-  Lv at = lb_mulc(b, lb_add(b, panel0, j), 4 * GEMM_PANEL);
-  lb_prefetch(b, lb_at(b, to, at), 3);
-  if (res) lb_prefetch(b, lb_at(b, res, at), 3);
-  lb_end_for(b, &panels);
-  lb_end_for(b, &rows);
+  Lv at = lb_mulc(b, lb_add(b, r->panel0, j), 4 * GEMM_PANEL);
+  lb_prefetch(b, lb_at(b, r->to, at), 3);
+  if (r->res) lb_prefetch(b, lb_at(b, r->res, at), 3);
 }
 
-/* The tile's rows leave with bias, activation and residual. */
-static void finish_tile(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels) {
+/* Bias, activation and residual on the way out. */
+static void finish_panel(const Gemm *x, const OutRow *r, Lv j) {
   Lb *b = &x->e->b;
-  LbLoop rows, panels;
-  Lv i = lb_for(b, &rows, lb_i64(b, 0), n_rows, 1);
-  Lv slot = lb_mulc(b, lb_add(b, row0, i), 8);
-  Lv to = lb_load(b, b->ptr, lb_at(b, x->c_row, slot), 8);
-  Lv res = x->r_row ? lb_load(b, b->ptr, lb_at(b, x->r_row, slot), 8) : NULL;
-  Lv from = lb_at(b, x->tile, lb_mulc(b, i, 4 * TILE_COLS));
-  Lv j = lb_for(b, &panels, lb_i64(b, 0), n_panels, 1);
-  Lv panel = lb_add(b, panel0, j), at = lb_mulc(b, panel, 4 * GEMM_PANEL);
-  Lv mask = NULL;
+  Lv panel = lb_add(b, r->panel0, j), at = lb_mulc(b, panel, 4 * GEMM_PANEL), mask = NULL;
   if (x->k->n % GEMM_PANEL != 0)
     mask = lb_tail_mask(b, lb_sub(b, lb_i64(b, x->k->n), lb_mulc(b, panel, GEMM_PANEL)));
-  Lv v = lb_load_vf(b, lb_at(b, from, lb_mulc(b, j, 4 * GEMM_PANEL)), NULL, NULL);
+  Lv v = lb_load_vf(b, lb_at(b, r->from, lb_mulc(b, j, 4 * GEMM_PANEL)), NULL, NULL);
   if (x->bias) v = lb_fadd(b, v, lb_load_vf(b, lb_at(b, x->bias, at), NULL, NULL));
   v = le_activate(x->e, x->k->act, v);
-  if (res) v = lb_fadd(b, v, lb_load_vf(b, lb_at(b, res, at), mask, NULL));
-  lb_store_vf(b, v, lb_at(b, to, at), mask);
-  lb_end_for(b, &panels);
+  if (r->res) v = lb_fadd(b, v, lb_load_vf(b, lb_at(b, r->res, at), mask, NULL));
+  lb_store_vf(b, v, lb_at(b, r->to, at), mask);
+}
+
+/* A full group is unrolled unless fn is long; others loop. */
+static void each_panel(const Gemm *x, const OutRow *r, Lv n_panels, PanelFn *fn) {
+  Lb *b = &x->e->b;
+  int64_t wide = b->target->panels;
+  bool is_long = fn == finish_panel && x->k->act != ACT_NONE;
+  LbIf full;
+  LbLoop loop;
+  if (!is_long) {
+    lb_if(b, &full, lb_icmp(b, LLVMIntEQ, n_panels, lb_i64(b, wide)));
+    for (int64_t j = 0; j < wide; j++) fn(x, r, lb_i64(b, j));
+    lb_else(b, &full);
+  }
+  fn(x, r, lb_for(b, &loop, lb_i64(b, 0), n_panels, 1));
+  lb_end_for(b, &loop);
+  if (!is_long) lb_end_if(b, &full);
+}
+
+static void each_row(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels, PanelFn *fn) {
+  Lb *b = &x->e->b;
+  LbLoop rows;
+  Lv i = lb_for(b, &rows, lb_i64(b, 0), n_rows, 1);
+  Lv slot = lb_mulc(b, lb_add(b, row0, i), 8);
+  OutRow r = {.from = lb_at(b, x->tile, lb_mulc(b, i, 4 * TILE_COLS)), .panel0 = panel0};
+  r.to = lb_load(b, b->ptr, lb_at(b, x->c_row, slot), 8);
+  if (x->r_row) r.res = lb_load(b, b->ptr, lb_at(b, x->r_row, slot), 8);
+  each_panel(x, &r, n_panels, fn);
   lb_end_for(b, &rows);
 }
 
@@ -177,9 +196,9 @@ static void run_task(const Gemm *x, const Task *k) {
                  .out = x->tile,
                  .out_bytes = lb_i64(b, 4 * TILE_COLS)};
   fetch_ahead(x, k, i, n_tiles, &tile);
-  fetch_rows(x, row0, n_rows, k->panel, k->n_panels);
+  each_row(x, row0, n_rows, k->panel, k->n_panels, fetch_panel);
   le_tile(e, &tile);
-  finish_tile(x, row0, n_rows, k->panel, k->n_panels);
+  each_row(x, row0, n_rows, k->panel, k->n_panels, finish_panel);
   lb_end_for(b, &loop);
 }
 

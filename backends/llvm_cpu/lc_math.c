@@ -65,15 +65,19 @@ static Lv scale_f32(Lb *e, Lv y, Lv n) {
   return lb_intrinsic(e, "llvm.x86.avx512.mask.scalef.ps.512", 0, NULL, 5, arg);
 }
 
-static Lv exp_f32(Lb *e, Lv x) {
+/* For x in [-105, 89.5], or NaN. */
+static Lv exp_f32_near(Lb *e, Lv x) {
   static const double poly[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
                                 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
-  x = lb_fmax(e, c(e, x, -105), lb_fmin(e, c(e, x, 89.5), x));
   Lv n = lb_unary(e, "llvm.roundeven", lb_fmul(e, x, c(e, x, 1.44269504088896341)));
   Lv r = lb_fma(e, n, c(e, x, -0.693359375), x);
   r = lb_fma(e, n, c(e, x, 2.12194440e-4), r);
   Lv y = lb_fma(e, horner(e, r, poly, VL_COUNT(poly)), lb_fmul(e, r, r), r);
   return scale_f32(e, lb_fadd(e, y, c(e, x, 1)), n);
+}
+
+static Lv exp_f32(Lb *e, Lv x) {
+  return exp_f32_near(e, lb_fmax(e, c(e, x, -105), lb_fmin(e, c(e, x, 89.5), x)));
 }
 
 static Lv exp_f64(Lb *e, Lv x) {
@@ -164,7 +168,7 @@ static Lv erf_f32(Lb *e, Lv x) {
   /* beyond 4 the result rounds to 1; the limit also keeps the powers finite */
   Lv u = lb_fmin(e, c(e, x, 4), t);
   Lv high = lb_fma(e, horner(e, u, far_, VL_COUNT(far_)), u, lb_fneg(e, u));
-  high = copysign_of(e, lb_fsub(e, c(e, x, 1), exp_f32(e, high)), x);
+  high = copysign_of(e, lb_fsub(e, c(e, x, 1), exp_f32_near(e, high)), x);
   return lb_select(e, lb_fcmp(e, LLVMRealOGT, t, c(e, x, 0.927734375)), high, low);
 }
 
