@@ -2,8 +2,8 @@
 /* sched_expand.c - semantic ops that no kernel takes become primitives.
 **
 ** in:      a lowered graph
-** out:     linear, attention, … only on f32, linear and patch_embed only with
-**          weights known at compile time
+** out:     linear, attention, … only on f32 and of no empty rows, linear and
+**          patch_embed only with weights known at compile time
 ** leaves:  gelu and embedding, which loop nests do in any type */
 #include "passes/sched.h"
 
@@ -22,12 +22,26 @@ static bool *constants(const Graph *g, Arena *a) {
   return at_compile;
 }
 
+/* Kernels take at least one row of weights and one column. */
+static bool is_empty(const Graph *g, Val v) {
+  const Type *t = ir_type_of(g, v);
+  bool empty = false;
+  for (uint32_t i = 0; i < t->rank; i++) {
+    int64_t n = 1;
+    empty = empty || (ir_size_const(g, v, (int32_t)i, &n) && n == 0);
+  }
+  return empty;
+}
+
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
   if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding) return true;
   if (at_compile[v.i]) return true;
   if (ir_type_of(g, v)->dtype != VLPC_F32) return false;
+  if (op == OP_attention && (is_empty(g, ir_in(g, v, 0)) || is_empty(g, ir_in(g, v, 2))))
+    return false;
   if (op != OP_linear && op != OP_patch_embed) return true;
+  if (is_empty(g, ir_in(g, v, 1))) return false;
   Val bias = ir_n_in(g, v) > 2 ? ir_in(g, v, 2) : VAL_NONE;
   return at_compile[ir_in(g, v, 1).i] && (!val_ok(bias) || at_compile[bias.i]);
 }

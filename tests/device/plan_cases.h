@@ -57,6 +57,19 @@ static const PlanCase plan_cases[] = {
      " out \"y\" %y\n"
      "}\n"
     },
+    {"nothing",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,3,4]\n"
+     " %w = const {value=[]} : f32[4,0]\n"
+     " %v = const {value=[]} : f32[0,3]\n"
+     " %h = linear %x, %w : f32[batch,3,0]\n"
+     " %y = linear %h, %v : f32[batch,3,3]\n"
+     " %t = attention %x, %x, %h {heads=1, scale=1} : f32[batch,3,0]\n"
+     " out \"y\" %y\n"
+     " out \"t\" %t\n"
+     "}\n"
+    },
     {"chain",
      "graph {\n"
      " sym batch\n"
