@@ -222,6 +222,12 @@ static void check_buf(const Program *p, uint32_t i, Str *faults) {
   if (!ok) str_printf(faults, "buffer %u is malformed; ", i);
 }
 
+/* Whether the step at which a temporary's life begins writes it. */
+static bool born(const Program *p, uint32_t buf) {
+  const ProgStep *s = &p->steps[p->bufs[buf].first];
+  return s->arg < p->n_args && p->args[s->arg].buf == buf;
+}
+
 static void check_step(const Program *p, uint32_t i, Str *faults) {
   const ProgStep *s = &p->steps[i];
   if (s->kernel >= p->n_kernels || s->n_args == 0 || s->n_args > PROG_MAX_ARGS ||
@@ -242,7 +248,7 @@ static void check_step(const Program *p, uint32_t i, Str *faults) {
     if (b->kind != BUF_TEMP) continue;
     if (i < b->first || i > b->last)
       str_printf(faults, "step %u uses buffer %u outside its life; ", i, a->buf);
-    if (k > 0 && i == b->first && p->args[s->arg].buf != a->buf)
+    if (k > 0 && !born(p, a->buf))
       str_printf(faults, "step %u reads buffer %u before it is written; ", i, a->buf);
   }
   for (uint32_t k = 0; k < s->n_sizes; k++) {
@@ -255,6 +261,23 @@ static bool step_writes(const Program *p, const ProgEntry *e, uint32_t buf) {
     if (p->args[p->steps[e->step + i].arg].buf == buf) return true;
   }
   return false;
+}
+
+static bool has_port(const Program *p, uint32_t first, uint32_t n, uint32_t buf) {
+  for (uint32_t i = 0; i < n; i++) {
+    if (p->ports[first + i].buf == buf) return true;
+  }
+  return false;
+}
+
+/* What a step of an entry touches is the entry's: its ports, constants, and
+** temporaries that it makes. */
+static void check_owner(const Program *p, const ProgEntry *e, uint32_t buf, Str *faults) {
+  const ProgBuf *b = &p->bufs[buf];
+  bool ok = b->kind == BUF_CONST || (b->kind == BUF_TEMP && b->first >= e->step) ||
+            (b->kind == BUF_INPUT && has_port(p, e->in, e->n_in, buf)) ||
+            (b->kind == BUF_OUTPUT && has_port(p, e->out, e->n_out, buf));
+  if (!ok) str_printf(faults, "%s uses buffer %u, which is not its own; ", e->name, buf);
 }
 
 static void check_entry(const Program *p, uint32_t i, Str *faults) {
@@ -272,6 +295,11 @@ static void check_entry(const Program *p, uint32_t i, Str *faults) {
     uint32_t buf = p->ports[e->out + k].buf;
     if (p->bufs[buf].kind != BUF_OUTPUT || !step_writes(p, e, buf))
       str_printf(faults, "output %u of %s is never written; ", k, e->name);
+  }
+  for (uint32_t x = 0; x < e->n_steps; x++) {
+    const ProgStep *s = &p->steps[e->step + x];
+    for (uint32_t k = 0; k < s->n_args; k++)
+      check_owner(p, e, p->args[s->arg + k].buf, faults);
   }
 }
 
