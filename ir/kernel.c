@@ -398,11 +398,12 @@ static bool access_ok(const Kernel *k, const KAccess *x, uint32_t before) {
 static bool op_row_ok(const KLoops *l, uint32_t i) {
   const KBody *b = &l->body[i];
   if (b->op <= OP_none || b->op >= OP__COUNT || op_info(b->op)->kind != K_EW) return false;
-  const uint32_t in[] = {b->a, b->b, b->c};
-  for (uint32_t k = 0; k < op_info(b->op)->min_in; k++) {
+  const uint32_t in[] = {b->a, b->b, b->c}, n_in = op_info(b->op)->min_in;
+  for (uint32_t k = 0; k < n_in; k++) {
     if (in[k] >= i) return false;
+    if ((op_info(b->op)->flags & F_FLOAT_IN) && !dtype_is_float(l->body[in[k]].dtype)) return false;
   }
-  return true;
+  return n_in != 2 || l->body[b->a].dtype == l->body[b->b].dtype;
 }
 
 static bool body_ok(const Kernel *k, uint32_t i) {

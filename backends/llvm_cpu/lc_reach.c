@@ -14,6 +14,7 @@ static void reach_operand(Emit *e, const Kernel *k, uint32_t operand, Lv at) {
   uint32_t n = kernel_spans(k, operand, span);
   Lv zero = lb_const(b, b->f64, 0), one = lb_const(b, b->f64, 1);
   Lv lo = zero, hi = one, some = lb_const_int(b, b->i1, 1);
+  Lv sound = some;
   for (uint32_t i = 0; i < n; i++) {
     Lv last = lb_fsub(b, as_double(e, span[i].size), one), stride = as_double(e, span[i].stride);
     Lv end = lb_fmul(b, last, stride);
@@ -23,10 +24,14 @@ static void reach_operand(Emit *e, const Kernel *k, uint32_t operand, Lv at) {
     Lv there = LLVMBuildOr(b->b, lb_fcmp(b, LLVMRealOGE, last, zero),
                            lb_fcmp(b, LLVMRealOEQ, stride, zero), "");
     some = LLVMBuildAnd(b->b, some, there, "");
+    Lv sized = lb_fcmp(b, LLVMRealOGE, last, lb_const(b, b->f64, -1));
+    sound = LLVMBuildAnd(b->b, sound, sized, "");
   }
   Lv elem = lb_const(b, b->f64, (double)dtype_size(kernel_operand_dtype(k, operand)));
-  lb_store(b, lb_fmul(b, lb_select(b, some, lo, zero), elem), at, 8);
-  lb_store(b, lb_fmul(b, lb_select(b, some, hi, zero), elem), lb_atc(b, at, 8), 8);
+  lo = lb_select(b, sound, lb_select(b, some, lo, zero), one);
+  hi = lb_select(b, sound, lb_select(b, some, hi, zero), lb_const(b, b->f64, -1));
+  lb_store(b, lb_fmul(b, lo, elem), at, 8);
+  lb_store(b, lb_fmul(b, hi, elem), lb_atc(b, at, 8), 8);
 }
 
 void le_reach(Emit *e, const Kernel *k, Lv lo_hi) {

@@ -32,15 +32,16 @@ void ref_reach(const Kernel *k, const int64_t *size, double *lo_hi) {
     KSpan span[KSPAN_MAX];
     uint32_t n = kernel_spans(k, o, span);
     double lo = 0, hi = 1, elem = (double)dtype_size(kernel_operand_dtype(k, o));
-    bool some = true;
+    bool some = true, sound = true;
     for (uint32_t i = 0; i < n; i++) {
       double last = (double)at(&r, span[i].size) - 1, stride = (double)at(&r, span[i].stride);
       lo += fmin(last * stride, 0);
       hi += fmax(last * stride, 0);
       some = some && (last >= 0 || stride == 0);
+      sound = sound && last >= -1;
     }
-    lo_hi[2 * o] = some ? lo * elem : 0;
-    lo_hi[2 * o + 1] = some ? hi * elem : 0;
+    lo_hi[2 * o] = !sound ? 1 : some ? lo * elem : 0;
+    lo_hi[2 * o + 1] = !sound ? -1 : some ? hi * elem : 0;
   }
 }
 
@@ -99,9 +100,10 @@ static Cell cast(VlDtype from, VlDtype to, Cell v) {
 }
 
 static Cell op_cell(const Nest *n, const KBody *b) {
-  Cell x = n->row[b->a], y = n->row[b->b], z = n->row[b->c];
+  uint32_t n_in = op_info(b->op)->min_in;
+  Cell x = n->row[b->a], y = n_in > 1 ? n->row[b->b] : (Cell){0};
   VlDtype from = n->l->body[b->a].dtype;
-  if (b->op == OP_where) return x.i ? y : z;
+  if (b->op == OP_where) return x.i ? y : n->row[b->c];
   if (b->op == OP_cast) return cast(from, b->dtype, x);
   if (!dtype_is_float(from)) return (Cell){.i = ew_i64(b->op, x.i, y.i), .f = 0};
   double v = ew_f64(b->op, x.f, y.f);
@@ -166,7 +168,7 @@ static bool better(bool is_float, Cell v, Cell best, bool largest, bool last) {
 
 static void accumulate(Acc *acc, KReduce kind, bool is_float, Cell v) {
   bool largest = kind != KR_MIN, last = kind == KR_ARGMAX_LAST;
-  if (kind == KR_SUM || kind == KR_MEAN) acc->sum.f += v.f, acc->sum.i += v.i;
+  if (kind == KR_SUM || kind == KR_MEAN) acc->sum.f += v.f, acc->sum.i = ew_i64(OP_add, acc->sum.i, v.i);
   if (kind == KR_PROD) acc->sum.f *= v.f, acc->sum.i = ew_i64(OP_mul, acc->sum.i, v.i);
   if (!acc->any || better(is_float, v, acc->best, largest, last))
     acc->best = v, acc->where = acc->count;

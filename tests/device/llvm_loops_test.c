@@ -397,6 +397,47 @@ static void test_products(void **state) {
     }
 }
 
+/* ---- damage --------------------------------------------------------------- */
+
+static void test_rows_that_do_not_fit_are_malformed(void **state) {
+  (void)state;
+  Nest n;
+  const int64_t size[] = {4}, stride[] = {1};
+  Arena *a = arena_new(0);
+  Str faults = {.arena = a};
+  nest_init(&n, 1, size);
+  uint32_t f = add_load(&n, VLPC_F32, stride), i = add_load(&n, VLPC_I64, stride);
+  uint32_t op = add_op(&n, OP_add, VLPC_F32, f, f);
+  assert_true(kernel_verify(&n.k, &faults));
+  n.body[op].b = i; /* two types */
+  assert_false(kernel_verify(&n.k, &faults));
+  n.body[op] = (KBody){.kind = KB_OP, .dtype = VLPC_F32, .op = OP_erf, .a = f, .b = 1u << 20};
+  assert_true(kernel_verify(&n.k, &faults)); /* erf reads a alone */
+  n.body[op].a = i;
+  assert_false(kernel_verify(&n.k, &faults));
+  arena_free(a);
+}
+
+/* Sizes below zero multiply to counts above: such a launch is refused. */
+static void test_negative_sizes_fit_no_buffer(void **state) {
+  (void)state;
+  Nest n;
+  const int64_t size[] = {4, 4}, stride[] = {4, 1};
+  nest_init(&n, 2, size);
+  add_load(&n, VLPC_F32, stride);
+  n.k.n_sizes = 2;
+  for (int i = 0; i < 2; i++) n.k.loops.size[i] = (KSize){0, i};
+  Kit kit = kit_open("portable", &n.k, 1);
+  double lo, hi;
+  kit_reach(&kit, 0, 0, (int64_t[]){3, 2}, &lo, &hi);
+  assert_true(lo == 0 && hi == 40);
+  kit_reach(&kit, 0, 0, (int64_t[]){0, 2}, &lo, &hi);
+  assert_true(lo == 0 && hi == 0);
+  kit_reach(&kit, 0, 0, (int64_t[]){-3, -2}, &lo, &hi);
+  assert_true(lo > hi);
+  kit_close(&kit);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ops),          cmocka_unit_test(test_casts),
@@ -404,6 +445,8 @@ int main(void) {
       cmocka_unit_test(test_run_time_sizes), cmocka_unit_test(test_gather),
       cmocka_unit_test(test_scatter_repeats), cmocka_unit_test(test_reductions),
       cmocka_unit_test(test_products),
+      cmocka_unit_test(test_rows_that_do_not_fit_are_malformed),
+      cmocka_unit_test(test_negative_sizes_fit_no_buffer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
