@@ -8,6 +8,17 @@ static Lv as_double(Emit *e, KSize s) {
   return LLVMBuildSIToFP(e->b.b, le_size(e, s), e->b.f64, "");
 }
 
+/* Every element is written once, so points beyond the extent are damage (and
+** could be work without end).  A scatter may repeat itself. */
+static Lv writes_once(Emit *e, const Kernel *k, const KSpan *span, uint32_t n, Lv extent) {
+  Lb *b = &e->b;
+  Lv points = lb_const(b, b->f64, 1);
+  if (k->kind == KK_LOOPS && k->loops.serial) return lb_const_int(b, b->i1, 1);
+  if (k->kind == KK_LOOPS) n = k->loops.rank - k->loops.n_reduce;
+  for (uint32_t i = 0; i < n; i++) points = lb_fmul(b, points, as_double(e, span[i].size));
+  return lb_fcmp(b, LLVMRealOLE, points, extent);
+}
+
 static void reach_operand(Emit *e, const Kernel *k, uint32_t operand, Lv at) {
   Lb *b = &e->b;
   KSpan span[KSPAN_MAX];
@@ -26,6 +37,10 @@ static void reach_operand(Emit *e, const Kernel *k, uint32_t operand, Lv at) {
     some = LLVMBuildAnd(b->b, some, there, "");
     Lv sized = lb_fcmp(b, LLVMRealOGE, last, lb_const(b, b->f64, -1));
     sound = LLVMBuildAnd(b->b, sound, sized, "");
+  }
+  if (operand == 0) {
+    Lv once = writes_once(e, k, span, n, lb_fsub(b, hi, lo));
+    sound = LLVMBuildAnd(b->b, sound, once, "");
   }
   Lv elem = lb_const(b, b->f64, (double)dtype_size(kernel_operand_dtype(k, operand)));
   lo = lb_select(b, sound, lb_select(b, some, lo, zero), one);

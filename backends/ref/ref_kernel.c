@@ -26,6 +26,17 @@ static void store(const Run *r, int64_t i, double v) {
 
 /* ---- reach --------------------------------------------------------------- */
 
+/* Every element is written once, so points beyond the extent are damage (and
+** could be work without end).  A scatter may repeat itself. */
+static bool writes_once(const Run *r, const Kernel *k, const KSpan *span, uint32_t n,
+                        double extent) {
+  double points = 1;
+  if (k->kind == KK_LOOPS && k->loops.serial) return true;
+  if (k->kind == KK_LOOPS) n = k->loops.rank - k->loops.n_reduce;
+  for (uint32_t i = 0; i < n; i++) points *= (double)at(r, span[i].size);
+  return points <= extent;
+}
+
 void ref_reach(const Kernel *k, const int64_t *size, double *lo_hi) {
   Run r = {.size = size};
   for (uint32_t o = 0; o < k->n_operands; o++) {
@@ -40,6 +51,7 @@ void ref_reach(const Kernel *k, const int64_t *size, double *lo_hi) {
       some = some && (last >= 0 || stride == 0);
       sound = sound && last >= -1;
     }
+    if (o == 0) sound = sound && writes_once(&r, k, span, n, hi - lo);
     lo_hi[2 * o] = !sound ? 1 : some ? lo * elem : 0;
     lo_hi[2 * o + 1] = !sound ? -1 : some ? hi * elem : 0;
   }

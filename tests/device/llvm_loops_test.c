@@ -438,6 +438,23 @@ static void test_negative_sizes_fit_no_buffer(void **state) {
   kit_close(&kit);
 }
 
+static void test_elements_are_written_once(void **state) {
+  (void)state;
+  Nest n;
+  const int64_t size[] = {1, 4}, stride[] = {0, 1};
+  nest_init(&n, 2, size);
+  add_load(&n, VLPC_F32, stride);
+  n.k.n_sizes = 1;
+  n.k.loops.size[0] = (KSize){0, 0}, n.k.loops.store.stride[0] = ksize(0);
+  Kit kit = kit_open("portable", &n.k, 1);
+  double lo, hi;
+  kit_reach(&kit, 0, 0, (int64_t[]){1}, &lo, &hi);
+  assert_true(lo == 0 && hi == 16);
+  kit_reach(&kit, 0, 0, (int64_t[]){INT64_C(1) << 40}, &lo, &hi);
+  assert_true(lo > hi);
+  kit_close(&kit);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_ops),          cmocka_unit_test(test_casts),
@@ -447,6 +464,7 @@ int main(void) {
       cmocka_unit_test(test_products),
       cmocka_unit_test(test_rows_that_do_not_fit_are_malformed),
       cmocka_unit_test(test_negative_sizes_fit_no_buffer),
+      cmocka_unit_test(test_elements_are_written_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
