@@ -256,7 +256,9 @@ static bool grow(vlpc_session *s, DeviceMem *m, uint64_t n) {
   const DeviceDriver *dr = s->code->driver;
   if (n == 0 || (m->handle && m->bytes >= n)) return true;
   if (m->handle) dr->release(s->stream, m);
-  return dr->alloc(s->stream, n, m);
+  if (dr->alloc(s->stream, n, m)) return true;
+  *m = (DeviceMem){0};
+  return false;
 }
 
 static VlStatus allocate(vlpc_session *s, Bound *b) {
@@ -277,15 +279,17 @@ static VlStatus allocate(vlpc_session *s, Bound *b) {
 
 /* ---- steps -------------------------------------------------------------- */
 
-/* Bytes [lo, hi) around an argument against its buffer. */
-static bool reach_fits(const LocalBuf *buf, const LocalArg *arg, double lo, double hi) {
-  if (!(lo < hi)) return lo == hi; /* untouched; NaN is damage */
+/* Bytes [lo, hi) around an argument against its buffer.  What is not touched
+** points to the buffer's start, for an empty one has nothing behind it. */
+static bool reach_fits(const LocalBuf *buf, LocalArg *arg, double lo, double hi) {
+  if (lo == hi) arg->offset = 0;
+  if (!(lo < hi)) return lo == hi; /* NaN is damage */
   double at = (double)arg->offset;
   return at + lo >= 0 && at + hi <= (double)buf->bytes;
 }
 
 static VlStatus check_reach(vlpc_session *s, const Bound *b, const DeviceLaunch *l,
-                            const LocalArg *args) {
+                            LocalArg *args) {
   const Program *p = &s->model->program;
   const char *place = p->steps[l->step].place;
   DeviceKernel k;
@@ -318,7 +322,8 @@ static VlStatus bind_step(vlpc_session *s, Bound *b, uint32_t i, LocalArg *args)
     uint64_t elem = dtype_size(p->bufs[buf->buf].dtype);
     int64_t at;
     if (!value_of(s, p->args[step->arg + k].offset, &at) || at < 0 ||
-        !vl_mul_u64((uint64_t)at, elem, &args[k].offset) || args[k].offset > buf->bytes)
+        !vl_mul_u64((uint64_t)at, elem, &args[k].offset) ||
+        (buf->bytes > 0 && args[k].offset > buf->bytes))
       return bad_program(s, step->place, "an argument of the step lies outside its buffer");
   }
   return check_reach(s, b, l, args);
@@ -367,7 +372,8 @@ static void keep_shapes(vlpc_session *s, Bound *b) {
 
 VlStatus bound_bind(vlpc_session *s, Bound *b) {
   VL_TRY(check_set(s, b));
-  if (b->bound && same_shapes(b)) return VLPC_OK;
+  /* another entry's failure may have taken the temporaries' memory */
+  if (b->bound && s->temp.bytes >= b->temp_bytes && same_shapes(b)) return VLPC_OK;
   b->bound = false;
   VL_TRY(bind_symbols(s, b));
   VL_TRY(size_bufs(s, b));

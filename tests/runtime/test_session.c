@@ -270,6 +270,10 @@ static void steps_that_leave_their_buffers_never_run(void **state) {
   assert_int_equal(set_matrix(s, "b", x, 2, 2), VLPC_OK);
   CHECK_ERROR(s, vlpc_session_run(s, "sum"), VLPC_E_CORRUPT, "error[E0608]", "leaves.vlpc",
               "node 2 'sum b'", "would leave one of its buffers");
+  /* nothing is touched where there are no rows */
+  assert_int_equal(set_matrix(s, "a", x, 0, 2), VLPC_OK);
+  assert_int_equal(set_matrix(s, "b", x, 0, 2), VLPC_OK);
+  assert_int_equal(vlpc_session_run(s, "sum"), VLPC_OK);
   vlpc_session_free(s);
   vlpc_artifact_close(a);
 }
@@ -457,6 +461,18 @@ static void equal_shapes_reuse_everything(void **state) {
   vlpc_session_free(s);
 }
 
+/* Memory that runs out under one entry leaves the session without temporaries. */
+static void lost_temporaries_are_taken_again(void **state) {
+  static float a[M * K], out[M];
+  (void)state;
+  vlpc_session *s = new_session(1);
+  run_sum(s, a, a, M, K, out);
+  s->code->driver->release(s->stream, &s->temp);
+  run_sum(s, a, a, M, K, out);
+  assert_non_null(s->temp.handle);
+  vlpc_session_free(s);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(threads_and_batches_give_equal_bits),
@@ -475,6 +491,7 @@ int main(void) {
       cmocka_unit_test(steps_are_reported_in_order),
       cmocka_unit_test(layouts_do_not_overlap),
       cmocka_unit_test(equal_shapes_reuse_everything),
+      cmocka_unit_test(lost_temporaries_are_taken_again),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
