@@ -25,6 +25,7 @@ void progress_start(bool quiet) {
   struct sigaction stop = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
   sigaction(SIGINT, &stop, NULL);
   sigaction(SIGTERM, &stop, NULL);
+  signal(SIGXFSZ, SIG_IGN); /* a write past a limit fails, and its file is removed */
   const char *term = getenv("TERM");
   line.quiet = quiet;
   line.terminal = isatty(STDERR_FILENO) && term != NULL && strcmp(term, "dumb") != 0;
