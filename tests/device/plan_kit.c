@@ -97,6 +97,7 @@ void plan_run(const Graph *g, const Schedule *plan, const int64_t *sym, const Re
       const ProgArg *arg = &p->args[s->arg + k];
       uint64_t off =
           (uint64_t)size_of(p->dims, arg->offset, sym) * dtype_size(p->bufs[arg->buf].dtype);
+      if (b.bytes[arg->buf] == 0) off = 0; /* as the runtime does */
       VL_CHECK(off <= b.bytes[arg->buf], "an offset lies outside its buffer");
       operand[k] = b.at[arg->buf] + off;
       before[k] = off;

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* e2e_backend.c - emitted code against the reference interpreter: every case of
+** the scheduler and random graphs, with sizes of zero too.
+**
+** Tolerance.  Each kernel is run twice on the same operands, by its code and by
+** the reference kernel in double, and may differ by KERNEL_RTOL of the largest
+** magnitude it writes; integers and booleans are equal.  Whole graphs are then
+** held against ir_eval within GRAPH_RTOL, errors having added up.  The seeds are
+** such that no rounding turns a comparison. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "backends/ref/ref.h"
+#include "base/rng.h"
+#include "tests/device/llvm_kit.h"
+#include "tests/device/plan_cases.h"
+#include "tests/device/plan_kit.h"
+#include "tests/ir/random_graph.h"
+
+#define KERNEL_RTOL 4e-6
+#define GRAPH_RTOL 1e-4
+#define HALF_RTOL 3e-2 /* where a value of the graph is in half precision */
+
+/* ---- one kernel, both ways ------------------------------------------------ */
+
+typedef struct {
+  const Kit *kit;
+  const char *what;
+  uint64_t n_kernels;
+} Device;
+
+static double rtol_of(VlDtype t, double rtol) {
+  return t == VLPC_F16 || t == VLPC_BF16 ? HALF_RTOL : rtol;
+}
+
+static bool close_to(double got, double want, double within) {
+  return got == want || (isnan(got) && isnan(want)) || fabs(got - want) <= within;
+}
+
+/* got, want and before: what a kernel left of the bytes that it may touch. */
+static void check_bytes(const Device *dev, const Kernel *k, const uint8_t *got,
+                        const uint8_t *want, const uint8_t *before, size_t n_bytes) {
+  VlDtype dtype = kernel_operand_dtype(k, 0);
+  size_t size = dtype_size(dtype);
+  Str text = {.arena = dev->kit->arena};
+  double most = 1e-6;
+  for (size_t i = 0; i < n_bytes; i += size) { /* of what was written */
+    double v = fabs(dtype_load(dtype, want + i, 0));
+    if (memcmp(want + i, before + i, size) && isfinite(v)) most = fmax(most, v);
+  }
+  for (size_t i = 0; i < n_bytes; i += size) {
+    if (memcmp(got + i, want + i, size) == 0) continue;
+    double g = dtype_load(dtype, got + i, 0), w = dtype_load(dtype, want + i, 0);
+    if (dtype_is_float(dtype) && close_to(g, w, rtol_of(dtype, KERNEL_RTOL) * most)) continue;
+    kernel_describe(k, &text);
+    fail_msg("%s: %s: element %zu is %.9g, not %.9g", dev->what, str_text(&text), i / size, g, w);
+  }
+}
+
+static void check_reach(const Device *dev, uint32_t kernel, const Kernel *k, const int64_t *size,
+                        double *reach) {
+  ref_reach(k, size, reach);
+  for (uint32_t o = 0; o < k->n_operands; o++) {
+    double lo, hi;
+    kit_reach(dev->kit, kernel, o, size, &lo, &hi);
+    if (lo != reach[2 * o] || hi != reach[2 * o + 1])
+      fail_msg("%s: operand %u: reach %g to %g, not %g to %g", dev->what, o, lo, hi, reach[2 * o],
+               reach[2 * o + 1]);
+  }
+}
+
+/* A RunKernel: by the reference first, then, from the same bytes, by the code,
+** whose result stays. */
+static int run_both(void *ctx, uint32_t kernel, const Kernel *k, void *const *operand,
+                    const int64_t *size, Arena *a) {
+  Device *dev = ctx;
+  double reach[2 * 16];
+  check_reach(dev, kernel, k, size, reach);
+  size_t n = (size_t)(reach[1] - reach[0]);
+  uint8_t *out = (uint8_t *)operand[0] + (ptrdiff_t)reach[0];
+  uint8_t *before = arena_alloc(a, n + 1), *want = arena_alloc(a, n + 1);
+  memcpy(before, out, n);
+  int fault = ref_run(k, operand, size, a);
+  memcpy(want, out, n);
+  memcpy(out, before, n);
+  int pieces = 1 + (int)(dev->n_kernels++ % 3);
+  assert_int_equal(kit_run(dev->kit, kernel, operand, size, pieces), fault);
+  check_bytes(dev, k, out, want, before, n);
+  return fault;
+}
+
+/* ---- one graph ------------------------------------------------------------ */
+
+static RefTensor random_input(Arena *a, const Graph *g, Val v, const int64_t *sym) {
+  const Type *t = ir_type_of(g, v);
+  int64_t size[VLPC_MAX_RANK];
+  for (uint32_t i = 0; i < t->rank; i++)
+    assert_true(dim_eval(ir_dims(g), t->dim[i], sym, &size[i]));
+  RefTensor x = ref_tensor(a, t->dtype, t->rank, size);
+  Rng r = {7, v.i};
+  for (int64_t i = 0; i < x.count; i++) {
+    uint32_t u = rng_u32(r, (uint64_t)i);
+    if (x.f) x.f[i] = (double)(float)rng_normal(r, (uint64_t)i);
+    else x.i[i] = u % (t->dtype == VLPC_BOOL ? 2 : 3);
+  }
+  return x;
+}
+
+static double graph_rtol(const Graph *g) {
+  double most = GRAPH_RTOL;
+  for (uint32_t i = 1; i <= ir_n_vals(g); i++)
+    most = fmax(most, rtol_of(ir_type_of(g, (Val){i})->dtype, GRAPH_RTOL));
+  return most;
+}
+
+/* Elements of b that are not those of a. */
+static int64_t differences(const RefTensor *a, const RefTensor *b, double rtol) {
+  double most = 1e-6;
+  int64_t n = 0;
+  assert_int_equal(a->rank, b->rank);
+  for (uint32_t i = 0; i < a->rank; i++) assert_int_equal(a->size[i], b->size[i]);
+  for (int64_t i = 0; a->f && i < a->count; i++)
+    if (isfinite(a->f[i])) most = fmax(most, fabs(a->f[i]));
+  for (int64_t i = 0; i < a->count; i++)
+    n += a->f ? !close_to(b->f[i], a->f[i], rtol * most) : a->i[i] != b->i[i];
+  return n;
+}
+
+typedef enum { NO_PLAN, NO_VALUE, DIFFERS, AGREES } Verdict;
+
+/* Schedules g, runs its plan's kernels both ways, and holds the outputs of the
+** code against ir_eval. */
+static Verdict check_graph(const Graph *read, Arena *a, int64_t batch, const char *target,
+                           const char *what) {
+  const Graph *g = sched_expand(read, a);
+  int64_t sym[DIM_MAX_SYMS];
+  for (int i = 0; i < DIM_MAX_SYMS; i++) sym[i] = i ? 2 + i % 4 : batch;
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out);
+  RefTensor *x = arena_array(a, RefTensor, n_in), *want = arena_array(a, RefTensor, n_out);
+  RefTensor *got = arena_array(a, RefTensor, n_out);
+  for (uint32_t i = 0; i < n_in; i++) x[i] = random_input(a, g, in[i].v, sym);
+  if (ir_eval(g, a, EVAL_ROUND, x, want, NULL) != VLPC_OK) return NO_VALUE;
+  SchedEntry e = {"all", out, n_out};
+  Schedule p;
+  Diag *d = diag_new();
+  VlStatus status = sched_run(g, &e, 1, 0, a, d, &p);
+  diag_free(d);
+  if (status != VLPC_OK) return NO_PLAN;
+  Kit kit = kit_open(target, p.kernels.at, p.kernels.n);
+  Device dev = {&kit, arena_printf(a, "%s, %s", what, target), 0};
+  plan_run(g, &p, sym, x, got, a, run_both, &dev);
+  int64_t wrong = 0;
+  for (uint32_t i = 0; i < n_out; i++) wrong += differences(&want[i], &got[i], graph_rtol(g));
+  kit_close(&kit);
+  return wrong ? DIFFERS : AGREES;
+}
+
+static Verdict check_case(const PlanCase *c, int64_t batch, const char *target) {
+  Arena *a = arena_new(0);
+  Diag *d = diag_new();
+  Graph *g = ir_parse(a, c->name, c->text, strlen(c->text), (BlobTable){0}, d);
+  if (!g) fail_msg("%s", diag_text(d));
+  Verdict v = check_graph(g, a, batch, target, c->name);
+  diag_free(d);
+  arena_free(a);
+  return v;
+}
+
+/* ---- tests ---------------------------------------------------------------- */
+
+static void every_case_on_every_target(void **state) {
+  (void)state;
+  for (int t = 0; kit_target(t); t++) {
+    for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
+      if (check_case(&plan_cases[i], 3, kit_target(t)) != AGREES)
+        fail_msg("%s, %s: not as ir_eval says", plan_cases[i].name, kit_target(t));
+    }
+  }
+}
+
+/* The greatest of no elements has no value, and no row can be picked from none. */
+static bool has_no_value(const char *name) {
+  return strcmp(name, "reductions") == 0 || strcmp(name, "by_index") == 0;
+}
+
+static const char *some_target(uint64_t i) {
+  uint64_t n = 0;
+  while (kit_target((int)n)) n++;
+  return kit_target((int)(i % n));
+}
+
+static void every_case_with_an_empty_batch(void **state) {
+  (void)state;
+  for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
+    Verdict v = check_case(&plan_cases[i], 0, some_target(i));
+    if (v != (has_no_value(plan_cases[i].name) ? NO_VALUE : AGREES))
+      fail_msg("%s: verdict %d", plan_cases[i].name, v);
+  }
+}
+
+/* The targets in turn; each eighth batch is empty.  Some graphs sum along a
+** run-time size and have no plan. */
+static void random_graphs_on_some_target(void **state) {
+  (void)state;
+  uint64_t n[AGREES + 1] = {0}, seeds = getenv("VLPC_TEST_LONG") ? 900 : 176;
+  for (uint64_t seed = 1; seed <= seeds; seed++) {
+    Arena *a = arena_new(0);
+    Graph *g = random_graph(a, seed, RANDOM_FOLDED);
+    const char *what = arena_printf(a, "seed %d", (int)seed);
+    int64_t batch = seed % 8 ? 1 + (int64_t)(seed % 4) : 0;
+    Verdict v = check_graph(g, a, batch, some_target(seed), what);
+    if (v == DIFFERS) fail_msg("%s, %s: not as ir_eval says", what, some_target(seed));
+    n[v]++;
+    arena_free(a);
+  }
+  print_message("%d agree, %d without plan, %d without value\n", (int)n[AGREES], (int)n[NO_PLAN],
+                (int)n[NO_VALUE]);
+  assert_true(n[AGREES] * 20 >= seeds * 17);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(every_case_on_every_target),
+      cmocka_unit_test(every_case_with_an_empty_batch),
+      cmocka_unit_test(random_graphs_on_some_target),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
