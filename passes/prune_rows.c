@@ -27,7 +27,8 @@ static Val take(Rewrite *rw, Val src, const Val *in, Val x) {
   uint32_t n = ir_attrs(rw->src, src, &a);
   Type t = *ir_type_of(rw->src, src);
   t.dim[t.rank - 1] = m_last_dim(rw->dst, x);
-  for (uint32_t i = 0; i < n; i++) attr[i] = a[i].key == A_dims ? attr_dims(A_dims, t.dim, t.rank) : a[i];
+  for (uint32_t i = 0; i < n; i++)
+    attr[i] = a[i].key == A_dims ? attr_dims(A_dims, t.dim, t.rank) : a[i];
   Val to[2] = {x, ir_n_in(rw->src, src) == 2 ? in[1] : VAL_NONE};
   return ir_node(rw->dst, ir_op(rw->src, src), ir_n_in(rw->src, src), to, n, attr);
 }

@@ -127,13 +127,21 @@ typedef struct {
   Lv lanes; /* per-lane addresses when scattered, else NULL */
 } Place;
 
-static Place place_of(const Body *x, uint32_t n, const KAccess *a, uint32_t rank, VlDtype d,
-                      Lv mask, const Lv values[]) {
+/* Where access a, number n of the body, is at for elements of d. */
+typedef struct {
+  uint32_t n, rank;
+  const KAccess *a;
+  VlDtype d;
+} Access;
+
+static Place place_of(const Body *x, Access at, Lv mask, const Lv values[]) {
   Lb *b = &x->e->b;
+  const KAccess *a = at.a;
+  uint32_t n = at.n;
   bool scattered = is_scattered(a, x->axis, x->varies);
-  int64_t bytes = (int64_t)dtype_size(d);
+  int64_t bytes = (int64_t)dtype_size(at.d);
   Lv sum = lb_i64(b, 0), lane_sum = NULL;
-  for (uint32_t i = 0; i < rank; i++) sum = lb_add(b, sum, lb_mul(b, x->at[i], x->stride[n][i]));
+  for (uint32_t i = 0; i < at.rank; i++) sum = lb_add(b, sum, lb_mul(b, x->at[i], x->stride[n][i]));
   if (scattered) {
     Lt wide = LLVMVectorType(b->i64, LC_W);
     Lv step = lb_splat(b, x->stride[n][x->axis]);
@@ -180,7 +188,7 @@ static void store_raw(const Body *x, const Place *p, VlDtype d, Lv raw, Lv mask)
 
 static Lv load_row(const Body *x, uint32_t row, Lv mask, const Lv values[]) {
   const KBody *r = &x->k->body[row];
-  Place p = place_of(x, row, &r->load, x->k->rank, r->dtype, mask, values);
+  Place p = place_of(x, (Access){row, x->k->rank, &r->load, r->dtype}, mask, values);
   if (!x->varies[row]) return ls_load_one(&x->e->b, r->dtype, p.base);
   return ls_from_raw(&x->e->b, r->dtype, load_raw(x, &p, r->dtype, mask));
 }
@@ -232,10 +240,10 @@ void body_store(const Body *x, VlDtype d, Lv v, Lv mask, const Lv values[]) {
   if (!in_out) {
     Body one = *x;
     one.axis = -1;
-    Place p = place_of(&one, BODY_STORE, &k->store, rank, d, NULL, values);
+    Place p = place_of(&one, (Access){BODY_STORE, rank, &k->store, d}, NULL, values);
     ls_store_one(b, d, v, p.base);
     return;
   }
-  Place p = place_of(x, BODY_STORE, &k->store, rank, d, mask, values);
+  Place p = place_of(x, (Access){BODY_STORE, rank, &k->store, d}, mask, values);
   store_raw(x, &p, d, ls_to_raw(b, d, v), mask);
 }

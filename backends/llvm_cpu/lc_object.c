@@ -17,18 +17,10 @@
   "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg," \
   "loop-mssa(loop-rotate,licm),early-cse)"
 
+/* The target that this library was built for. */
 static void init_targets(void) {
-#if defined(__x86_64__)
-  LLVMInitializeX86TargetInfo();
-  LLVMInitializeX86Target();
-  LLVMInitializeX86TargetMC();
-  LLVMInitializeX86AsmPrinter();
-#elif defined(__aarch64__)
-  LLVMInitializeAArch64TargetInfo();
-  LLVMInitializeAArch64Target();
-  LLVMInitializeAArch64TargetMC();
-  LLVMInitializeAArch64AsmPrinter();
-#endif
+  VL_CHECK(!LLVMInitializeNativeTarget() && !LLVMInitializeNativeAsmPrinter(),
+           "LLVM lacks the native target");
 }
 
 static VlStatus failed(Diag *d, const char *stage, const char *why) {
