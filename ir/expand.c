@@ -197,6 +197,35 @@ static Val expand_attention(const Expand *e) {
   return val_ok(y) ? join_heads(e, y) : VAL_NONE;
 }
 
+/* Which run each row is in: how many bounds are not above it, as a row vector. */
+static Val run_of_rows(const Expand *e, DimId rows) {
+  Type b = *type_of(e, operand(e, 3));
+  DimId column[2] = {b.dim[0], size(e, 1)};
+  Val not_above = apply(e, OP_le, reshape(e, operand(e, 3), column, 2), count_to(e, rows));
+  Val ones = val_ok(not_above) ? ir_cast(e->g, not_above, VLPC_I64) : VAL_NONE;
+  return ir_reduce(e->g, OP_reduce_sum, ones, (int64_t[]){0}, 1, false);
+}
+
+/* scores[h, i, j] where j is seen from i, else -inf. */
+static Val hide_other_runs(const Expand *e, Val scores) {
+  DimId rows = type_of(e, operand(e, 0))->dim[0], column[2] = {rows, size(e, 1)};
+  Val run_j = run_of_rows(e, rows), run_i = reshape(e, run_j, column, 2);
+  Val first = ir_cast(e->g, ir_scalar(e->g, VLPC_F32, 1), VLPC_I64);
+  Val seen = apply(e, OP_or, apply(e, OP_eq, run_i, run_j), apply(e, OP_eq, run_j, first));
+  Val earlier = apply(e, OP_le, count_to(e, rows), reshape(e, count_to(e, rows), column, 2));
+  return select(e, apply(e, OP_and, seen, earlier), scores, number(e, scores, -INFINITY));
+}
+
+static Val expand_varlen(const Expand *e) {
+  Val q = split_heads(e, operand(e, 0), false), k = split_heads(e, operand(e, 1), true);
+  Val v = split_heads(e, operand(e, 2), false);
+  double scale = ir_attr_float(e->src, e->v, A_scale, 1);
+  Val scores = with_number(e, OP_mul, apply(e, OP_matmul, q, k), scale);
+  if (val_ok(scores)) scores = hide_other_runs(e, scores);
+  Val y = apply(e, OP_matmul, masked_softmax(e, scores), v);
+  return val_ok(y) ? join_heads(e, y) : VAL_NONE;
+}
+
 Val ir_expand(Graph *dst, const Graph *src, Val v, const Val *in) {
   Expand e = {dst, src, v, in, ir_n_in(src, v)};
   switch ((int)ir_op(src, v)) {
@@ -209,6 +238,7 @@ Val ir_expand(Graph *dst, const Graph *src, Val v, const Val *in) {
   case OP_embedding: return expand_embedding(&e);
   case OP_patch_embed: return expand_patch_embed(&e);
   case OP_attention: return expand_attention(&e);
+  case OP_attention_varlen: return expand_varlen(&e);
   default: return VAL_NONE;
   }
 }

@@ -143,6 +143,7 @@ static void walk_attention(Walk *k, KAttention *t) {
   walk_f32(k, &t->scale);
   walk_bool(k, &t->causal);
   walk_bool(k, &t->has_mask);
+  walk_bool(k, &t->varlen);
 }
 
 static void walk_rows(Walk *k, KRows *r) {
@@ -289,13 +290,18 @@ static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
 static void attention_spans(const KAttention *t, uint32_t operand, SpanList *out) {
   const KSize batch[] = {t->o_b, t->q_b, t->k_b, t->v_b};
   const KSize row[] = {t->o_r, t->q_r, t->k_r, t->v_r};
+  if (operand == 4 && t->varlen) {
+    add_span(out, t->batch, ksize(1));
+    add_span(out, ksize(2), ksize(1));
+    return;
+  }
   if (operand == 4) {
     const KSize size[] = {t->batch, ksize(t->heads), t->lq, t->lk};
     for (int i = 0; i < 4; i++) add_span(out, size[i], t->mask[i]);
     return;
   }
   bool of_keys = operand >= 2, of_values = operand == 0 || operand == 3;
-  add_span(out, t->batch, batch[operand]);
+  if (!t->varlen) add_span(out, t->batch, batch[operand]);
   add_span(out, of_keys ? t->lk : t->lq, row[operand]);
   add_span(out, ksize(t->heads * (of_values ? t->dv : t->d)), ksize(1));
 }
@@ -368,6 +374,7 @@ static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
 
 VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
   if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
+  if (k->kind == KK_ATTENTION && k->attention.varlen && operand == 4) return VLPC_I64;
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
   return VLPC_F32;
@@ -466,8 +473,9 @@ static bool plain_ok(const Kernel *k) {
   }
   case KK_ATTENTION: {
     const KAttention *t = &k->attention;
-    return k->n_operands == 4u + t->has_mask && t->heads > 0 && t->heads <= 4096 && t->d > 0 &&
-           t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
+    return k->n_operands == 4u + t->has_mask + t->varlen && !(t->varlen && t->has_mask) &&
+           t->heads > 0 && t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 &&
+           t->dv <= 65536;
   }
   case KK_LAYERNORM:
     return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
@@ -557,7 +565,9 @@ void kernel_describe(const Kernel *k, Str *out) {
     add_size(out, "lq", k->attention.lq);
     add_size(out, "lk", k->attention.lk);
     str_printf(out, "%s%s", k->attention.causal ? " causal" : "",
-               k->attention.has_mask ? " mask" : "");
+               k->attention.varlen     ? " varlen"
+               : k->attention.has_mask ? " mask"
+                                       : "");
     break;
   case KK_LAYERNORM:
     str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols);
@@ -586,6 +596,9 @@ static int64_t size_value(KSize s, const int64_t *sizes) {
 
 static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
   int64_t lq = size_value(t->lq, sizes), lk = size_value(t->lk, sizes);
+  int64_t runs = size_value(t->batch, sizes);
+  /* of runs the kernel knows the number only: as if they were equally long */
+  if (t->varlen) return 2 * t->heads * (runs > 0 ? lq * (lq / runs + 1) / 2 : 0) * (t->d + t->dv);
   int64_t pairs = t->causal && lq == lk ? lq * (lq + 1) / 2 : lq * lk;
   return 2 * size_value(t->batch, sizes) * t->heads * pairs * (t->d + t->dv);
 }

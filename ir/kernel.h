@@ -109,12 +109,16 @@ typedef struct {
 ** operands: out, q, k, v, mask?.  f32.  Head h takes columns h·d … h·d+d-1 of
 ** q and k, h·dv … of v and out; rows are strided, columns contiguous.  The
 ** mask is added; its strides (batch, head, query, key) may be 0.  With causal,
-** query i sees keys 0 … i.  A row that sees nothing gives zeros. */
+** query i sees keys 0 … i.  A row that sees nothing gives zeros.
+** With varlen the operands are out, q, k, v, bounds: batch runs of rows, run s
+** the rows bounds[s] … bounds[s+1]-1 of lq = lk rows in all (i64, rising from 0;
+** else the kernel stops with FAULT_INDEX); a row sees run 0 and its own run up to
+** itself.  Batch strides are then 0. */
 typedef struct {
   KSize batch, lq, lk;
   int64_t heads, d, dv;
   float scale;
-  bool causal, has_mask;
+  bool causal, has_mask, varlen;
   KSize q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r; /* batch and row strides */
   KSize mask[4];
 } KAttention;

@@ -255,6 +255,26 @@ bool shape_attention(Infer *x) {
   return true;
 }
 
+bool shape_attention_varlen(Infer *x) {
+  const Type *q = infer_type(x, 0), *k = infer_type(x, 1), *v = infer_type(x, 2);
+  const Type *bounds = infer_type(x, 3);
+  DimTable *d = ir_dims(x->g);
+  int64_t heads;
+  if (!infer_float(x, 0) || !infer_same_dtype(x, 0, 1) || !infer_same_dtype(x, 0, 2)) return false;
+  if (!infer_rank(x, 0, 2, 2) || !infer_rank(x, 1, 2, 2) || !infer_rank(x, 2, 2, 2)) return false;
+  if (q->dim[0] != k->dim[0] || q->dim[0] != v->dim[0] || last_dim(q) != last_dim(k))
+    return infer_misfit(x, "queries and keys do not fit", 0, 1, "q[R,h*d] and k[R,h*d]");
+  if (bounds->dtype != VLPC_I64 || bounds->rank != 1)
+    return infer_misfit(x, "the bounds of the runs do not fit", 0, 3, "i64[S+1]");
+  if (!infer_int(x, A_heads, 1, 1 << 20, &heads) || !infer_number_attr(x, A_scale)) return false;
+  DimId h = dim_const(d, heads);
+  if (dim_div(d, last_dim(q), h) == DIM_NONE || dim_div(d, last_dim(v), h) == DIM_NONE)
+    return infer_misfit(x, "heads do not divide the width", 0, 2,
+                        arena_printf(ir_arena(x->g), "multiples of %lld", (long long)heads));
+  x->out = *v;
+  return true;
+}
+
 typedef struct {
   int64_t batches, heads, l_q, l_k, d, d_v;
   double scale;
@@ -320,6 +340,47 @@ bool ref_attention(RefCtx *c) {
       const double *v = c->in[2].f + ((b * s.l_k + j) * s.heads + h) * s.d_v;
       for (int64_t e = 0; e < s.d_v; e++) o[e] += p[j] * v[e];
     }
+  }
+  return true;
+}
+
+/* Bounds rise from 0 to the number of rows. */
+static bool bounds_hold(RefCtx *c) {
+  const RefTensor *b = &c->in[3];
+  int64_t rows = c->in[0].size[0];
+  bool ok = b->count >= 2 && b->i[0] == 0 && b->i[b->count - 1] == rows;
+  for (int64_t s = 1; ok && s < b->count; s++) ok = b->i[s - 1] <= b->i[s];
+  if (!ok) c->why = (Why){.sentence = "the bounds of the runs do not rise from 0 to the rows"};
+  return ok;
+}
+
+static void attend_row(RefCtx *c, const Attend *s, int64_t i, int64_t run, double *p) {
+  int64_t prefix = run ? c->in[3].i[1] : 0, first = c->in[3].i[run], n = prefix + i - first + 1;
+  for (int64_t h = 0; h < s->heads; h++) {
+    for (int64_t j = 0; j < n; j++) {
+      int64_t row = j < prefix ? j : first + j - prefix;
+      const double *q = c->in[0].f + (i * s->heads + h) * s->d;
+      const double *k = c->in[1].f + (row * s->heads + h) * s->d;
+      p[j] = 0;
+      for (int64_t e = 0; e < s->d; e++) p[j] += q[e] * k[e] * s->scale;
+    }
+    normalise(p, n);
+    double *o = c->out->f + (i * s->heads + h) * s->d_v;
+    for (int64_t j = 0; j < n; j++) {
+      int64_t row = j < prefix ? j : first + j - prefix;
+      const double *v = c->in[2].f + (row * s->heads + h) * s->d_v;
+      for (int64_t e = 0; e < s->d_v; e++) o[e] += p[j] * v[e];
+    }
+  }
+}
+
+bool ref_attention_varlen(RefCtx *c) {
+  if (!bounds_hold(c)) return false;
+  Attend s = attend_of(c);
+  const RefTensor *bounds = &c->in[3];
+  double *p = arena_array(c->a, double, s.l_q + 1);
+  for (int64_t run = 0; run + 1 < bounds->count; run++) {
+    for (int64_t i = bounds->i[run]; i < bounds->i[run + 1]; i++) attend_row(c, &s, i, run, p);
   }
   return true;
 }

@@ -94,6 +94,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_patch_embed:
     return sched_patch_embed;
   case OP_attention:
+  case OP_attention_varlen:
     return sched_attention;
   default:
     return op_info(op)->kind == K_REDUCE ? sched_reduce : sched_elementwise;

@@ -197,58 +197,88 @@ static bool mask_strides(Sched *s, Val v, Draft *d, const Place *m) {
   return true;
 }
 
+/* Operands and result of an attention, each with its batch and row strides. */
+typedef struct {
+  Place in[3], out, target;
+  Heads heads[3], out_heads;
+} AttnPlan;
+
+static bool plan_attention(Sched *s, Val v, AttnPlan *p) {
+  bool ready = true;
+  for (uint32_t i = 0; i < 3; i++) {
+    p->in[i] = sched_source(s, ir_in(s->g, v, i));
+    ready = heads_ready(s, v, &p->in[i], &p->heads[i]) && ready;
+  }
+  p->out = p->target = sched_dest(s, v);
+  if (heads_of(s, &p->out, &p->out_heads)) return ready;
+  p->out = temp_like(s, v, &p->target);
+  return heads_of(s, &p->out, &p->out_heads) && ready;
+}
+
+static bool attention_widths(Sched *s, Val v, KAttention *k) {
+  int64_t wq = 0, wv = 0;
+  k->heads = ir_attr_int(s->g, v, A_heads, 1);
+  if (!ir_size_const(s->g, ir_in(s->g, v, 0), -1, &wq) ||
+      !ir_size_const(s->g, ir_in(s->g, v, 2), -1, &wv))
+    return false;
+  k->d = wq / k->heads, k->dv = wv / k->heads;
+  return true;
+}
+
+static void attention_sizes(Draft *d, const AttnPlan *p) {
+  KAttention *k = &d->k.attention;
+  const Heads *h = p->heads;
+  k->batch = draft_size(d, h[0].batch);
+  k->lq = draft_size(d, p->in[0].size[p->in[0].rank - 2]);
+  k->lk = draft_size(d, p->in[1].size[p->in[1].rank - 2]);
+  k->q_b = draft_size(d, h[0].b_stride), k->q_r = draft_size(d, h[0].r_stride);
+  k->k_b = draft_size(d, h[1].b_stride), k->k_r = draft_size(d, h[1].r_stride);
+  k->v_b = draft_size(d, h[2].b_stride), k->v_r = draft_size(d, h[2].r_stride);
+  k->o_b = draft_size(d, p->out_heads.b_stride), k->o_r = draft_size(d, p->out_heads.r_stride);
+  for (int i = 0; i < 4; i++) k->mask[i] = ksize(0);
+}
+
+/* The fourth operand: a mask, or the bounds of the runs. */
+static bool attention_extra(Sched *s, Val v, Draft *d) {
+  KAttention *k = &d->k.attention;
+  k->varlen = ir_op(s->g, v) == OP_attention_varlen;
+  k->has_mask = !k->varlen && ir_n_in(s->g, v) > 3 && val_ok(ir_in(s->g, v, 3));
+  if (!k->varlen && !k->has_mask) return true;
+  Place extra = sched_source(s, ir_in(s->g, v, 3));
+  if (k->varlen && !place_is_contiguous(s, &extra)) extra = sched_copied(s, v, &extra, VLPC_I64);
+  draft_arg(d, &extra);
+  if (k->has_mask) return mask_strides(s, v, d, &extra);
+  k->batch = draft_size(d, sched_add(s, extra.size[0], sched_const(s, -1)));
+  return true;
+}
+
 void sched_attention(Sched *s, Val v) {
-  const Graph *g = s->g;
-  if (ir_type_of(g, v)->dtype != VLPC_F32) {
+  AttnPlan p;
+  if (ir_type_of(s->g, v)->dtype != VLPC_F32) {
     sched_refuse(s, v, "only f32 has a kernel");
     return;
   }
-  Place p[3];
-  Heads h[3], ho;
-  bool ready = true;
-  for (uint32_t i = 0; i < 3; i++) {
-    p[i] = sched_source(s, ir_in(g, v, i));
-    ready = heads_ready(s, v, &p[i], &h[i]) && ready;
-  }
-  Place to = sched_dest(s, v), out = to;
-  if (!heads_of(s, &out, &ho)) {
-    out = temp_like(s, v, &to);
-    ready = heads_of(s, &out, &ho) && ready;
-  }
-  if (!ready) {
+  if (!plan_attention(s, v, &p)) {
     sched_refuse(s, v, "the size of its batch is not affine in the sizes");
     return;
   }
   Draft d = draft_begin(s, v, KK_ATTENTION);
   KAttention *k = &d.k.attention;
-  draft_arg(&d, &out);
-  for (uint32_t i = 0; i < 3; i++) draft_arg(&d, &p[i]);
-  k->heads = ir_attr_int(g, v, A_heads, 1);
-  int64_t wq = 0, wv = 0;
-  VL_CHECK(ir_size_const(g, ir_in(g, v, 0), -1, &wq) && ir_size_const(g, ir_in(g, v, 2), -1, &wv),
-           "attention width");
-  k->d = wq / k->heads, k->dv = wv / k->heads;
-  k->scale = (float)ir_attr_float(g, v, A_scale, 1);
-  k->causal = ir_attr_int(g, v, A_causal, 0) != 0;
-  k->batch = draft_size(&d, h[0].batch);
-  k->lq = draft_size(&d, p[0].size[p[0].rank - 2]);
-  k->lk = draft_size(&d, p[1].size[p[1].rank - 2]);
-  k->q_b = draft_size(&d, h[0].b_stride), k->q_r = draft_size(&d, h[0].r_stride);
-  k->k_b = draft_size(&d, h[1].b_stride), k->k_r = draft_size(&d, h[1].r_stride);
-  k->v_b = draft_size(&d, h[2].b_stride), k->v_r = draft_size(&d, h[2].r_stride);
-  k->o_b = draft_size(&d, ho.b_stride), k->o_r = draft_size(&d, ho.r_stride);
-  for (int i = 0; i < 4; i++) k->mask[i] = ksize(0);
-  k->has_mask = ir_n_in(g, v) > 3 && val_ok(ir_in(g, v, 3));
-  if (k->has_mask) {
-    Place m = sched_source(s, ir_in(g, v, 3));
-    draft_arg(&d, &m);
-    if (!mask_strides(s, v, &d, &m)) {
-      sched_refuse(s, v, "a mask over more than one batch axis has no kernel");
-      return;
-    }
+  if (!attention_widths(s, v, k)) {
+    sched_refuse(s, v, "its width is a run-time size");
+    return;
+  }
+  draft_arg(&d, &p.out);
+  for (uint32_t i = 0; i < 3; i++) draft_arg(&d, &p.in[i]);
+  k->scale = (float)ir_attr_float(s->g, v, A_scale, 1);
+  k->causal = ir_attr_int(s->g, v, A_causal, 0) != 0;
+  attention_sizes(&d, &p);
+  if (!attention_extra(s, v, &d)) {
+    sched_refuse(s, v, "a mask over more than one batch axis has no kernel");
+    return;
   }
   draft_end(&d);
-  if (out.buf != to.buf) sched_copy(s, v, &out, &to, VLPC_F32);
+  if (p.out.buf != p.target.buf) sched_copy(s, v, &p.out, &p.target, VLPC_F32);
 }
 
 /* ---- layernorm, softmax, l2norm ------------------------------------------ */

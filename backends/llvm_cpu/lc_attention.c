@@ -16,10 +16,15 @@
 ** the running maximum and sum, as usual.  With causal, a tile multiplies only
 ** keys up to its last query; the masked ones before that are zeroes, which
 ** leave sums as they are.  Every row's result depends on its own q and on all
-** of k and v, never on the other rows. */
+** of k and v, never on the other rows.
+**
+** With varlen a task is all rows of one run for one head.  Its keys are the rows
+** of run 0 and then its own: `past` keys lie before its first query, and key
+** rows from there on stand `jump` further down. */
 #include "backends/llvm_cpu/lc_emit.h"
 
 #include "backends/llvm_cpu/lc_math.h"
+#include "runtime/code.h"
 
 #include <math.h>
 
@@ -27,33 +32,44 @@ enum {
   QUERIES = 72,
   KEYS = 512,
   TILES = 3,
-  ROWS = TILES * 8, /* of a block, at most */
+  ROWS = TILES * 8,     /* of a block, at most */
   PITCH = 4 * KEYS + 64 /* of a score row: off the power of two */
 };
 
 typedef struct {
   Emit *e;
   const KAttention *k;
-  Lv lq, lk, blocks, chunks; /* query blocks per head, key chunks */
+  Lv lq, lk, blocks; /* query blocks per head */
   Lv out, q, key, v, mask;
   Lv q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r, mask_b[4]; /* bytes */
   Lv k_pack, v_pack, scores, values, top, sum;          /* in scratch */
   Lv q_row, s_row, rescale;                             /* on the stack, per row of a block */
   Lv packed;                                            /* variable: head in the panels */
+  Lv bounds;                                            /* of varlen */
 } Attn;
 
 /* What one task works on. */
 typedef struct {
   Lv head_id;              /* of batch × heads */
-  Lv out, q, key, v, mask; /* of this batch entry and head */
+  Lv out, q, key, v, mask; /* of this batch entry (or run) and head */
+  Lv lq, lk, past, jump;   /* queries and keys in all; past and jump of varlen, or NULL */
+  Lv chunks;               /* of keys */
   Lv first, n, n_tiles;    /* query rows; tiles, of nearly equal height */
   Lv key0, n_keys;         /* of the chunk at hand */
 } Part;
 
-static int64_t panels(int64_t cols) { return (cols + GEMM_PANEL - 1) / GEMM_PANEL; }
-static int64_t k_pack_bytes(const KAttention *k) { return 4 * KEYS * k->d; }
-static int64_t v_pack_bytes(const KAttention *k) { return 64 * KEYS * panels(k->dv); }
-static int64_t value_pitch(const KAttention *k) { return 64 * panels(k->dv); }
+static int64_t panels(int64_t cols) {
+  return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
+}
+static int64_t k_pack_bytes(const KAttention *k) {
+  return 4 * KEYS * k->d;
+}
+static int64_t v_pack_bytes(const KAttention *k) {
+  return 64 * KEYS * panels(k->dv);
+}
+static int64_t value_pitch(const KAttention *k) {
+  return 64 * panels(k->dv);
+}
 
 static uint64_t attention_scratch(const Kernel *kernel) {
   const KAttention *k = &kernel->attention;
@@ -64,6 +80,7 @@ static uint64_t attention_scratch(const Kernel *kernel) {
 static Lv attention_tasks(Emit *e, const Kernel *kernel) {
   const KAttention *k = &kernel->attention;
   Lv heads = lb_mulc(&e->b, le_size(e, k->batch), k->heads);
+  if (k->varlen) return heads;
   return lb_mul(&e->b, heads, le_ceil_div(e, le_size(e, k->lq), QUERIES));
 }
 
@@ -71,7 +88,6 @@ static Attn prologue(Emit *e, const KAttention *k) {
   Lb *b = &e->b;
   Attn x = {.e = e, .k = k, .lq = le_size(e, k->lq), .lk = le_size(e, k->lk)};
   x.blocks = le_ceil_div(e, x.lq, QUERIES);
-  x.chunks = lb_max(b, le_ceil_div(e, x.lk, KEYS), lb_i64(b, 1));
   x.out = le_operand(e, 0), x.q = le_operand(e, 1), x.key = le_operand(e, 2);
   x.v = le_operand(e, 3);
   x.q_b = le_bytes(e, k->q_b), x.q_r = le_bytes(e, k->q_r);
@@ -79,6 +95,7 @@ static Attn prologue(Emit *e, const KAttention *k) {
   x.v_b = le_bytes(e, k->v_b), x.v_r = le_bytes(e, k->v_r);
   x.o_b = le_bytes(e, k->o_b), x.o_r = le_bytes(e, k->o_r);
   if (k->has_mask) x.mask = le_operand(e, 4);
+  if (k->varlen) x.bounds = le_operand(e, 4);
   for (int i = 0; k->has_mask && i < 4; i++) x.mask_b[i] = le_bytes(e, k->mask[i]);
   x.k_pack = e->scratch;
   x.v_pack = lb_atc(b, x.k_pack, k_pack_bytes(k));
@@ -131,6 +148,23 @@ static void transpose(Lb *b, Lv v[LC_W]) {
   for (int i = 0; i < LC_W; i++) v[i] = out[i];
 }
 
+static bool is_causal(const Attn *x) {
+  return x->k->causal || x->k->varlen;
+}
+
+/* Where a query stands among the keys. */
+static Lv key_of(const Attn *x, const Part *p, Lv query) {
+  return p->past ? lb_add(&x->e->b, query, p->past) : query;
+}
+
+/* The row of key number `key`. */
+static Lv key_row(const Attn *x, const Part *p, Lv key) {
+  Lb *b = &x->e->b;
+  if (!p->past) return key;
+  Lv own = lb_icmp(b, LLVMIntSGE, key, p->past);
+  return lb_add(b, key, lb_select(b, own, p->jump, lb_i64(b, 0)));
+}
+
 /* k_pack[p][c][l] = key[16p + l][c].  Rows past the last key repeat it: their
 ** scores are masked. */
 static void pack_keys(const Attn *x, const Part *p) {
@@ -142,7 +176,7 @@ static void pack_keys(const Attn *x, const Part *p) {
   Lv row[LC_W];
   for (int i = 0; i < LC_W; i++) {
     Lv at = lb_add(b, p->key0, lb_min(b, lb_addc(b, key, i), last));
-    row[i] = lb_at(b, p->key, lb_mul(b, at, x->k_r));
+    row[i] = lb_at(b, p->key, lb_mul(b, key_row(x, p, at), x->k_r));
   }
   Lv to = lb_at(b, x->k_pack, lb_mulc(b, key, 4 * d));
   LbLoop cols;
@@ -168,7 +202,7 @@ static void pack_values(const Attn *x, const Part *p) {
   Lb *b = &x->e->b;
   LbLoop loop;
   Lv j = lb_for(b, &loop, lb_i64(b, 0), p->n_keys, 1);
-  Lv row = lb_at(b, p->v, lb_mul(b, lb_add(b, p->key0, j), x->v_r));
+  Lv row = lb_at(b, p->v, lb_mul(b, key_row(x, p, lb_add(b, p->key0, j)), x->v_r));
   for (int64_t c = 0; c < panels(x->k->dv); c++) {
     int64_t left = x->k->dv - c * LC_W;
     Lv mask = left < LC_W ? lb_tail_mask(b, lb_i64(b, left)) : NULL;
@@ -182,7 +216,7 @@ static void pack_values(const Attn *x, const Part *p) {
 static void pack(const Attn *x, const Part *p) {
   Lb *b = &x->e->b;
   Lv stale = lb_icmp(b, LLVMIntNE, lb_get(b, x->packed), p->head_id);
-  Lv several = lb_icmp(b, LLVMIntSGT, x->chunks, lb_i64(b, 1));
+  Lv several = lb_icmp(b, LLVMIntSGT, p->chunks, lb_i64(b, 1));
   LbIf need;
   lb_if(b, &need, LLVMBuildOr(b->b, stale, several, ""));
   pack_keys(x, p);
@@ -194,12 +228,12 @@ static void pack(const Attn *x, const Part *p) {
 /* ---- one block of query rows --------------------------------------------- */
 
 typedef struct {
-  Lv tile0, n_tiles;    /* of the tiles of the task */
-  Lv row0, n;           /* of the rows of the task */
-  Lv query;             /* row0's index among all queries */
-  Lv seen;              /* keys of this chunk that some row sees */
-  Lv first, last;       /* i1: the first, the last chunk that these rows see */
-  Lv top, sum;          /* running maximum and sum, an f32 per row */
+  Lv tile0, n_tiles; /* of the tiles of the task */
+  Lv row0, n;        /* of the rows of the task */
+  Lv query;          /* row0's index among all queries */
+  Lv seen;           /* keys of this chunk that some row sees */
+  Lv first, last;    /* i1: the first, the last chunk that these rows see */
+  Lv top, sum;       /* running maximum and sum, an f32 per row */
 } Block;
 
 /* Rows [row, end) of a block and the keys of the chunk that they see. */
@@ -215,11 +249,15 @@ static void begin_tile(const Attn *x, const Part *p, const Block *q, RowTile *t)
   t->row = lb_sub(b, le_part(e, p->n, i, p->n_tiles), q->row0);
   t->end = lb_sub(b, le_part(e, p->n, lb_addc(b, i, 1), p->n_tiles), q->row0);
   t->seen = q->seen;
-  if (x->k->causal)
-    t->seen = lb_min(b, q->seen, lb_sub(b, lb_add(b, q->query, t->end), p->key0));
+  if (is_causal(x)) {
+    Lv end = key_of(x, p, lb_add(b, q->query, t->end));
+    t->seen = lb_min(b, q->seen, lb_sub(b, end, p->key0));
+  }
 }
 
-static void end_tile(const Attn *x, RowTile *t) { lb_end_for(&x->e->b, &t->loop); }
+static void end_tile(const Attn *x, RowTile *t) {
+  lb_end_for(&x->e->b, &t->loop);
+}
 
 /* Panels [from, from + n) of group g. */
 typedef struct {
@@ -236,7 +274,9 @@ static void begin_group(const Attn *x, Lv n_panels, Group *g) {
   g->n = lb_sub(b, le_part(e, n_panels, lb_addc(b, i, 1), groups), g->from);
 }
 
-static void end_group(const Attn *x, Group *g) { lb_end_for(&x->e->b, &g->loop); }
+static void end_group(const Attn *x, Group *g) {
+  lb_end_for(&x->e->b, &g->loop);
+}
 
 /* The tile of group g and row tile t; rows, b and out are of the whole block. */
 static void tile_product(const Attn *x, const Group *g, const RowTile *t, LeTile p) {
@@ -312,7 +352,8 @@ static Lv score_row(const Attn *x, Lv i) {
 static Lv mask_scores(const Attn *x, const Part *p, const Block *q, const RowTile *t, Lv i) {
   Lb *b = &x->e->b;
   Lv query = lb_add(b, q->query, i), limit = t->seen;
-  if (x->k->causal) limit = lb_min(b, limit, lb_sub(b, lb_addc(b, query, 1), p->key0));
+  if (is_causal(x))
+    limit = lb_min(b, limit, lb_sub(b, lb_addc(b, key_of(x, p, query), 1), p->key0));
   Lv limits = lb_splat(b, LLVMBuildTrunc(b->b, limit, b->i32, ""));
   Lv mask_row = x->mask ? lb_at(b, p->mask, lb_mul(b, query, x->mask_b[2])) : NULL;
   Lv top = lb_var(b, b->vf, lb_vf(b, -INFINITY)), lane = lb_var(b, b->vi, lb_lanes(b));
@@ -430,7 +471,8 @@ static void run_chunk(const Attn *x, const Part *p) {
   q.query = lb_add(b, p->first, q.row0);
   Lv slot = lb_mulc(b, q.row0, 4);
   q.top = lb_at(b, x->top, slot), q.sum = lb_at(b, x->sum, slot);
-  Lv visible = x->k->causal ? lb_min(b, x->lk, lb_add(b, q.query, q.n)) : x->lk;
+  Lv visible = p->lk;
+  if (is_causal(x)) visible = lb_min(b, visible, key_of(x, p, lb_add(b, q.query, q.n)));
   q.seen = lb_min(b, p->n_keys, lb_sub(b, visible, p->key0));
   q.first = lb_icmp(b, LLVMIntEQ, p->key0, lb_i64(b, 0));
   q.last = lb_icmp(b, LLVMIntSGE, lb_add(b, p->key0, p->n_keys), visible);
@@ -444,39 +486,113 @@ static void run_chunk(const Attn *x, const Part *p) {
   lb_end_for(b, &loop);
 }
 
+/* Base addresses for head h; entry offsets are added by the callers. */
+static void locate_head(const Attn *x, Lv h, Part *p) {
+  Lb *b = &x->e->b;
+  Lv d = lb_mulc(b, h, 4 * x->k->d), dv = lb_mulc(b, h, 4 * x->k->dv);
+  p->out = lb_at(b, x->out, dv);
+  p->q = lb_at(b, x->q, d);
+  p->key = lb_at(b, x->key, d);
+  p->v = lb_at(b, x->v, dv);
+}
+
 static Part locate(const Attn *x, Lv task) {
   Emit *e = x->e;
   Lb *b = &e->b;
-  const KAttention *k = x->k;
-  Part p = {.head_id = LLVMBuildUDiv(b->b, task, x->blocks, "")};
+  Part p = {.head_id = LLVMBuildUDiv(b->b, task, x->blocks, ""), .lq = x->lq, .lk = x->lk};
   Lv block = lb_sub(b, task, lb_mul(b, p.head_id, x->blocks));
-  Lv batch = lb_divc(b, p.head_id, k->heads), h = lb_remc(b, p.head_id, k->heads);
-  Lv d = lb_mulc(b, h, 4 * k->d), dv = lb_mulc(b, h, 4 * k->dv);
-  p.out = lb_at(b, x->out, lb_add(b, lb_mul(b, batch, x->o_b), dv));
-  p.q = lb_at(b, x->q, lb_add(b, lb_mul(b, batch, x->q_b), d));
-  p.key = lb_at(b, x->key, lb_add(b, lb_mul(b, batch, x->k_b), d));
-  p.v = lb_at(b, x->v, lb_add(b, lb_mul(b, batch, x->v_b), dv));
+  Lv batch = lb_divc(b, p.head_id, x->k->heads), h = lb_remc(b, p.head_id, x->k->heads);
+  locate_head(x, h, &p);
+  p.out = lb_at(b, p.out, lb_mul(b, batch, x->o_b));
+  p.q = lb_at(b, p.q, lb_mul(b, batch, x->q_b));
+  p.key = lb_at(b, p.key, lb_mul(b, batch, x->k_b));
+  p.v = lb_at(b, p.v, lb_mul(b, batch, x->v_b));
   if (x->mask)
     p.mask =
         lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
   p.first = le_part(e, x->lq, block, x->blocks);
   p.n = lb_sub(b, le_part(e, x->lq, lb_addc(b, block, 1), x->blocks), p.first);
-  p.n_tiles = le_ceil_div(e, p.n, b->target->mr);
   return p;
+}
+
+static void run_queries(const Attn *x, Part *p) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  LbLoop chunks;
+  p->n_tiles = le_ceil_div(e, p->n, b->target->mr);
+  Lv chunk = lb_for(b, &chunks, lb_i64(b, 0), p->chunks, 1);
+  p->key0 = lb_mulc(b, chunk, KEYS);
+  p->n_keys = lb_min(b, lb_i64(b, KEYS), lb_sub(b, p->lk, p->key0));
+  pack(x, p);
+  run_chunk(x, p);
+  lb_end_for(b, &chunks);
+}
+
+/* ---- varlen -------------------------------------------------------------- */
+
+static Lv bound(const Attn *x, Lv i) {
+  Lb *b = &x->e->b;
+  return lb_load(b, b->i64, lb_at(b, x->bounds, lb_mulc(b, i, 8)), 8);
+}
+
+/* Stops the kernel unless 0 <= a <= z. */
+static void need_rising(const Attn *x, Lv a, Lv z) {
+  Lb *b = &x->e->b;
+  LLVMBasicBlockRef stop = lb_block(b, "fault"), go = lb_block(b, "rising");
+  Lv falls = lb_icmp(b, LLVMIntUGT, a, z);
+  Lv below = lb_icmp(b, LLVMIntSLT, z, lb_i64(b, 0));
+  LLVMBuildCondBr(b->b, LLVMBuildOr(b->b, falls, below, ""), stop, go);
+  LLVMPositionBuilderAtEnd(b->b, stop);
+  LLVMBuildRet(b->b, lb_i32(b, FAULT_INDEX));
+  LLVMPositionBuilderAtEnd(b->b, go);
+}
+
+static Part locate_run(const Attn *x, Lv task) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  Lv run = lb_divc(b, task, x->k->heads), zero = lb_i64(b, 0);
+  Lv from = bound(x, run), to = bound(x, lb_addc(b, run, 1)), prefix = bound(x, lb_i64(b, 1));
+  need_rising(x, from, to);
+  need_rising(x, to, x->lq);
+  need_rising(x, prefix, lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), to, from));
+  Part p = {.head_id = task, .lq = lb_sub(b, to, from)};
+  p.past = lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), zero, prefix);
+  p.jump = lb_sub(b, from, p.past);
+  p.lk = lb_add(b, p.past, p.lq);
+  locate_head(x, lb_remc(b, task, x->k->heads), &p);
+  p.out = lb_at(b, p.out, lb_mul(b, from, x->o_r));
+  p.q = lb_at(b, p.q, lb_mul(b, from, x->q_r));
+  p.chunks = le_ceil_div(e, p.lk, KEYS);
+  return p;
+}
+
+/* All blocks of query rows of a run. */
+static void run_run(const Attn *x, Part *p) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  Lv blocks = le_ceil_div(e, p->lq, QUERIES);
+  LbLoop loop;
+  Lv i = lb_for(b, &loop, lb_i64(b, 0), blocks, 1);
+  p->first = le_part(e, p->lq, i, blocks);
+  p->n = lb_sub(b, le_part(e, p->lq, lb_addc(b, i, 1), blocks), p->first);
+  run_queries(x, p);
+  lb_end_for(b, &loop);
 }
 
 static void attention_run(Emit *e, const Kernel *kernel) {
   Lb *b = &e->b;
   Attn x = prologue(e, &kernel->attention);
-  LbLoop tasks, chunks;
+  LbLoop tasks;
+  Lv chunks = lb_max(b, le_ceil_div(e, x.lk, KEYS), lb_i64(b, 1));
   Lv task = lb_for(b, &tasks, e->begin, e->end, 1);
-  Part p = locate(&x, task);
-  Lv chunk = lb_for(b, &chunks, lb_i64(b, 0), x.chunks, 1);
-  p.key0 = lb_mulc(b, chunk, KEYS);
-  p.n_keys = lb_min(b, lb_i64(b, KEYS), lb_sub(b, x.lk, p.key0));
-  pack(&x, &p);
-  run_chunk(&x, &p);
-  lb_end_for(b, &chunks);
+  if (x.bounds) {
+    Part p = locate_run(&x, task);
+    run_run(&x, &p);
+  } else {
+    Part p = locate(&x, task);
+    p.chunks = chunks;
+    run_queries(&x, &p);
+  }
   lb_end_for(b, &tasks);
 }
 

@@ -180,7 +180,8 @@ static bool better(bool is_float, Cell v, Cell best, bool largest, bool last) {
 
 static void accumulate(Acc *acc, KReduce kind, bool is_float, Cell v) {
   bool largest = kind != KR_MIN, last = kind == KR_ARGMAX_LAST;
-  if (kind == KR_SUM || kind == KR_MEAN) acc->sum.f += v.f, acc->sum.i = ew_i64(OP_add, acc->sum.i, v.i);
+  if (kind == KR_SUM || kind == KR_MEAN)
+    acc->sum.f += v.f, acc->sum.i = ew_i64(OP_add, acc->sum.i, v.i);
   if (kind == KR_PROD) acc->sum.f *= v.f, acc->sum.i = ew_i64(OP_mul, acc->sum.i, v.i);
   if (!acc->any || better(is_float, v, acc->best, largest, last))
     acc->best = v, acc->where = acc->count;
@@ -312,9 +313,47 @@ static void attend(const Run *r, const KAttention *t, Query x, double *p) {
   }
 }
 
+/* Row i of run: the whole of run 0, then its own run up to itself. */
+static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t *bounds,
+                       double *p) {
+  int64_t run = x.b, prefix = run ? bounds[1] : 0, n = prefix + x.q - bounds[run] + 1;
+  int64_t q = x.q * at(r, t->q_r) + x.h * t->d, to = x.q * at(r, t->o_r) + x.h * t->dv;
+  for (int64_t j = 0; j < n; j++) {
+    int64_t row = j < prefix ? j : bounds[run] + j - prefix;
+    int64_t k = row * at(r, t->k_r) + x.h * t->d;
+    p[j] = 0;
+    for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, 2, k + c);
+    p[j] *= (double)t->scale;
+  }
+  double sum = exponentials(p, n);
+  for (int64_t c = 0; c < t->dv; c++) {
+    double v = 0;
+    for (int64_t j = 0; j < n; j++) {
+      int64_t row = j < prefix ? j : bounds[run] + j - prefix;
+      v += p[j] * load(r, 3, row * at(r, t->v_r) + x.h * t->dv + c);
+    }
+    store(r, to + c, v / sum);
+  }
+}
+
+static int run_varlen(const Run *r, const KAttention *t, double *p) {
+  const int64_t *bounds = r->op[4];
+  int64_t runs = at(r, t->batch), rows = at(r, t->lq);
+  bool ok = runs > 0 && bounds[0] == 0 && bounds[runs] == rows;
+  for (int64_t s = 0; ok && s < runs; s++) ok = bounds[s] <= bounds[s + 1];
+  if (!ok) return FAULT_INDEX;
+  for (Query x = {0}; x.b < runs; x.b++) {
+    for (x.h = 0; x.h < t->heads; x.h++) {
+      for (x.q = bounds[x.b]; x.q < bounds[x.b + 1]; x.q++) attend_run(r, t, x, bounds, p);
+    }
+  }
+  return 0;
+}
+
 static int run_attention(const Run *r, const Kernel *k) {
   const KAttention *t = &k->attention;
   double *p = arena_array(r->a, double, VL_MAX(at(r, t->lk), 0) + 1);
+  if (t->varlen) return run_varlen(r, t, p);
   for (Query x = {0}; x.b < at(r, t->batch); x.b++) {
     for (x.h = 0; x.h < t->heads; x.h++) {
       for (x.q = 0; x.q < at(r, t->lq); x.q++) attend(r, t, x, p);

@@ -176,6 +176,17 @@ static const PlanCase plan_cases[] = {
      " out \"o\" %o\n"
      "}\n"
     },
+    {"attention_varlen",
+     "graph {\n"
+     " %x = input {name=\"x\"} : f32[7,24]\n"
+     " %b = const {value=[0,2,2,5,6,7]} : i64[6]\n"
+     " %q = slice %x {starts=[0,0], steps=[1,1], dims=[7,8]} : f32[7,8]\n"
+     " %k = slice %x {starts=[0,8], steps=[1,1], dims=[7,8]} : f32[7,8]\n"
+     " %v = slice %x {starts=[0,16], steps=[1,1], dims=[7,8]} : f32[7,8]\n"
+     " %o = attention_varlen %q, %k, %v, %b {heads=2, scale=0.5} : f32[7,8]\n"
+     " out \"o\" %o\n"
+     "}\n"
+    },
     {"attention_turned",
      "graph {\n"
      " sym batch\n"
@@ -399,7 +410,8 @@ VL_UNUSED static const char not_affine_text[] =
     " sym c\n"
     " %x = input {name=\"x\"} : f32[a,b,c,4]\n"
     " %y = input {name=\"y\"} : f32[a,b,c,4]\n"
-    " %w = const {value=[0.60, -0.22, 0.61, -0.11, 0.33, -0.35, -0.55, -0.10, 0.60, -0.31, -0.54, -0.17, -0.81, -0.37, 0.15, 0.09]} : f32[4,4]\n"
+    " %w = const {value=[0.60, -0.22, 0.61, -0.11, 0.33, -0.35, -0.55, -0.10, 0.60,"
+    " -0.31, -0.54, -0.17, -0.81, -0.37, 0.15, 0.09]} : f32[4,4]\n"
     " %l = linear %x, %w : f32[a,b,c,4]\n"
     " %e = exp %l : f32[a,b,c,4]\n"
     " %k = concat %e, %y {axis=0} : f32[2*a,b,c,4]\n"

@@ -315,6 +315,23 @@ attention(2, 3, 2, 2, 2, mask=np.array([[0.0, -inf, 0.5], [-inf, -inf, -inf]]))
 attention(2, 2, 2, 1, 2, mask=real(2, 1, 2, 2), causal=True)
 attention(1, 2, 1, 2, 2, mask=real(2), batch=(2, 2))
 
+
+def attention_varlen(bounds, heads, d, dv):
+    n, scale = bounds[-1], 0.37
+    q, k, v = real(n, heads * d), real(n, heads * d), real(n, heads * dv)
+    run = np.searchsorted(np.array(bounds), np.arange(n), side="right") - 1
+    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
+    sees = (j <= i) & ((run[None, :] == run[:, None]) | (run[None, :] == 0))
+    split = lambda a: t(a).reshape(n, heads, -1).transpose(0, 1)
+    y = F.scaled_dot_product_attention(split(q), split(k), split(v), torch.from_numpy(sees),
+                                       scale=scale)
+    case("attention_varlen", [q, k, v, np.array(bounds)], y.transpose(0, 1).reshape(n, -1).contiguous(),
+         heads=heads, scale=scale)
+
+
+attention_varlen([0, 2, 3, 3, 6], 2, 2, 1)
+attention_varlen([0, 0, 2, 4], 1, 2, 3)
+
 with open("op_cases.inc", "w") as f:
     f.write("/* SPDX-License-Identifier: Apache-2.0 */\n"
             "/* op_cases.inc - cases of every op with results by numpy and PyTorch in double\n"

@@ -110,6 +110,21 @@ static Val draw_attention(Draw *d, OpCode op) {
   return ir_node(d->g, op, d->n, d->in, 3, at);
 }
 
+/* Bounds rise from 0 to the rows; runs may be empty. */
+static Val draw_varlen(Draw *d, OpCode op) {
+  int64_t heads = draw_size(d, 3), width = heads * draw_size(d, 4);
+  int64_t width_v = heads * draw_size(d, 4), n_runs = draw_size(d, 4);
+  int64_t bounds[8] = {0};
+  for (int64_t i = 0; i < n_runs; i++) bounds[i + 1] = bounds[i] + draw_size(d, 4) - 1;
+  int64_t rows = bounds[n_runs];
+  Attr at[2] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5)};
+  add_operand(d, SHAPE(rows, width), 0);
+  add_operand(d, SHAPE(rows, width), 0);
+  add_operand(d, SHAPE(rows, width_v), 0);
+  d->in[d->n++] = ir_const_i64(d->g, bounds, (uint32_t)n_runs + 1);
+  return ir_node(d->g, op, d->n, d->in, 2, at);
+}
+
 typedef Val DrawFn(Draw *d, OpCode op);
 
 static DrawFn *const draws[OP__COUNT] = {
@@ -117,7 +132,7 @@ static DrawFn *const draws[OP__COUNT] = {
     [OP_layernorm] = draw_layernorm,     [OP_l2norm] = draw_l2norm,
     [OP_gelu] = draw_gelu,               [OP_linear] = draw_linear,
     [OP_embedding] = draw_embedding,     [OP_patch_embed] = draw_patch_embed,
-    [OP_attention] = draw_attention,
+    [OP_attention] = draw_attention,     [OP_attention_varlen] = draw_varlen,
 };
 
 /* ---- tests --------------------------------------------------------------- */

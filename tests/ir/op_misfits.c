@@ -171,6 +171,15 @@ static const Row rows[] = {
         "f32[6,5]", "f32[b,2,5,6]"),
     ROW(attention, "f32[b,5,8] f32[b,6,8] f32[b,6,8]", ATTRS(INT(heads, 2)),
         "an attribute is missing", "none", "scale"),
+    ROW(attention_varlen, "f32[r,8] f32[n,8] f32[r,8] i64[s]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "queries and keys do not fit",
+        "f32[r,8] and f32[n,8]", "q[R,h*d] and k[R,h*d]"),
+    ROW(attention_varlen, "f32[r,8] f32[r,8] f32[r,8] f32[s]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "the bounds of the runs do not fit",
+        "f32[r,8] and f32[s]", "i64[S+1]"),
+    ROW(attention_varlen, "f32[r,8] f32[r,8] f32[r,6] i64[s]",
+        ATTRS(INT(heads, 4), REAL(scale, 1)), "heads do not divide the width",
+        "f32[r,8] and f32[r,6]", "multiples of 4"),
 };
 
 /* ---- reading a row ------------------------------------------------------- */
@@ -248,6 +257,8 @@ static const struct {
     ROW(patch_embed, "f32[b,3,32*h,224] f32[3072,8]", ATTRS(INTS(patch, 32, 32)), "f32[b,7*h,8]"),
     ROW(attention, "f32[b,n,8] f32[b,n+4,8] f32[b,n+4,6] f32[n,n+4]",
         ATTRS(INT(heads, 2), REAL(scale, 1)), "f32[b,n,6]"),
+    ROW(attention_varlen, "f32[r,8] f32[r,8] f32[r,6] i64[s]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "f32[r,6]"),
     ROW(layernorm, "f32[b,8] - f32[8]", ATTRS(REAL(eps, 1e-5)), "f32[b,8]"),
 };
 
