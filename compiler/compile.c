@@ -66,9 +66,20 @@ VlStatus compile_lower(Compile *c) {
   return pass_require(&r, kinds, c->d);
 }
 
+static void add_text_rows(Compile *c) {
+  if (c->sched_flags & COMPILE_NO_TEXT_ROWS) return;
+  for (uint32_t i = 0; i < c->n_entries; i++) {
+    if (strcmp(c->entry[i].name, "text") != 0) continue;
+    if (!pass_text_rows(c->graph, &c->entry[i], &c->text_rows)) return;
+    c->entry[c->n_entries++] = c->text_rows.entry;
+    return;
+  }
+}
+
 VlStatus compile_schedule(Compile *c) {
   SchedEntry entry[ENTRY_MAX];
   VL_TRY(progress(c, "plan", 0, 1));
+  add_text_rows(c);
   for (uint32_t i = 0; i < c->n_entries; i++)
     entry[i] = (SchedEntry){c->entry[i].name, c->entry[i].out, c->entry[i].n_out};
   return sched_run(c->graph, entry, c->n_entries, c->sched_flags, c->a, c->d, &c->plan);

@@ -19,6 +19,8 @@
 
 #define COMPILE_MAX_MODELS 2
 
+enum { COMPILE_NO_TEXT_ROWS = 1 << 16 }; /* beside the SCHED_NO_ flags */
+
 /* One compilation, filled stage by stage. */
 typedef struct {
   const vlpc_compile_options *o;
@@ -33,6 +35,7 @@ typedef struct {
   Graph *graph; /* the lowered graph of all towers */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
+  TextRows text_rows; /* entry.name NULL: there is none */
   Schedule plan;
   Str dump; /* what --dump asked for */
 } Compile;

@@ -61,7 +61,8 @@ static ManifestRole role(const Program *p, const char *entry, const char *input,
         !port_buf(p, e->out, e->n_out, output))
       continue;
     bool masked = mask && port_buf(p, e->in, e->n_in, mask);
-    return (ManifestRole){entry, input, masked ? mask : NULL, output};
+    return (ManifestRole){
+        .entry = entry, .input = input, .mask = masked ? mask : NULL, .output = output};
   }
   return (ManifestRole){0};
 }
@@ -100,6 +101,10 @@ void manifest_section(const Compile *c, Str *out) {
   Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip", .precision = "fp32"};
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
+  if (m.text.entry && c->text_rows.entry.name) {
+    m.text.rows = c->text_rows.entry.name;
+    m.text.eot = c->text_rows.eot;
+  }
   tower_facts(p, &m);
   m.logit_scale = logit_scale(c->graph);
   m.n_entries = p->n_entries;

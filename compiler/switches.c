@@ -17,6 +17,7 @@ static const struct {
     {"epilogue", SCHED_NO_EPILOGUE},
     {"concat", SCHED_NO_CONCAT},
     {"inplace", SCHED_NO_INPLACE},
+    {"text_rows", COMPILE_NO_TEXT_ROWS},
 };
 
 static const struct {

@@ -140,8 +140,22 @@ typedef struct {
   const Named *out; /* values of the graph and their names */
   uint32_t n_out;
 } PassEntry;
-enum { ENTRY_MAX = 3 };
+enum { ENTRY_MAX = 4 }; /* with text_rows */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
+
+/* The text entry once more, on packed rows (text_rows.c): what comes after a
+** text's end is not computed, and a prefix that all texts share only once.
+**   row_ids, row_positions  i64[rows]  the ids and where each stands in its text
+**   run_bounds  i64[runs]   the common prefix, then one run a text: run s is rows
+**                           run_bounds[s] … run_bounds[s+1]-1
+**   row_ends    i64[classes]  the row of each text's end
+** Outputs are those of the text entry, exactly.  Adds to g, which must be final
+** otherwise.  False when the tower is not causal, or reads more than one row. */
+typedef struct {
+  PassEntry entry;
+  int64_t eot; /* a text ends at the first id of this value; -1: of its largest */
+} TextRows;
+bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out);
 
 /* The lowered graph as text without names and places, weights as hashes of
 ** their content (normal.c): equal for exports of one model.  Scalars have six

@@ -105,7 +105,7 @@ bool vlpc_artifact_get_info(const vlpc_artifact *a, vlpc_artifact_info *out) {
       .model = m->manifest.model,
       .file_bytes = m->file.file.n,
       .weight_bytes = artifact_section(&m->file, SECTION_weights).bytes,
-      .n_entries = m->program.n_entries,
+      .n_entries = model_entries(m),
       .n_kernels = m->program.n_kernels,
       .n_steps = m->program.n_steps,
       .image_size = m->manifest.image_size,
@@ -121,7 +121,7 @@ bool vlpc_artifact_get_info(const vlpc_artifact *a, vlpc_artifact_info *out) {
 }
 
 const char *vlpc_artifact_entry(const vlpc_artifact *a, uint32_t i) {
-  return a && a->model && i < a->model->program.n_entries ? a->model->program.entries[i].name
+  return a && a->model && i < model_entries(a->model) ? a->model->program.entries[i].name
                                                           : NULL;
 }
 

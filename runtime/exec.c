@@ -30,26 +30,27 @@ static bool grow_own(OutPort *o, uint64_t n) {
   return o->own != NULL;
 }
 
+VlStatus session_ready_output(vlpc_session *s, Bound *b, uint32_t i, uint64_t n) {
+  OutPort *o = &b->out[i];
+  DiagAt at = {s->model->path, b->e->name};
+  if (!o->user && !grow_own(o, n))
+    return diag_error(s->diag, DIAG_NOMEM, at, "no memory for an output");
+  if (!o->user || o->user_bytes >= n) return VLPC_OK;
+  VlStatus st = diag_error(s->diag, DIAG_OUTPUT_SMALL, at,
+                           "the buffer given for output '%s' is too small",
+                           s->model->program.ports[b->e->out + i].name);
+  diag_found(s->diag, "%" PRIu64 " bytes", o->user_bytes);
+  diag_expected(s->diag, "%" PRIu64 " bytes", n);
+  return st;
+}
+
 static VlStatus ready_outputs(vlpc_session *s, Bound *b) {
-  const Program *p = &s->model->program;
-  for (uint32_t i = 0; i < b->e->n_out; i++) {
-    OutPort *o = &b->out[i];
-    uint64_t n = b->bufs[b->out_local[i]].bytes;
-    DiagAt at = {s->model->path, b->e->name};
-    if (!o->user && !grow_own(o, n))
-      return diag_error(s->diag, DIAG_NOMEM, at, "no memory for an output");
-    if (!o->user || o->user_bytes >= n) continue;
-    VlStatus st = diag_error(s->diag, DIAG_OUTPUT_SMALL, at,
-                             "the buffer given for output '%s' is too small",
-                             p->ports[b->e->out + i].name);
-    diag_found(s->diag, "%" PRIu64 " bytes", o->user_bytes);
-    diag_expected(s->diag, "%" PRIu64 " bytes", n);
-    return st;
-  }
+  for (uint32_t i = 0; i < b->e->n_out; i++)
+    VL_TRY(session_ready_output(s, b, i, b->bufs[b->out_local[i]].bytes));
   return VLPC_OK;
 }
 
-static void *result_of(const OutPort *o) { return o->user ? o->user : o->own; }
+void *session_result(const OutPort *o) { return o->user ? o->user : o->own; }
 
 /* Where each buffer lies in this run, then the same for every argument. */
 static void place(vlpc_session *s, Bound *b, bool host) {
@@ -62,7 +63,7 @@ static void place(vlpc_session *s, Bound *b, bool host) {
   for (uint32_t i = 0; i < b->e->n_in; i++)
     b->bufs[b->in_local[i]].handle = host ? b->in[i].value.data : b->in[i].copy.handle;
   for (uint32_t i = 0; i < b->e->n_out; i++)
-    b->bufs[b->out_local[i]].handle = host ? result_of(&b->out[i]) : b->out[i].copy.handle;
+    b->bufs[b->out_local[i]].handle = host ? session_result(&b->out[i]) : b->out[i].copy.handle;
   for (uint32_t i = 0; i < b->n_args; i++) {
     const LocalBuf *buf = &b->bufs[b->args[i].local];
     b->spans[i] = (DeviceSpan){buf->handle, buf->offset + b->args[i].offset};
@@ -84,7 +85,7 @@ static VlStatus copy_out(vlpc_session *s, Bound *b) {
   for (uint32_t i = 0; i < b->e->n_out; i++) {
     DeviceSpan from = {b->out[i].copy.handle, 0};
     if (b->bufs[b->out_local[i]].bytes == 0) continue;
-    VL_TRY(dr->read(s->stream, result_of(&b->out[i]), from, b->bufs[b->out_local[i]].bytes));
+    VL_TRY(dr->read(s->stream, session_result(&b->out[i]), from, b->bufs[b->out_local[i]].bytes));
   }
   return VLPC_OK;
 }
@@ -146,7 +147,10 @@ static VlStatus run_bound(vlpc_session *s, Bound *b) {
 
 VlStatus session_run(vlpc_session *s, Bound *b) {
   fenv_t callers;
+  bool done = false;
   b->ran = false;
+  if (text_rows_apply(s, b)) VL_TRY(text_rows_run(s, b, &done));
+  if (done) return VLPC_OK;
   VL_TRY(bound_bind(s, b));
   VL_TRY(ready_outputs(s, b));
   feholdexcept(&callers);

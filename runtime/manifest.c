@@ -71,7 +71,12 @@ static void write_role(const char *key, const ManifestRole *r, Str *s) {
   add_key(s, "entry", r->entry), str_add(s, ", ");
   add_key(s, "input", r->input), str_add(s, ", ");
   add_key(s, "mask", r->mask), str_add(s, ", ");
-  add_key(s, "output", r->output), str_add(s, "},\n");
+  add_key(s, "output", r->output);
+  if (r->rows) {
+    str_add(s, ", "), add_key(s, "rows", r->rows);
+    str_printf(s, ", \"eot\": %" PRId64, r->eot);
+  }
+  str_add(s, "},\n");
 }
 
 void manifest_write(const Manifest *m, const Program *p, Str *s) {
@@ -190,11 +195,40 @@ static bool has_port(const ManifestPort *at, uint32_t n, const char *name) {
   return false;
 }
 
+static const ManifestEntry *entry_of(const Reader *r, const char *name) {
+  for (uint32_t i = 0; i < r->m->n_entries; i++) {
+    if (strcmp(r->m->entries[i].name, name) == 0) return &r->m->entries[i];
+  }
+  return NULL;
+}
+
+/* The last entry, with the four inputs and outputs of the same names in the same
+** order. */
+static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
+  static const char *const input[] = {"row_ids", "row_positions", "run_bounds", "row_ends"};
+  const ManifestEntry *e = entry_of(r, role->rows);
+  const ManifestEntry *whole = role->entry ? entry_of(r, role->entry) : NULL;
+  if (!e || !whole || e == whole || e->n_out != whole->n_out) return false;
+  for (size_t i = 0; i < VL_COUNT(input); i++) {
+    if (!has_port(e->in, e->n_in, input[i])) return false;
+  }
+  for (uint32_t i = 0; i < e->n_out; i++) {
+    if (strcmp(e->out[i].name, whole->out[i].name) != 0) return false;
+  }
+  return e->n_in == VL_COUNT(input) && e == &r->m->entries[r->m->n_entries - 1];
+}
+
 static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *out) {
   *out = (ManifestRole){0};
   if (!o || json_is_null(o)) return VLPC_OK;
-  *out = (ManifestRole){text_of(r, o, "entry"), text_of(r, o, "input"), text_of(r, o, "mask"),
-                        text_of(r, o, "output")};
+  *out = (ManifestRole){.entry = text_of(r, o, "entry"),
+                        .input = text_of(r, o, "input"),
+                        .mask = text_of(r, o, "mask"),
+                        .output = text_of(r, o, "output"),
+                        .rows = text_of(r, o, "rows"),
+                        .eot = json_integer_value(json_object_get(o, "eot"))};
+  if (out->rows && !rows_entry_fits(r, out))
+    return bad(r, key, "its entry on rows does not fit its entry");
   for (uint32_t i = 0; out->entry && i < r->m->n_entries; i++) {
     const ManifestEntry *e = &r->m->entries[i];
     if (strcmp(e->name, out->entry) != 0) continue;

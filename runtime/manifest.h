@@ -28,6 +28,12 @@ typedef struct {
   const char *input; /* f32 [n, 3, size, size], or i64 / i32 [n, context] */
   const char *mask;  /* of texts: 1 up to the end token, then 0; NULL: none */
   const char *output; /* f32 [n, embed] */
+  /* of texts: the entry that does the same on packed rows (inputs row_ids,
+  ** row_positions, run_bounds, row_ends; outputs in the same order).  It is the last entry
+  ** and not for callers; NULL: none */
+  const char *rows;
+  int64_t eot; /* with rows: a text ends at the first id of this value; -1: at the
+                  first of its largest */
 } ManifestRole;
 
 typedef struct {

@@ -122,12 +122,16 @@ static void list_name(NameList *l, const char *name) {
   l->text[l->n] = 0;
 }
 
+uint32_t model_entries(const Model *m) {
+  return m->program.n_entries - (m->manifest.text.rows != NULL);
+}
+
 const ProgEntry *model_entry(const Model *m, const char *name, Diag *d) {
   const Program *p = &m->program;
   NameList have = {.n = 0};
   for (uint32_t i = 0; i < p->n_entries; i++) {
     if (strcmp(p->entries[i].name, name) == 0) return &p->entries[i];
-    list_name(&have, p->entries[i].name);
+    if (i < model_entries(m)) list_name(&have, p->entries[i].name);
   }
   VL_IGNORE(diag_error(d, DIAG_NO_ENTRY, (DiagAt){m->path, NULL}, "no entry '%s'", name));
   diag_expected(d, "one of %s", have.text); /* NULL says it failed */

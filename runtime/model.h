@@ -55,6 +55,8 @@ Model *model_share(Model *m);
 void model_release(Model *m); /* takes NULL */
 
 /* NULL and a diagnostic that lists the entries when there is none. */
+/* Entries that callers see: all, but the one on rows (manifest.h), the last. */
+uint32_t model_entries(const Model *m);
 const ProgEntry *model_entry(const Model *m, const char *name, Diag *d);
 /* Port i of an entry with this name or alias; -1 and a diagnostic otherwise. */
 int model_port(const Model *m, const ProgEntry *e, vlpc_direction dir, const char *name, Diag *d);

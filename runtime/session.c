@@ -96,6 +96,7 @@ static void empty_session(vlpc_session *s) {
     s->code->driver->stream_free(s->stream);
   }
   free(s->labels.features);
+  free(s->packed);
   free(s->bound), free(s->symbol), free(s->map);
   threads_free(s->pool);
   model_release(s->model);

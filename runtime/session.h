@@ -80,6 +80,8 @@ struct vlpc_session {
   vlpc_step_fn *on_step;
   void *on_step_user;
   Labels labels;
+  int64_t *packed; /* text_rows.c */
+  uint64_t packed_bytes;
 };
 
 /* bind.c */
@@ -98,6 +100,17 @@ VL_MUST_USE VlStatus layout_temps(const Program *p, Bound *b, Diag *d, uint64_t 
 
 /* exec.c */
 VL_MUST_USE VlStatus session_run(vlpc_session *s, Bound *b);
+/* Memory of n bytes for output i: the caller's, or the session's own. */
+VL_MUST_USE VlStatus session_ready_output(vlpc_session *s, Bound *b, uint32_t i, uint64_t n);
+void *session_result(const OutPort *o);
+
+/* text_rows.c */
+
+/* True when b is the text entry and there is one on rows. */
+bool text_rows_apply(vlpc_session *s, const Bound *b);
+/* Runs it in the text entry's place; *done is false when the inputs do not lend
+** themselves to it and nothing was done. */
+VL_MUST_USE VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done);
 
 /* session.c */
 

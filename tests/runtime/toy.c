@@ -171,8 +171,8 @@ static void write_manifest(Toy *t, unsigned flags, Str *out) {
                 .n_entries = t->p.n_entries, .n_points = 2,
                 .points = (const char *[]){"T.emb", "V.feat"}};
   if (!(flags & TOY_NO_ROLES)) {
-    m.image = (ManifestRole){"image", "pixels", NULL, "image_features"};
-    m.text = (ManifestRole){"text", "ids", NULL, "text_features"};
+    m.image = (ManifestRole){.entry = "image", .input = "pixels", .output = "image_features"};
+    m.text = (ManifestRole){.entry = "text", .input = "ids", .output = "text_features"};
   }
   m.entries = arena_array(t->a, ManifestEntry, m.n_entries);
   for (uint32_t i = 0; i < m.n_entries; i++) {

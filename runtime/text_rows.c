@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* text_rows.c - a run of the text entry on the rows that count: texts are packed
+** without what follows their end and without a prefix that all share, run
+** through the entry on rows, and the results are where the text entry's would
+** be.  Ids that cannot be packed (a mask with holes, another shape) go the
+** ordinary way. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/session.h"
+
+typedef struct {
+  const vlpc_tensor *ids, *mask;
+  int64_t n, length; /* texts and ids of each */
+  int64_t eot;
+} Texts;
+
+static int64_t value_at(const vlpc_tensor *t, int64_t i) {
+  return t->dtype == VLPC_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
+}
+
+static bool is_ids(const vlpc_tensor *t, bool set) {
+  bool int_type = t->dtype == VLPC_I64 || t->dtype == VLPC_I32;
+  return set && int_type && t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0;
+}
+
+static int port_of(const vlpc_session *s, const ProgEntry *e, const char *name) {
+  for (uint32_t i = 0; i < e->n_in; i++) {
+    if (strcmp(s->model->program.ports[e->in + i].name, name) == 0) return (int)i;
+  }
+  return -1;
+}
+
+/* The inputs as texts; false when they are not such. */
+static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
+  const ManifestRole *role = &s->model->manifest.text;
+  const Program *p = &s->model->program;
+  int ids = port_of(s, b->e, role->input), mask = role->mask ? port_of(s, b->e, role->mask) : -1;
+  int64_t fixed = 0;
+  *t = (Texts){.eot = role->eot};
+  if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
+  if (b->e->n_in != 1u + (mask >= 0)) return false;
+  t->ids = &b->in[ids].value;
+  t->n = t->ids->shape[0], t->length = t->ids->shape[1];
+  DimId length = p->bufs[p->ports[b->e->in + (uint32_t)ids].buf].size[1];
+  if (dim_is_const(p->dims, length, &fixed) ? fixed != t->length : t->length > INT32_MAX)
+    return false;
+  if (mask < 0) return true;
+  t->mask = &b->in[mask].value;
+  return is_ids(t->mask, b->in[mask].set) && t->mask->shape[0] == t->n &&
+         t->mask->shape[1] == t->length;
+}
+
+/* Index of text i's end, as the graph finds it. */
+static int64_t end_of(const Texts *t, int64_t i) {
+  int64_t end = 0, first = i * t->length;
+  for (int64_t j = 0; j < t->length; j++) {
+    int64_t id = value_at(t->ids, first + j);
+    if (t->eot >= 0 && id == t->eot) return j;
+    if (t->eot < 0 && id > value_at(t->ids, first + end)) end = j;
+  }
+  return end;
+}
+
+static bool is_visible(const Texts *t, int64_t i, int64_t end) {
+  for (int64_t j = 0; t->mask && j <= end; j++) {
+    if (value_at(t->mask, i * t->length + j) == 0) return false;
+  }
+  return true;
+}
+
+/* Ids that text i shares with the first text, up to most. */
+static int64_t shared_with_first(const Texts *t, int64_t i, int64_t most) {
+  int64_t n = 0;
+  while (n < most && value_at(t->ids, n) == value_at(t->ids, i * t->length + n)) n++;
+  return n;
+}
+
+/* ---- packing ------------------------------------------------------------- */
+
+typedef struct {
+  int64_t *ids, *positions, *bounds, *ends;
+  int64_t n_rows, prefix;
+} Packed;
+
+/* Ends of all texts into p->ends, and the prefix that all share; at least the
+** end itself stays each text's own. */
+static bool measure(const Texts *t, Packed *p) {
+  p->prefix = t->n > 1 ? t->length : 0;
+  p->n_rows = 0;
+  for (int64_t i = 0; i < t->n; i++) {
+    int64_t end = end_of(t, i);
+    if (!is_visible(t, i, end)) return false;
+    p->ends[i] = end;
+    p->prefix = shared_with_first(t, i, VL_MIN(p->prefix, end));
+    p->n_rows += end + 1;
+  }
+  p->n_rows -= p->prefix * (t->n - 1);
+  return true;
+}
+
+static void pack_row(const Texts *t, Packed *p, int64_t *row, int64_t text, int64_t position) {
+  p->ids[*row] = value_at(t->ids, text * t->length + position);
+  p->positions[(*row)++] = position;
+}
+
+static void pack(const Texts *t, Packed *p) {
+  int64_t row = 0;
+  for (int64_t j = 0; j < p->prefix; j++) pack_row(t, p, &row, 0, j);
+  p->bounds[0] = 0;
+  p->bounds[1] = row;
+  for (int64_t i = 0; i < t->n; i++) {
+    for (int64_t j = p->prefix; j <= p->ends[i]; j++) pack_row(t, p, &row, i, j);
+    p->bounds[i + 2] = row;
+    p->ends[i] = row - 1;
+  }
+}
+
+/* Room for n numbers, kept between runs. */
+static int64_t *room(vlpc_session *s, uint64_t n) {
+  uint64_t bytes = 0;
+  if (!vl_mul_u64(n, sizeof(int64_t), &bytes)) return NULL;
+  if (bytes <= s->packed_bytes) return s->packed;
+  free(s->packed);
+  s->packed = malloc((size_t)bytes);
+  s->packed_bytes = s->packed ? bytes : 0;
+  return s->packed;
+}
+
+static VlStatus set_rows(vlpc_session *s, const char *name, int64_t *at, int64_t n) {
+  vlpc_tensor t = {.data = at, .dtype = VLPC_I64, .rank = 1, .shape = {n}};
+  return session_set(s, s->model->manifest.text.rows, name, &t);
+}
+
+static VlStatus set_packed(vlpc_session *s, const Packed *p, int64_t n) {
+  VL_TRY(set_rows(s, "row_ids", p->ids, p->n_rows));
+  VL_TRY(set_rows(s, "row_positions", p->positions, p->n_rows));
+  VL_TRY(set_rows(s, "run_bounds", p->bounds, n + 2));
+  return set_rows(s, "row_ends", p->ends, n);
+}
+
+/* ---- the run ------------------------------------------------------------- */
+
+bool text_rows_apply(vlpc_session *s, const Bound *b) {
+  const ManifestRole *role = &s->model->manifest.text;
+  return role->rows && strcmp(b->e->name, role->entry) == 0;
+}
+
+/* A hostile program may give the twin outputs of another kind. */
+static bool same_outputs(const vlpc_session *s, const Bound *rows, const Bound *b) {
+  const Program *p = &s->model->program;
+  for (uint32_t i = 0; i < b->e->n_out; i++) {
+    const ProgBuf *x = &p->bufs[p->ports[rows->e->out + i].buf];
+    const ProgBuf *y = &p->bufs[p->ports[b->e->out + i].buf];
+    if (x->dtype != y->dtype || x->rank != y->rank) return false;
+  }
+  return true;
+}
+
+static VlStatus hand_over(vlpc_session *s, Bound *rows, Bound *b) {
+  for (uint32_t i = 0; i < b->e->n_out; i++) {
+    uint64_t n = rows->bufs[rows->out_local[i]].bytes;
+    memcpy(b->out[i].shape, rows->out[i].shape, sizeof b->out[i].shape);
+    VL_TRY(session_ready_output(s, b, i, n));
+    if (n) memcpy(session_result(&b->out[i]), session_result(&rows->out[i]), (size_t)n);
+  }
+  b->ran = true;
+  return VLPC_OK;
+}
+
+VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done) {
+  Texts t;
+  *done = false;
+  if (!read_texts(s, b, &t)) return VLPC_OK;
+  uint64_t ids = 0;
+  bool fits = vl_mul_u64((uint64_t)t.n, (uint64_t)t.length, &ids) && ids < UINT64_C(1) << 40;
+  int64_t *at = fits ? room(s, 2 * ids + 2 * (uint64_t)t.n + 2) : NULL;
+  if (!at) return VLPC_OK; /* the ordinary way says what is wrong */
+  Packed p = {.ids = at, .positions = at + ids, .ends = at + 2 * ids};
+  p.bounds = p.ends + t.n;
+  if (!measure(&t, &p)) return VLPC_OK;
+  pack(&t, &p);
+  *done = true;
+  Bound *rows = session_bound(s, s->model->manifest.text.rows);
+  if (!rows) return diag_status(s->diag);
+  if (!same_outputs(s, rows, b))
+    return diag_error(s->diag, DIAG_PROGRAM, (DiagAt){s->model->path, NULL},
+                      "entries '%s' and '%s' differ in their outputs", b->e->name, rows->e->name);
+  VL_TRY(set_packed(s, &p, t.n));
+  VL_TRY(session_run(s, rows));
+  return hand_over(s, rows, b);
+}
