@@ -161,16 +161,17 @@ static void acc_add(const Body *x, const Acc *acc, Lv v, Lv index) {
   else lb_set(b, acc->value, join(x, lb_get(b, acc->value), v));
 }
 
-/* Lanes to one value, in the fixed tree 8+8, 4+4, 2+2, 1+1. */
+/* Lanes to one value, in the fixed tree 8+8, 4+4, 2+2, 1+1, the last of scalars:
+** a conversion knows no vector of one lane. */
 static Lv fold(const Body *x, Lv v) {
   Lb *b = &x->e->b;
-  for (int half = LC_W / 2; half >= 1; half /= 2) {
+  for (int half = LC_W / 2; half > 1; half /= 2) {
     int low[LC_W], high[LC_W];
     for (int i = 0; i < half; i++) low[i] = i, high[i] = half + i;
     v = join(x, lb_shuffle(b, v, NULL, low, (uint32_t)half),
              lb_shuffle(b, v, NULL, high, (uint32_t)half));
   }
-  return lb_lane(b, v, 0);
+  return join(x, lb_lane(b, v, 0), lb_lane(b, v, 1));
 }
 
 /* The number of reduced points, as a value of the result's kind. */

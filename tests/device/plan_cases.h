@@ -290,6 +290,20 @@ static const PlanCase plan_cases[] = {
      " out \"h\" %h\n"
      "}\n"
     },
+    {"reductions_of_truths",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,3,40]\n"
+     " %y = input {name=\"y\"} : f32[40]\n"
+     " %t = lt %x, %y : bool[batch,3,40]\n"
+     " %a = reduce_max %t {axes=[2]} : bool[batch,3]\n"
+     " %b = reduce_min %t {axes=[1]} : bool[batch,40]\n"
+     " %c = reduce_min %t {axes=[2], keepdims=1} : bool[batch,3,1]\n"
+     " out \"a\" %a\n"
+     " out \"b\" %b\n"
+     " out \"c\" %c\n"
+     "}\n"
+    },
     {"moves",
      "graph {\n"
      " sym batch\n"
