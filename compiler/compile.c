@@ -91,9 +91,35 @@ static VlStatus write_text(ArtifactWriter *w, SectionKind kind, Str *text) {
   return artifact_writer_section(w, kind, str_text(text), text->n);
 }
 
+/* Rows of the table that token ids point into; false when there is none. */
+static bool table_rows(const Graph *g, int64_t *rows) {
+  for (uint32_t i = 1; i <= ir_n_vals(g); i++) {
+    Val v = {i};
+    if (ir_op(g, v) == OP_embedding) return ir_size_const(g, ir_in(g, v, 0), 0, rows);
+  }
+  return false;
+}
+
+static VlStatus check_vocabulary(const Compile *c, const Tokenizer *t) {
+  int64_t rows = 0;
+  TokenizerInfo info = tokenizer_info(t);
+  if (!table_rows(c->graph, &rows) || info.vocab <= rows) return VLPC_OK;
+  VlStatus s = diag_error(c->d, DIAG_TOK_SIZE, (DiagAt){c->o->tokenizer, NULL},
+                          "the tokenizer has ids that the model has no embedding for");
+  diag_found(c->d, "%u ids", info.vocab);
+  diag_expected(c->d, "at most %lld", (long long)rows);
+  diag_fix(c->d, "give the tokenizer that belongs to the model");
+  return s;
+}
+
 static VlStatus write_tokenizer(const Compile *c, ArtifactWriter *w) {
   Tokenizer *t = NULL;
   VL_TRY(tokenizer_load(c->o->tokenizer, c->d, &t));
+  VlStatus status = check_vocabulary(c, t);
+  if (status != VLPC_OK) {
+    tokenizer_free(t);
+    return status;
+  }
   size_t n = tokenizer_n_bytes(t);
   uint8_t *bytes = arena_array_bytes(c->a, n, 1);
   tokenizer_to_bytes(t, bytes);

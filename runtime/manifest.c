@@ -132,7 +132,7 @@ static const char *text_of(Reader *r, json_t *o, const char *key) {
 static bool count_of(json_t *o, const char *key, int32_t *out) {
   json_t *v = json_object_get(o, key);
   json_int_t n = json_integer_value(v);
-  if (!json_is_integer(v) || n < 0 || n > 1 << 24) return false;
+  if (!json_is_integer(v) || n < 0 || n > 1 << 16) return false;
   *out = (int32_t)n;
   return true;
 }
