@@ -13,7 +13,7 @@ libdir=$(dirname "$pc")
 export PKG_CONFIG_PATH="$pc"
 flags=$(pkg-config --cflags --libs vlpc)
 $cc -std=c11 -Wall -Wextra -Werror "$source/examples/classify.c" $flags -o "$work/by_pkg_config"
-cmake -S "$source/examples" -B "$work/by_cmake" -DCMAKE_PREFIX_PATH="$work/prefix" \
+cmake -G Ninja -S "$source/examples" -B "$work/by_cmake" -DCMAKE_PREFIX_PATH="$work/prefix" \
   -DCMAKE_C_COMPILER="$cc" >> "$work/log"
 cmake --build "$work/by_cmake" >> "$work/log"
 for program in "$work/by_pkg_config" "$work/by_cmake/classify"; do
