@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.c - kernels as values: fields, bytes, invariants, spans and costs.
 **
-** One walk (visit_kernel) names every field of every kind once; writing,
-** reading and comparing are that walk with another visitor, so they cannot
+** One walk (visit_kernel) names every field of every kind once; writing
+** and reading are that walk with another visitor, so they cannot
 ** drift apart. */
 #include "ir/kernel.h"
 
@@ -232,19 +232,6 @@ VlStatus kernels_read(const uint8_t *at, size_t n, Arena *a, DiagAt where, Diag 
   diag_found(d, "%s at byte %zu of %zu", faults.n ? str_text(&faults) : "a bad record", r.pos, n);
   diag_fix(d, "make the artifact again with vlpc compile");
   return s;
-}
-
-bool kernel_equal(const Kernel *a, const Kernel *b) {
-  if (a->kind != b->kind) return false;
-  Arena *tmp = arena_new(0);
-  VL_CHECK(tmp, "no memory to compare kernels");
-  if (ARENA_GUARD(tmp)) VL_UNREACHABLE("no memory to compare kernels");
-  ByteWriter wa = {.out = {.arena = tmp}}, wb = {.out = {.arena = tmp}};
-  put_kernel(&wa, a);
-  put_kernel(&wb, b);
-  bool same = wa.out.n == wb.out.n && memcmp(wa.out.at, wb.out.at, wa.out.n) == 0;
-  arena_free(tmp);
-  return same;
 }
 
 /* ---- spans: where an operand is touched ---------------------------------- */

@@ -166,7 +166,6 @@ typedef struct {
 
 /* "gemm m=? k=768 n=3072 bias gelu_quick": for profiles and inspect. */
 void kernel_describe(const Kernel *k, Str *out);
-bool kernel_equal(const Kernel *a, const Kernel *b);
 /* Floating-point operations for given run-time sizes (2 per multiply-add;
 ** elementwise work not counted). */
 int64_t kernel_flops(const Kernel *k, const int64_t *sizes);
