@@ -126,17 +126,8 @@ static void emit_node(Sched *s, Val v) {
 /* ---- entries ------------------------------------------------------------ */
 
 static void mark_constants(Sched *s) {
-  for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
-    Val v = {i};
-    OpCode op = ir_op(s->g, v);
-    bool constant = op == OP_const || (op_info(op)->kind != K_SOURCE);
-    for (uint32_t k = 0; constant && k < ir_n_in(s->g, v); k++) {
-      Val x = ir_in(s->g, v, k);
-      constant = !val_ok(x) || s->info[x.i].at_compile;
-    }
-    int64_t count = 0;
-    s->info[i].at_compile = constant && ir_count_const(s->g, v, &count);
-  }
+  const bool *at_compile = sched_constants(s->g, s->a);
+  for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) s->info[i].at_compile = at_compile[i];
 }
 
 static void reset_info(Sched *s) {

@@ -5,19 +5,19 @@
 ** out:     linear, attention, … only on f32 and of no empty rows, linear and
 **          patch_embed only with weights known at compile time
 ** leaves:  gelu and embedding, which loop nests do in any type */
-#include "passes/sched.h"
+#include "passes/sched_int.h"
 
-/* at_compile[v]: v depends on constants only. */
-static bool *constants(const Graph *g, Arena *a) {
+bool *sched_constants(const Graph *g, Arena *a) {
   bool *at_compile = arena_array(a, bool, ir_n_vals(g) + 1);
   for (uint32_t i = 1; i <= ir_n_vals(g); i++) {
     Val v = {i};
+    int64_t count = 0;
     bool known = ir_op(g, v) == OP_const || op_info(ir_op(g, v))->kind != K_SOURCE;
     for (uint32_t k = 0; known && k < ir_n_in(g, v); k++) {
       Val x = ir_in(g, v, k);
       known = !val_ok(x) || at_compile[x.i];
     }
-    at_compile[i] = known;
+    at_compile[i] = known && ir_count_const(g, v, &count);
   }
   return at_compile;
 }
@@ -52,5 +52,5 @@ static Val expand_node(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
 }
 
 Graph *sched_expand(const Graph *g, Arena *a) {
-  return ir_rewrite(g, a, expand_node, constants(g, a), NULL);
+  return ir_rewrite(g, a, expand_node, sched_constants(g, a), NULL);
 }

@@ -8,7 +8,7 @@ bool sched_is_view(OpCode op) {
   return op == OP_permute || op == OP_slice || op == OP_broadcast || op == OP_reshape;
 }
 
-bool sched_is_elementwise(OpCode op) {
+static bool is_elementwise(OpCode op) {
   return op_info(op)->kind == K_EW || op == OP_gelu;
 }
 
@@ -33,7 +33,7 @@ static Val *only_readers(Sched *s) {
 
 static bool absorbs_values(OpCode op) {
   OpKind kind = op_info(op)->kind;
-  return sched_is_elementwise(op) || (kind == K_REDUCE);
+  return is_elementwise(op) || (kind == K_REDUCE);
 }
 
 /* An elementwise node joins its only reader's nest, unless the reader repeats
@@ -43,7 +43,7 @@ static void inline_elementwise(Sched *s, const Val *reader) {
   uint32_t *size = arena_array(s->a, uint32_t, ir_n_vals(s->g) + 1);
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Val v = {i}, r = reader[i];
-    if (!live(s, v) || !sched_is_elementwise(ir_op(s->g, v))) continue;
+    if (!live(s, v) || !is_elementwise(ir_op(s->g, v))) continue;
     size[i] += ir_op(s->g, v) == OP_gelu ? 12 : 2;
     if (!val_ok(r) || s->info[i].output || !absorbs_values(ir_op(s->g, r))) continue;
     const Type *t = ir_type_of(s->g, v), *rt = ir_type_of(s->g, r);

@@ -125,10 +125,12 @@ void sched_attention(Sched *s, Val v);
 void sched_rows(Sched *s, Val v); /* layernorm, softmax, l2norm */
 void sched_axis(Sched *s, Val v); /* cumsum, topk */
 
+/* sched_expand.c: by value, what depends on constants only and has a size known
+** when compiling: the packer computes it. */
+bool *sched_constants(const Graph *g, Arena *a);
+
 /* sched_fuse.c */
 void sched_fuse(Sched *s);
 bool sched_is_view(OpCode op);
-/* Node that a scalar expression can absorb. */
-bool sched_is_elementwise(OpCode op);
 
 #endif
