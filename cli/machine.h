@@ -13,6 +13,9 @@ uint64_t memory_peak(void);
 ** of files, which all processes share; 0: unknown. */
 uint64_t memory_private(void);
 
+/* Keeps the calling thread on the first processor that it may use. */
+void pin_self(void);
+
 /* Best rate of multiply-adds that threads threads reach together, in FLOP/s (2
 ** per multiply-add), from loops that touch no memory.  Takes a third of a
 ** second; 0 when memory is out. */

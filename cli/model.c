@@ -104,12 +104,15 @@ VlStatus model_open(Cli *c, const char *path, Model *out) {
                             .cache_dir = cache_folder(c),
                             .compiler_library = opt(c, compiler_library),
                             .trust_code = opt_given(c, trust_code),
+                            .pin_threads = opt_given(c, pin),
                             .memory_limit = limit};
   int64_t start = clock_ns();
   VlStatus s = vlpc_session_new(out->artifact, &o, &out->session);
   if (out->session == NULL) return no_memory(c);
   arena_defer(c->arena, free_session, out->session);
   out->session_ms = (double)(clock_ns() - start) * 1e-6;
+  /* the session's own threads have the processors after the first */
+  if (opt_given(c, pin)) pin_self();
   return fail_session(c, out, s);
 }
 
