@@ -27,7 +27,8 @@ class Size:
     embed: int = 512
 
 
-SIZES = {"b32": Size(32), "b16": Size(16)}
+SIZES = {"b32": Size(32), "b16": Size(16),
+         "l14": Size(14, width=1024, layers=24, heads=16, text_width=768, text_heads=12, embed=768)}
 
 
 def flops(size, tower, batch):
