@@ -152,14 +152,30 @@ static Val split_heads(const Expand *e, Val x, bool keys) {
 }
 
 static Val join_heads(const Expand *e, Val x) {
-  Type t = *type_of(e, operand(e, 0)), v = *type_of(e, operand(e, 2));
-  uint32_t n = t.rank;
+  Type t = *type_of(e, x), out = t;
+  uint32_t n = t.rank - 1;
   int64_t perm[VLPC_MAX_RANK];
   for (uint32_t i = 0; i <= n; i++) perm[i] = i;
   perm[n - 2] = n - 1;
   perm[n - 1] = n - 2;
-  t.dim[n - 1] = v.dim[n - 1];
-  return reshape(e, permute(e, x, perm, n + 1), t.dim, n);
+  out.dim[n - 2] = t.dim[n - 1];
+  out.dim[n - 1] = dim_mul(ir_dims(e->g), t.dim[n - 2], t.dim[n]);
+  return reshape(e, permute(e, x, perm, n + 1), out.dim, n);
+}
+
+/* All keys (0) or values (1), one segment after another. */
+static Val all_segments(const Expand *e, uint32_t values) {
+  Val part[ATTENTION_SEGMENTS];
+  uint32_t n = attention_segments(e->n_in);
+  Type all = *ir_type_of(e->src, e->v);
+  for (uint32_t s = 0; s < n; s++) {
+    part[s] = operand(e, 1 + 2 * s + values);
+    Type t = *type_of(e, part[s]);
+    for (uint32_t i = 0; n > 1 && i + 2 < t.rank; i++) t.dim[i] = all.dim[i];
+    part[s] = ir_broadcast(e->g, part[s], t.dim, t.rank);
+    if (!val_ok(part[s])) return VAL_NONE;
+  }
+  return ir_concat(e->g, part, n, (int64_t)all.rank - 2);
 }
 
 static Val count_to(const Expand *e, DimId n) {
@@ -187,11 +203,13 @@ static Val masked_softmax(const Expand *e, Val scores) {
 }
 
 static Val expand_attention(const Expand *e) {
-  Val q = split_heads(e, operand(e, 0), false), k = split_heads(e, operand(e, 1), true);
-  Val v = split_heads(e, operand(e, 2), false);
+  Val keys = all_segments(e, 0), values = all_segments(e, 1);
+  if (!val_ok(keys) || !val_ok(values)) return VAL_NONE;
+  Val q = split_heads(e, operand(e, 0), false), k = split_heads(e, keys, true);
+  Val v = split_heads(e, values, false);
   double scale = ir_attr_float(e->src, e->v, A_scale, 1);
   Val scores = with_number(e, OP_mul, apply(e, OP_matmul, q, k), scale);
-  if (val_ok(operand(e, 3))) scores = apply(e, OP_add, scores, operand(e, 3));
+  if (attention_masked(e->n_in)) scores = apply(e, OP_add, scores, operand(e, e->n_in - 1));
   if (val_ok(scores) && ir_attr_int(e->src, e->v, A_causal, 0)) scores = hide_later(e, scores);
   Val y = apply(e, OP_matmul, masked_softmax(e, scores), v);
   return val_ok(y) ? join_heads(e, y) : VAL_NONE;

@@ -73,6 +73,12 @@ typedef struct {
 const OpInfo *op_info(OpCode op);
 bool op_find(const char *name, size_t n, OpCode *out);
 
+/* Operands of an attention: q, then k and v of each segment of keys, then a mask
+** when their number n is even. */
+enum { ATTENTION_SEGMENTS = 4 };
+static inline uint32_t attention_segments(uint32_t n) { return (n - 1) / 2; }
+static inline bool attention_masked(uint32_t n) { return n % 2 == 0; }
+
 /* ---- attributes (attr.c; the keys are in attrs.def) --------------------- */
 
 typedef enum { AK_INT, AK_FLOAT, AK_INTS, AK_DIMS, AK_STR, AK_DTYPE, AK_BLOB } AttrKind;

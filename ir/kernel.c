@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define KERNELS_VERSION 1u
+#define KERNELS_VERSION 2u
 #define KERNELS_MAX 65536u
 
 /* ---- the walk ----------------------------------------------------------- */
@@ -133,10 +133,19 @@ static void walk_gemm(Walk *k, KGemm *g) {
 }
 
 static void walk_attention(Walk *k, KAttention *t) {
-  KSize *size[] = {&t->batch, &t->lq,      &t->lk,      &t->q_b,     &t->q_r,
-                   &t->k_b,   &t->k_r,     &t->v_b,     &t->v_r,     &t->o_b,
+  KSize *size[] = {&t->batch, &t->lq,      &t->q_b,     &t->q_r,     &t->o_b,
                    &t->o_r,   &t->mask[0], &t->mask[1], &t->mask[2], &t->mask[3]};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
+  walk_u32(k, &t->n_segments);
+  if (t->n_segments == 0 || t->n_segments > ATTENTION_SEGMENTS) {
+    if (k->r) k->r->ok = false;
+    return;
+  }
+  for (uint32_t i = 0; i < t->n_segments; i++) {
+    KSegment *g = &t->segment[i];
+    KSize *part[] = {&g->n, &g->k_b, &g->k_r, &g->v_b, &g->v_r};
+    for (size_t p = 0; p < VL_COUNT(part); p++) walk_size(k, part[p]);
+  }
   walk_i64(k, &t->heads);
   walk_i64(k, &t->d);
   walk_i64(k, &t->dv);
@@ -275,21 +284,25 @@ static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
 }
 
 static void attention_spans(const KAttention *t, uint32_t operand, SpanList *out) {
-  const KSize batch[] = {t->o_b, t->q_b, t->k_b, t->v_b};
-  const KSize row[] = {t->o_r, t->q_r, t->k_r, t->v_r};
-  if (operand == 4 && t->varlen) {
+  bool is_extra = operand == kattention_extra(t);
+  if (is_extra && t->varlen) {
     add_span(out, t->batch, ksize(1));
     add_span(out, ksize(2), ksize(1));
     return;
   }
-  if (operand == 4) {
-    const KSize size[] = {t->batch, ksize(t->heads), t->lq, t->lk};
+  if (is_extra) {
+    const KSize size[] = {t->batch, ksize(t->heads), t->lq, t->segment[0].n};
     for (int i = 0; i < 4; i++) add_span(out, size[i], t->mask[i]);
     return;
   }
-  bool of_keys = operand >= 2, of_values = operand == 0 || operand == 3;
-  if (!t->varlen) add_span(out, t->batch, batch[operand]);
-  add_span(out, of_keys ? t->lk : t->lq, row[operand]);
+  bool of_keys = operand >= 2, of_values = operand == 0 || (of_keys && operand % 2 == 1);
+  KSize n = t->lq, batch = operand == 0 ? t->o_b : t->q_b, row = operand == 0 ? t->o_r : t->q_r;
+  if (of_keys) {
+    const KSegment *g = &t->segment[operand / 2 - 1];
+    n = g->n, batch = of_values ? g->v_b : g->k_b, row = of_values ? g->v_r : g->k_r;
+  }
+  if (!t->varlen) add_span(out, t->batch, batch);
+  add_span(out, n, row);
   add_span(out, ksize(t->heads * (of_values ? t->dv : t->d)), ksize(1));
 }
 
@@ -361,7 +374,8 @@ static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
 
 VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
   if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
-  if (k->kind == KK_ATTENTION && k->attention.varlen && operand == 4) return VLPC_I64;
+  if (k->kind == KK_ATTENTION && k->attention.varlen && operand == kattention_extra(&k->attention))
+    return VLPC_I64;
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
   return VLPC_F32;
@@ -460,9 +474,10 @@ static bool plain_ok(const Kernel *k) {
   }
   case KK_ATTENTION: {
     const KAttention *t = &k->attention;
-    return k->n_operands == 4u + t->has_mask + t->varlen && !(t->varlen && t->has_mask) &&
-           t->heads > 0 && t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 &&
-           t->dv <= 65536;
+    return t->n_segments >= 1 && t->n_segments <= ATTENTION_SEGMENTS &&
+           k->n_operands == kattention_extra(t) + t->has_mask + t->varlen &&
+           t->varlen + t->has_mask + (t->n_segments > 1) <= 1 && t->heads > 0 &&
+           t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
   }
   case KK_LAYERNORM:
     return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
@@ -550,7 +565,8 @@ void kernel_describe(const Kernel *k, Str *out) {
     str_printf(out, "attention heads=%lld d=%lld", (long long)k->attention.heads,
                (long long)k->attention.d);
     add_size(out, "lq", k->attention.lq);
-    add_size(out, "lk", k->attention.lk);
+    for (uint32_t i = 0; i < k->attention.n_segments; i++)
+      add_size(out, "lk", k->attention.segment[i].n);
     str_printf(out, "%s%s", k->attention.causal ? " causal" : "",
                k->attention.varlen     ? " varlen"
                : k->attention.has_mask ? " mask"
@@ -582,7 +598,8 @@ static int64_t size_value(KSize s, const int64_t *sizes) {
 }
 
 static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
-  int64_t lq = size_value(t->lq, sizes), lk = size_value(t->lk, sizes);
+  int64_t lq = size_value(t->lq, sizes), lk = 0;
+  for (uint32_t i = 0; i < t->n_segments; i++) lk += size_value(t->segment[i].n, sizes);
   int64_t runs = size_value(t->batch, sizes);
   /* of runs the kernel knows the number only: as if they were equally long */
   if (t->varlen) return 2 * t->heads * (runs > 0 ? lq * (lq / runs + 1) / 2 : 0) * (t->d + t->dv);

@@ -106,22 +106,32 @@ typedef struct {
 } KGemm;
 
 /* ---- attention: softmax(scale · q kᵀ + mask) v per batch and head --------
-** operands: out, q, k, v, mask?.  f32.  Head h takes columns h·d … h·d+d-1 of
-** q and k, h·dv … of v and out; rows are strided, columns contiguous.  The
-** mask is added; its strides (batch, head, query, key) may be 0.  With causal,
-** query i sees keys 0 … i.  A row that sees nothing gives zeros.
-** With varlen the operands are out, q, k, v, bounds: batch runs of rows, run s
-** the rows bounds[s] … bounds[s+1]-1 of lq = lk rows in all (i64, rising from 0;
-** else the kernel stops with FAULT_INDEX); a row sees run 0 and its own run up to
-** itself.  Batch strides are then 0. */
+** operands: out, q, then k and v of each segment, mask?.  f32.  The keys are the
+** rows of the segments one after another.  Head h takes columns h·d … h·d+d-1 of
+** q and k, h·dv … of v and out; rows are strided, columns contiguous; a batch
+** stride of 0 shares rows between the entries.  The mask, which there is with one
+** segment only, is added; its strides (batch, head, query, key) may be 0.  With
+** causal, query i sees keys 0 … i.  A row that sees nothing gives zeros.
+** With varlen there is one segment and the last operand is bounds: batch runs of
+** rows, run s the rows bounds[s] … bounds[s+1]-1 of lq = n rows in all (i64,
+** rising from 0; else the kernel stops with FAULT_INDEX); a row sees run 0 and its
+** own run up to itself.  Batch strides are then 0. */
 typedef struct {
-  KSize batch, lq, lk;
+  KSize n, k_b, k_r, v_b, v_r; /* rows, batch and row strides */
+} KSegment;
+
+typedef struct {
+  KSize batch, lq;
+  uint32_t n_segments; /* 1 … ATTENTION_SEGMENTS */
+  KSegment segment[ATTENTION_SEGMENTS];
   int64_t heads, d, dv;
   float scale;
   bool causal, has_mask, varlen;
-  KSize q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r; /* batch and row strides */
+  KSize q_b, q_r, o_b, o_r;
   KSize mask[4];
 } KAttention;
+/* The operand after those of the segments: mask or bounds. */
+static inline uint32_t kattention_extra(const KAttention *k) { return 2 + 2 * k->n_segments; }
 
 /* ---- rows: one result row from one operand row --------------------------
 ** operands: out, x (and gamma?, beta? for layernorm).  f32; columns contiguous.

@@ -211,13 +211,13 @@ bool ref_patch_embed(RefCtx *c) {
 /* ---- attention ----------------------------------------------------------- */
 
 /* The mask broadcasts to [batch …, heads, Lq, Lk] without growing it. */
-static bool mask_fits(Infer *x, DimId heads) {
-  const Type *q = infer_type(x, 0), *k = infer_type(x, 1), *mask = infer_type(x, 3);
+static bool mask_fits(Infer *x, DimId heads, DimId keys) {
+  const Type *q = &x->out, *mask = infer_type(x, x->n_in - 1);
   Type scores = {.dtype = q->dtype, .rank = q->rank + 1}, both;
   for (uint32_t i = 0; i + 2 < q->rank; i++) scores.dim[i] = q->dim[i];
   scores.dim[q->rank - 2] = heads;
   scores.dim[q->rank - 1] = q->dim[q->rank - 2];
-  scores.dim[q->rank] = k->dim[k->rank - 2];
+  scores.dim[q->rank] = keys;
   bool fits = mask->dtype == q->dtype && type_broadcast(x->g, mask, &scores, &both) &&
               both.rank == scores.rank;
   for (uint32_t i = 0; fits && i < both.rank; i++) fits = both.dim[i] == scores.dim[i];
@@ -226,32 +226,52 @@ static bool mask_fits(Infer *x, DimId heads) {
                     type_text(x->g, &scores));
 }
 
-/* Axes of batch are equal, and the axis of rows is where asked. */
-static bool leads_fit(const Type *a, const Type *b, bool rows) {
-  if (a->rank != b->rank) return false;
-  for (uint32_t i = 0; i + (rows ? 1u : 2u) < a->rank; i++)
-    if (a->dim[i] != b->dim[i]) return false;
+/* The axes of batch are those of all, or 1; all takes the larger. */
+static bool join_leads(Graph *g, const Type *t, Type *all) {
+  if (t->rank != all->rank) return false;
+  for (uint32_t i = 0; i + 2 < t->rank; i++) {
+    if (dim_is(g, all->dim[i], 1)) all->dim[i] = t->dim[i];
+    if (t->dim[i] != all->dim[i] && !dim_is(g, t->dim[i], 1)) return false;
+  }
+  return true;
+}
+
+/* Keys and values of one segment against the queries and the first values. */
+static bool segment_fits(Infer *x, uint32_t segment) {
+  uint32_t ki = 1 + 2 * segment, vi = ki + 1;
+  const Type *q = infer_type(x, 0), *k = infer_type(x, ki), *v = infer_type(x, vi);
+  if (k == NULL || v == NULL)
+    return infer_fail(x, "an operand is missing", "none", "keys and values of each segment");
+  if (!infer_same_dtype(x, 0, ki) || !infer_same_dtype(x, 0, vi)) return false;
+  if (!join_leads(x->g, k, &x->out) || last_dim(q) != last_dim(k))
+    return infer_misfit(x, "queries and keys do not fit", 0, ki, "q[…,Lq,h*d] and k[…,Lk,h*d]");
+  bool fits = join_leads(x->g, v, &x->out) && k->dim[k->rank - 2] == v->dim[v->rank - 2];
+  if (!fits || last_dim(v) != last_dim(infer_type(x, 2)))
+    return infer_misfit(x, "keys and values do not fit", ki, vi, "k[…,Lk,h*d] and v[…,Lk,h*dv]");
   return true;
 }
 
 bool shape_attention(Infer *x) {
-  const Type *q = infer_type(x, 0), *k = infer_type(x, 1), *v = infer_type(x, 2);
   DimTable *d = ir_dims(x->g);
   int64_t heads;
-  if (!infer_float(x, 0) || !infer_same_dtype(x, 0, 1) || !infer_same_dtype(x, 0, 2)) return false;
-  if (!infer_rank(x, 0, 2, VLPC_MAX_RANK - 1)) return false;
-  if (!leads_fit(q, k, false) || last_dim(q) != last_dim(k))
-    return infer_misfit(x, "queries and keys do not fit", 0, 1, "q[…,Lq,h*d] and k[…,Lk,h*d]");
-  if (!leads_fit(k, v, true))
-    return infer_misfit(x, "keys and values do not fit", 1, 2, "k[…,Lk,h*d] and v[…,Lk,h*dv]");
+  DimId keys = dim_const(d, 0);
+  if (!infer_float(x, 0) || !infer_rank(x, 0, 2, VLPC_MAX_RANK - 1)) return false;
+  x->out = *infer_type(x, 0);
+  for (uint32_t s = 0; s < attention_segments(x->n_in); s++) {
+    if (!segment_fits(x, s)) return false;
+    keys = dim_add(d, keys, infer_type(x, 1 + 2 * s)->dim[x->out.rank - 2]);
+  }
+  if (keys == DIM_NONE)
+    return infer_fail(x, "the number of keys is no affine expression", NULL, NULL);
+  const Type *v = infer_type(x, 2);
   if (!infer_int(x, A_heads, 1, 1 << 20, &heads) || !infer_number_attr(x, A_scale)) return false;
   DimId h = dim_const(d, heads);
-  if (dim_div(d, last_dim(q), h) == DIM_NONE || dim_div(d, last_dim(v), h) == DIM_NONE)
+  if (dim_div(d, last_dim(&x->out), h) == DIM_NONE || dim_div(d, last_dim(v), h) == DIM_NONE)
     return infer_misfit(x, "heads do not divide the width", 0, 2,
                         arena_printf(ir_arena(x->g), "multiples of %lld", (long long)heads));
-  if (!infer_flag(x, A_causal) || (infer_has(x, 3) && !mask_fits(x, h))) return false;
-  x->out = *q;
-  x->out.dim[q->rank - 1] = last_dim(v);
+  if (!infer_flag(x, A_causal)) return false;
+  if (attention_masked(x->n_in) && !mask_fits(x, h, keys)) return false;
+  x->out.dim[x->out.rank - 1] = last_dim(v);
   return true;
 }
 
@@ -278,34 +298,33 @@ bool shape_attention_varlen(Infer *x) {
 typedef struct {
   int64_t batches, heads, l_q, l_k, d, d_v;
   double scale;
-  bool causal;
+  bool causal, masked;
 } Attend;
 
-static Attend attend_of(const RefCtx *c) {
-  const RefTensor *q = &c->in[0], *k = &c->in[1], *v = &c->in[2];
+static Attend attend_of(const RefCtx *c, uint32_t n_segments) {
+  const RefTensor *q = &c->in[0];
   Attend s = {.batches = 1,
               .heads = ir_attr_int(c->g, c->v, A_heads, 1),
               .l_q = q->size[q->rank - 2],
-              .l_k = k->size[k->rank - 2],
               .scale = ir_attr_float(c->g, c->v, A_scale, 1),
               .causal = ir_attr_int(c->g, c->v, A_causal, 0) != 0};
-  for (uint32_t i = 0; i + 2 < q->rank; i++) s.batches *= q->size[i];
+  for (uint32_t i = 0; i < n_segments; i++) s.l_k += c->in[1 + 2 * i].size[q->rank - 2];
+  for (uint32_t i = 0; i + 2 < q->rank; i++) s.batches *= c->out->size[i];
   s.d = row_size(q) / s.heads;
-  s.d_v = row_size(v) / s.heads;
+  s.d_v = row_size(&c->in[2]) / s.heads;
   return s;
 }
 
 /* A walk over [batch …, heads, Lq, Lk] that carries the mask's offset. */
 static Walk score_walk(const RefCtx *c, const Attend *s) {
-  const RefTensor *q = &c->in[0];
   int64_t size[VLPC_MAX_RANK];
-  uint32_t n = q->rank - 2;
-  for (uint32_t i = 0; i < n; i++) size[i] = q->size[i];
+  uint32_t n = c->out->rank - 2;
+  for (uint32_t i = 0; i < n; i++) size[i] = c->out->size[i];
   size[n] = s->heads;
   size[n + 1] = s->l_q;
   size[n + 2] = s->l_k;
   Walk w = walk_new(n + 3, size);
-  if (ref_given(c, 3)) walk_add(&w, &c->in[3]);
+  if (s->masked) walk_add(&w, &c->in[c->n_in - 1]);
   return w;
 }
 
@@ -320,24 +339,46 @@ static void normalise(double *p, int64_t n) {
   for (int64_t j = 0; j < n && sum != 0; j++) p[j] /= sum;
 }
 
+/* The first row of x that batch entry b of the result reads. */
+static const double *batch_rows(const RefCtx *c, const RefTensor *x, int64_t b) {
+  int64_t entry = 0, step = 1;
+  for (uint32_t i = x->rank - 2; i-- > 0; step *= x->size[i]) {
+    int64_t at = b % c->out->size[i];
+    b /= c->out->size[i];
+    if (x->size[i] != 1) entry += at * step;
+  }
+  return x->f + entry * x->size[x->rank - 2] * row_size(x);
+}
+
+/* Row j of all segments together: keys (0) or values (1). */
+static const double *segment_row(const RefCtx *c, uint32_t values, int64_t b, int64_t j) {
+  uint32_t i = 1 + values;
+  int64_t n = 0;
+  for (;; i += 2, j -= n) {
+    n = c->in[i].size[c->in[i].rank - 2];
+    if (j < n) return batch_rows(c, &c->in[i], b) + j * row_size(&c->in[i]);
+  }
+}
+
 bool ref_attention(RefCtx *c) {
-  Attend s = attend_of(c);
+  Attend s = attend_of(c, attention_segments(c->n_in));
+  s.masked = attention_masked(c->n_in);
   Walk w = score_walk(c, &s);
   double *p = arena_array(c->a, double, s.l_k);
   for (int64_t row = 0; row < s.batches * s.heads * s.l_q; row++) {
     int64_t i = row % s.l_q, h = row / s.l_q % s.heads, b = row / s.l_q / s.heads;
-    const double *q = c->in[0].f + ((b * s.l_q + i) * s.heads + h) * s.d;
+    const double *q = batch_rows(c, &c->in[0], b) + (i * s.heads + h) * s.d;
     for (int64_t j = 0; j < s.l_k; j++, walk_next(&w)) {
-      const double *k = c->in[1].f + ((b * s.l_k + j) * s.heads + h) * s.d;
+      const double *k = segment_row(c, 0, b, j) + h * s.d;
       double dot = 0;
       for (int64_t e = 0; e < s.d; e++) dot += q[e] * k[e];
-      p[j] = dot * s.scale + (ref_given(c, 3) ? c->in[3].f[w.off[0]] : 0);
+      p[j] = dot * s.scale + (s.masked ? c->in[c->n_in - 1].f[w.off[0]] : 0);
       if (s.causal && j > i) p[j] = -INFINITY;
     }
     normalise(p, s.l_k);
     double *o = c->out->f + ((b * s.l_q + i) * s.heads + h) * s.d_v;
     for (int64_t j = 0; j < s.l_k; j++) {
-      const double *v = c->in[2].f + ((b * s.l_k + j) * s.heads + h) * s.d_v;
+      const double *v = segment_row(c, 1, b, j) + h * s.d_v;
       for (int64_t e = 0; e < s.d_v; e++) o[e] += p[j] * v[e];
     }
   }
@@ -376,7 +417,7 @@ static void attend_row(RefCtx *c, const Attend *s, int64_t i, int64_t run, doubl
 
 bool ref_attention_varlen(RefCtx *c) {
   if (!bounds_hold(c)) return false;
-  Attend s = attend_of(c);
+  Attend s = attend_of(c, 1);
   const RefTensor *bounds = &c->in[3];
   double *p = arena_array(c->a, double, s.l_q + 1);
   for (int64_t run = 0; run + 1 < bounds->count; run++) {

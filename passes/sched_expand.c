@@ -33,13 +33,19 @@ static bool is_empty(const Graph *g, Val v) {
   return empty;
 }
 
+/* Of masks over several segments there is no kernel. */
+static bool attention_has_kernel(const Graph *g, Val v) {
+  uint32_t n = ir_n_in(g, v), segments = attention_segments(n);
+  if (segments > 1 && attention_masked(n)) return false;
+  return !is_empty(g, ir_in(g, v, 0)) && !is_empty(g, ir_in(g, v, 2));
+}
+
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
   if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding) return true;
   if (at_compile[v.i]) return true;
   if (ir_type_of(g, v)->dtype != VLPC_F32) return false;
-  if (op == OP_attention && (is_empty(g, ir_in(g, v, 0)) || is_empty(g, ir_in(g, v, 2))))
-    return false;
+  if (op == OP_attention && !attention_has_kernel(g, v)) return false;
   if (op != OP_linear && op != OP_patch_embed) return true;
   if (is_empty(g, ir_in(g, v, 1))) return false;
   Val bias = ir_n_in(g, v) > 2 ? ir_in(g, v, 2) : VAL_NONE;

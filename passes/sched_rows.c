@@ -177,14 +177,19 @@ static bool heads_of(Sched *s, const Place *p, Heads *out) {
   return own.stride[own.rank - 1] == sched_const(s, 1);
 }
 
-static bool heads_ready(Sched *s, Val v, Place *p, Heads *out) {
+/* x with the axes of batch of the result v, as often as its own are 1. */
+static bool heads_ready(Sched *s, Val v, Val x, Place *p, Heads *out) {
+  Type t = *ir_type_of(s->g, x);
+  *p = sched_source(s, x);
+  for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = ir_type_of(s->g, v)->dim[i];
+  *p = place_broadcast(s, p, &t);
   if (heads_of(s, p, out)) return true;
   *p = sched_copied(s, v, p, VLPC_F32);
   return heads_of(s, p, out);
 }
 
 static bool mask_strides(Sched *s, Val v, Draft *d, const Place *m) {
-  const Type *q = ir_type_of(s->g, ir_in(s->g, v, 0)), *k = ir_type_of(s->g, ir_in(s->g, v, 1));
+  const Type *q = ir_type_of(s->g, v), *k = ir_type_of(s->g, ir_in(s->g, v, 1));
   if (q->rank > 3 || m->rank > 4) return false;
   DimId one = sched_const(s, 1);
   Type full = {.dtype = VLPC_F32, .rank = 4};
@@ -199,16 +204,16 @@ static bool mask_strides(Sched *s, Val v, Draft *d, const Place *m) {
 
 /* Operands and result of an attention, each with its batch and row strides. */
 typedef struct {
-  Place in[3], out, target;
-  Heads heads[3], out_heads;
+  uint32_t n; /* q and the segments' keys and values */
+  Place in[1 + 2 * ATTENTION_SEGMENTS], out, target;
+  Heads heads[1 + 2 * ATTENTION_SEGMENTS], out_heads;
 } AttnPlan;
 
 static bool plan_attention(Sched *s, Val v, AttnPlan *p) {
-  bool ready = true;
-  for (uint32_t i = 0; i < 3; i++) {
-    p->in[i] = sched_source(s, ir_in(s->g, v, i));
-    ready = heads_ready(s, v, &p->in[i], &p->heads[i]) && ready;
-  }
+  bool ready = true, varlen = ir_op(s->g, v) == OP_attention_varlen;
+  p->n = varlen ? 3 : 1 + 2 * attention_segments(ir_n_in(s->g, v));
+  for (uint32_t i = 0; i < p->n; i++)
+    ready = heads_ready(s, v, ir_in(s->g, v, i), &p->in[i], &p->heads[i]) && ready;
   p->out = p->target = sched_dest(s, v);
   if (heads_of(s, &p->out, &p->out_heads)) return ready;
   p->out = temp_like(s, v, &p->target);
@@ -230,21 +235,27 @@ static void attention_sizes(Draft *d, const AttnPlan *p) {
   const Heads *h = p->heads;
   k->batch = draft_size(d, h[0].batch);
   k->lq = draft_size(d, p->in[0].size[p->in[0].rank - 2]);
-  k->lk = draft_size(d, p->in[1].size[p->in[1].rank - 2]);
   k->q_b = draft_size(d, h[0].b_stride), k->q_r = draft_size(d, h[0].r_stride);
-  k->k_b = draft_size(d, h[1].b_stride), k->k_r = draft_size(d, h[1].r_stride);
-  k->v_b = draft_size(d, h[2].b_stride), k->v_r = draft_size(d, h[2].r_stride);
   k->o_b = draft_size(d, p->out_heads.b_stride), k->o_r = draft_size(d, p->out_heads.r_stride);
+  k->n_segments = (p->n - 1) / 2;
+  for (uint32_t i = 0; i < k->n_segments; i++) {
+    KSegment *g = &k->segment[i];
+    const Heads *kh = &h[1 + 2 * i], *vh = kh + 1;
+    g->n = draft_size(d, p->in[1 + 2 * i].size[p->in[1 + 2 * i].rank - 2]);
+    g->k_b = draft_size(d, kh->b_stride), g->k_r = draft_size(d, kh->r_stride);
+    g->v_b = draft_size(d, vh->b_stride), g->v_r = draft_size(d, vh->r_stride);
+  }
   for (int i = 0; i < 4; i++) k->mask[i] = ksize(0);
 }
 
-/* The fourth operand: a mask, or the bounds of the runs. */
+/* The last operand: a mask, or the bounds of the runs. */
 static bool attention_extra(Sched *s, Val v, Draft *d) {
   KAttention *k = &d->k.attention;
+  uint32_t n = ir_n_in(s->g, v);
   k->varlen = ir_op(s->g, v) == OP_attention_varlen;
-  k->has_mask = !k->varlen && ir_n_in(s->g, v) > 3 && val_ok(ir_in(s->g, v, 3));
+  k->has_mask = !k->varlen && attention_masked(n);
   if (!k->varlen && !k->has_mask) return true;
-  Place extra = sched_source(s, ir_in(s->g, v, 3));
+  Place extra = sched_source(s, ir_in(s->g, v, n - 1));
   if (k->varlen && !place_is_contiguous(s, &extra)) extra = sched_copied(s, v, &extra, VLPC_I64);
   draft_arg(d, &extra);
   if (k->has_mask) return mask_strides(s, v, d, &extra);
@@ -269,7 +280,7 @@ void sched_attention(Sched *s, Val v) {
     return;
   }
   draft_arg(&d, &p.out);
-  for (uint32_t i = 0; i < 3; i++) draft_arg(&d, &p.in[i]);
+  for (uint32_t i = 0; i < p.n; i++) draft_arg(&d, &p.in[i]);
   k->scale = (float)ir_attr_float(s->g, v, A_scale, 1);
   k->causal = ir_attr_int(s->g, v, A_causal, 0) != 0;
   attention_sizes(&d, &p);

@@ -18,9 +18,9 @@
 ** leave sums as they are.  Every row's result depends on its own q and on all
 ** of k and v, never on the other rows.
 **
-** With varlen a task is all rows of one run for one head.  Its keys are the rows
-** of run 0 and then its own: `past` keys lie before its first query, and key
-** rows from there on stand `jump` further down. */
+** Keys come from one source after another: the segments of the kernel, or, with
+** varlen, where a task is all rows of one run for one head, the rows of run 0 and
+** then its own, `past` of them before its first query. */
 #include "backends/llvm_cpu/lc_emit.h"
 
 #include "backends/llvm_cpu/lc_math.h"
@@ -40,8 +40,12 @@ typedef struct {
   Emit *e;
   const KAttention *k;
   Lv lq, lk, blocks; /* query blocks per head */
-  Lv out, q, key, v, mask;
-  Lv q_b, q_r, k_b, k_r, v_b, v_r, o_b, o_r, mask_b[4]; /* bytes */
+  Lv out, q, mask;
+  Lv q_b, q_r, o_b, o_r, mask_b[4]; /* bytes */
+  struct {
+    Lv start, key, v;          /* number of its first key */
+    Lv k_b, k_r, v_b, v_r;     /* bytes */
+  } segment[ATTENTION_SEGMENTS];
   Lv k_pack, v_pack, scores, values, top, sum;          /* in scratch */
   Lv q_row, s_row, rescale;                             /* on the stack, per row of a block */
   Lv packed;                                            /* variable: head in the panels */
@@ -50,9 +54,13 @@ typedef struct {
 
 /* What one task works on. */
 typedef struct {
-  Lv head_id;              /* of batch × heads */
-  Lv out, q, key, v, mask; /* of this batch entry (or run) and head */
-  Lv lq, lk, past, jump;   /* queries and keys in all; past and jump of varlen, or NULL */
+  Lv head_id;      /* of batch × heads */
+  Lv out, q, mask; /* of this batch entry (or run) and head */
+  uint32_t n_sources;
+  struct {
+    Lv start, key, v, k_r, v_r; /* number and rows of its first key */
+  } source[ATTENTION_SEGMENTS];
+  Lv lq, lk, past;         /* queries and keys in all; past of varlen, or NULL */
   Lv chunks;               /* of keys */
   Lv first, n, n_tiles;    /* query rows; tiles, of nearly equal height */
   Lv key0, n_keys;         /* of the chunk at hand */
@@ -84,18 +92,32 @@ static Lv attention_tasks(Emit *e, const Kernel *kernel) {
   return lb_mul(&e->b, heads, le_ceil_div(e, le_size(e, k->lq), QUERIES));
 }
 
+/* The segment's rows are taken as at most 2^40, so that the sum does not wrap and
+** a key's row lies in its segment whatever sizes a damaged program passes. */
+static void add_segment(Attn *x, uint32_t i) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  const KSegment *s = &x->k->segment[i];
+  x->segment[i].start = x->lk;
+  x->segment[i].key = le_operand(e, 2 + 2 * i), x->segment[i].v = le_operand(e, 3 + 2 * i);
+  x->segment[i].k_b = le_bytes(e, s->k_b), x->segment[i].k_r = le_bytes(e, s->k_r);
+  x->segment[i].v_b = le_bytes(e, s->v_b), x->segment[i].v_r = le_bytes(e, s->v_r);
+  Lv n = le_size(e, s->n);
+  if (x->k->n_segments > 1)
+    n = lb_min(b, lb_max(b, n, lb_i64(b, 0)), lb_i64(b, INT64_C(1) << 40));
+  x->lk = i == 0 ? n : lb_add(b, x->lk, n);
+}
+
 static Attn prologue(Emit *e, const KAttention *k) {
   Lb *b = &e->b;
-  Attn x = {.e = e, .k = k, .lq = le_size(e, k->lq), .lk = le_size(e, k->lk)};
+  Attn x = {.e = e, .k = k, .lq = le_size(e, k->lq), .lk = lb_i64(b, 0)};
   x.blocks = le_ceil_div(e, x.lq, QUERIES);
-  x.out = le_operand(e, 0), x.q = le_operand(e, 1), x.key = le_operand(e, 2);
-  x.v = le_operand(e, 3);
+  x.out = le_operand(e, 0), x.q = le_operand(e, 1);
   x.q_b = le_bytes(e, k->q_b), x.q_r = le_bytes(e, k->q_r);
-  x.k_b = le_bytes(e, k->k_b), x.k_r = le_bytes(e, k->k_r);
-  x.v_b = le_bytes(e, k->v_b), x.v_r = le_bytes(e, k->v_r);
   x.o_b = le_bytes(e, k->o_b), x.o_r = le_bytes(e, k->o_r);
-  if (k->has_mask) x.mask = le_operand(e, 4);
-  if (k->varlen) x.bounds = le_operand(e, 4);
+  for (uint32_t i = 0; i < k->n_segments; i++) add_segment(&x, i);
+  if (k->has_mask) x.mask = le_operand(e, kattention_extra(k));
+  if (k->varlen) x.bounds = le_operand(e, kattention_extra(k));
   for (int i = 0; k->has_mask && i < 4; i++) x.mask_b[i] = le_bytes(e, k->mask[i]);
   x.k_pack = e->scratch;
   x.v_pack = lb_atc(b, x.k_pack, k_pack_bytes(k));
@@ -157,12 +179,17 @@ static Lv key_of(const Attn *x, const Part *p, Lv query) {
   return p->past ? lb_add(&x->e->b, query, p->past) : query;
 }
 
-/* The row of key number `key`. */
-static Lv key_row(const Attn *x, const Part *p, Lv key) {
+/* Where the row of key number `key` stands, or of its value. */
+static Lv source_row(const Attn *x, const Part *p, Lv key, bool of_values) {
   Lb *b = &x->e->b;
-  if (!p->past) return key;
-  Lv own = lb_icmp(b, LLVMIntSGE, key, p->past);
-  return lb_add(b, key, lb_select(b, own, p->jump, lb_i64(b, 0)));
+  Lv at = NULL;
+  for (uint32_t i = 0; i < p->n_sources; i++) {
+    Lv base = of_values ? p->source[i].v : p->source[i].key;
+    Lv row = i == 0 ? key : lb_sub(b, key, p->source[i].start);
+    Lv here = lb_at(b, base, lb_mul(b, row, of_values ? p->source[i].v_r : p->source[i].k_r));
+    at = i == 0 ? here : lb_select(b, lb_icmp(b, LLVMIntSGE, key, p->source[i].start), here, at);
+  }
+  return at;
 }
 
 /* k_pack[p][c][l] = key[16p + l][c].  Rows past the last key repeat it: their
@@ -176,7 +203,7 @@ static void pack_keys(const Attn *x, const Part *p) {
   Lv row[LC_W];
   for (int i = 0; i < LC_W; i++) {
     Lv at = lb_add(b, p->key0, lb_min(b, lb_addc(b, key, i), last));
-    row[i] = lb_at(b, p->key, lb_mul(b, key_row(x, p, at), x->k_r));
+    row[i] = source_row(x, p, at, false);
   }
   Lv to = lb_at(b, x->k_pack, lb_mulc(b, key, 4 * d));
   LbLoop cols;
@@ -202,7 +229,7 @@ static void pack_values(const Attn *x, const Part *p) {
   Lb *b = &x->e->b;
   LbLoop loop;
   Lv j = lb_for(b, &loop, lb_i64(b, 0), p->n_keys, 1);
-  Lv row = lb_at(b, p->v, lb_mul(b, key_row(x, p, lb_add(b, p->key0, j)), x->v_r));
+  Lv row = source_row(x, p, lb_add(b, p->key0, j), true);
   for (int64_t c = 0; c < panels(x->k->dv); c++) {
     int64_t left = x->k->dv - c * LC_W;
     Lv mask = left < LC_W ? lb_tail_mask(b, lb_i64(b, left)) : NULL;
@@ -492,8 +519,13 @@ static void locate_head(const Attn *x, Lv h, Part *p) {
   Lv d = lb_mulc(b, h, 4 * x->k->d), dv = lb_mulc(b, h, 4 * x->k->dv);
   p->out = lb_at(b, x->out, dv);
   p->q = lb_at(b, x->q, d);
-  p->key = lb_at(b, x->key, d);
-  p->v = lb_at(b, x->v, dv);
+  p->n_sources = x->k->n_segments;
+  for (uint32_t i = 0; i < p->n_sources; i++) {
+    p->source[i].start = x->segment[i].start;
+    p->source[i].key = lb_at(b, x->segment[i].key, d);
+    p->source[i].v = lb_at(b, x->segment[i].v, dv);
+    p->source[i].k_r = x->segment[i].k_r, p->source[i].v_r = x->segment[i].v_r;
+  }
 }
 
 static Part locate(const Attn *x, Lv task) {
@@ -505,8 +537,10 @@ static Part locate(const Attn *x, Lv task) {
   locate_head(x, h, &p);
   p.out = lb_at(b, p.out, lb_mul(b, batch, x->o_b));
   p.q = lb_at(b, p.q, lb_mul(b, batch, x->q_b));
-  p.key = lb_at(b, p.key, lb_mul(b, batch, x->k_b));
-  p.v = lb_at(b, p.v, lb_mul(b, batch, x->v_b));
+  for (uint32_t i = 0; i < p.n_sources; i++) {
+    p.source[i].key = lb_at(b, p.source[i].key, lb_mul(b, batch, x->segment[i].k_b));
+    p.source[i].v = lb_at(b, p.source[i].v, lb_mul(b, batch, x->segment[i].v_b));
+  }
   if (x->mask)
     p.mask =
         lb_at(b, x->mask, lb_add(b, lb_mul(b, batch, x->mask_b[0]), lb_mul(b, h, x->mask_b[1])));
@@ -557,9 +591,12 @@ static Part locate_run(const Attn *x, Lv task) {
   need_rising(x, prefix, lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), to, from));
   Part p = {.head_id = task, .lq = lb_sub(b, to, from)};
   p.past = lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), zero, prefix);
-  p.jump = lb_sub(b, from, p.past);
   p.lk = lb_add(b, p.past, p.lq);
   locate_head(x, lb_remc(b, task, x->k->heads), &p);
+  p.source[1] = p.source[0], p.n_sources = 2;
+  p.source[1].start = p.past;
+  p.source[1].key = lb_at(b, p.source[1].key, lb_mul(b, from, p.source[1].k_r));
+  p.source[1].v = lb_at(b, p.source[1].v, lb_mul(b, from, p.source[1].v_r));
   p.out = lb_at(b, p.out, lb_mul(b, from, x->o_r));
   p.q = lb_at(b, p.q, lb_mul(b, from, x->q_r));
   p.chunks = le_ceil_div(e, p.lk, KEYS);

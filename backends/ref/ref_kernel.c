@@ -273,14 +273,38 @@ typedef struct {
   int64_t b, h, q;
 } Query;
 
+/* Key j of all segments: its operand (the value's is one more) and row. */
+typedef struct {
+  const KSegment *segment;
+  uint32_t operand;
+  int64_t row;
+} KeyAt;
+
+static int64_t segment_keys(const Run *r, const KSegment *s) {
+  return VL_MIN(VL_MAX(at(r, s->n), 0), INT64_C(1) << 40); /* sums do not wrap */
+}
+
+static KeyAt key_at(const Run *r, const KAttention *t, int64_t j) {
+  uint32_t s = 0;
+  for (; j >= segment_keys(r, &t->segment[s]); s++) j -= segment_keys(r, &t->segment[s]);
+  return (KeyAt){&t->segment[s], 2 + 2 * s, j};
+}
+
+static int64_t n_keys(const Run *r, const KAttention *t) {
+  int64_t n = 0;
+  for (uint32_t s = 0; s < t->n_segments; s++) n += segment_keys(r, &t->segment[s]);
+  return n;
+}
+
 static int64_t scores(const Run *r, const KAttention *t, Query x, double *p) {
-  int64_t n = at(r, t->lk);
+  int64_t n = n_keys(r, t);
   if (t->causal) n = VL_MIN(n, x.q + 1);
   int64_t q = x.b * at(r, t->q_b) + x.q * at(r, t->q_r) + x.h * t->d;
   for (int64_t j = 0; j < n; j++) {
-    int64_t k = x.b * at(r, t->k_b) + j * at(r, t->k_r) + x.h * t->d;
+    KeyAt key = key_at(r, t, j);
+    int64_t k = x.b * at(r, key.segment->k_b) + key.row * at(r, key.segment->k_r) + x.h * t->d;
     p[j] = 0;
-    for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, 2, k + c);
+    for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, key.operand, k + c);
     p[j] *= (double)t->scale;
     if (t->has_mask)
       p[j] += load(r, 4,
@@ -307,8 +331,11 @@ static void attend(const Run *r, const KAttention *t, Query x, double *p) {
   int64_t to = x.b * at(r, t->o_b) + x.q * at(r, t->o_r) + x.h * t->dv;
   for (int64_t c = 0; c < t->dv; c++) {
     double v = 0;
-    for (int64_t j = 0; j < n; j++)
-      v += p[j] * load(r, 3, x.b * at(r, t->v_b) + j * at(r, t->v_r) + x.h * t->dv + c);
+    for (int64_t j = 0; j < n; j++) {
+      KeyAt key = key_at(r, t, j);
+      int64_t row = x.b * at(r, key.segment->v_b) + key.row * at(r, key.segment->v_r);
+      v += p[j] * load(r, key.operand + 1, row + x.h * t->dv + c);
+    }
     store(r, to + c, sum == 0 ? 0 : v / sum);
   }
 }
@@ -320,7 +347,7 @@ static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t
   int64_t q = x.q * at(r, t->q_r) + x.h * t->d, to = x.q * at(r, t->o_r) + x.h * t->dv;
   for (int64_t j = 0; j < n; j++) {
     int64_t row = j < prefix ? j : bounds[run] + j - prefix;
-    int64_t k = row * at(r, t->k_r) + x.h * t->d;
+    int64_t k = row * at(r, t->segment[0].k_r) + x.h * t->d;
     p[j] = 0;
     for (int64_t c = 0; c < t->d; c++) p[j] += load(r, 1, q + c) * load(r, 2, k + c);
     p[j] *= (double)t->scale;
@@ -330,7 +357,7 @@ static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t
     double v = 0;
     for (int64_t j = 0; j < n; j++) {
       int64_t row = j < prefix ? j : bounds[run] + j - prefix;
-      v += p[j] * load(r, 3, row * at(r, t->v_r) + x.h * t->dv + c);
+      v += p[j] * load(r, 3, row * at(r, t->segment[0].v_r) + x.h * t->dv + c);
     }
     store(r, to + c, v / sum);
   }
@@ -352,7 +379,7 @@ static int run_varlen(const Run *r, const KAttention *t, double *p) {
 
 static int run_attention(const Run *r, const Kernel *k) {
   const KAttention *t = &k->attention;
-  double *p = arena_array(r->a, double, VL_MAX(at(r, t->lk), 0) + 1);
+  double *p = arena_array(r->a, double, n_keys(r, t) + 1);
   if (t->varlen) return run_varlen(r, t, p);
   for (Query x = {0}; x.b < at(r, t->batch); x.b++) {
     for (x.h = 0; x.h < t->heads; x.h++) {

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llvm_attention_test.c - attention against doubles, on every target: packed
-** qkv rows, causal, masks of any stride, several key chunks, nothing to see. */
+** qkv rows, causal, masks of any stride, several key chunks, keys in segments,
+** nothing to see. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "backends/ref/ref.h"
 #include "tests/device/llvm_kit.h"
 
 typedef enum { MASK_NONE, MASK_KEYS, MASK_FULL } Mask;
@@ -40,12 +43,12 @@ static const float scale = 0.3f;
 static Kernel kernel_of(const Case *c) {
   Strides s = strides_of(c);
   Kernel k = {.kind = KK_ATTENTION, .n_operands = 4u + (c->mask != MASK_NONE), .n_sizes = 3};
-  k.attention = (KAttention){.batch = {0, 0}, .lq = {0, 1}, .lk = {0, 2}, .heads = c->heads,
+  k.attention = (KAttention){.batch = {0, 0}, .lq = {0, 1}, .n_segments = 1, .heads = c->heads,
                              .d = c->d, .dv = c->dv, .scale = scale, .causal = c->causal,
                              .has_mask = c->mask != MASK_NONE, .q_b = ksize(s.q_b),
-                             .q_r = ksize(s.q_r), .k_b = ksize(s.k_b), .k_r = ksize(s.k_r),
-                             .v_b = ksize(s.v_b), .v_r = ksize(s.v_r), .o_b = ksize(s.o_b),
-                             .o_r = ksize(s.o_r)};
+                             .q_r = ksize(s.q_r), .o_b = ksize(s.o_b), .o_r = ksize(s.o_r)};
+  k.attention.segment[0] = (KSegment){
+      {0, 2}, ksize(s.k_b), ksize(s.k_r), ksize(s.v_b), ksize(s.v_r)};
   for (int i = 0; i < 4; i++) k.attention.mask[i] = ksize(s.mask[i]);
   return k;
 }
@@ -155,6 +158,71 @@ static void test_alone(void **state) {
   }
 }
 
+/* The keys of a case in segments of n[] rows (until 0), segment 1 the same for the
+** whole batch: the bits are those of the keys in one piece. */
+typedef struct {
+  Case c;
+  int64_t n[ATTENTION_SEGMENTS];
+} Split;
+
+static const Split splits[] = {
+    {{2, 50, 53, 3, 64, 64, false, MASK_NONE}, {50, 3}},
+    {{3, 1, 199, 2, 64, 64, false, MASK_NONE}, {197, 2}},
+    {{2, 21, 40, 2, 17, 20, false, MASK_NONE}, {7, 1, 16, 16}},
+    {{2, 40, 40, 2, 32, 16, true, MASK_NONE}, {1, 18, 21}},
+    {{2, 5, 1100, 1, 16, 8, false, MASK_NONE}, {511, 2, 87, 500}},
+    {{2, 3, 9, 1, 8, 8, false, MASK_NONE}, {9, 0}},
+    {{2, 3, 9, 1, 8, 8, false, MASK_NONE}, {0, 9}},
+};
+
+static void check_split(const char *target, const Split *x) {
+  const Case *c = &x->c;
+  Kernel k[2] = {kernel_of(c), kernel_of(c)};
+  KAttention *t = &k[1].attention;
+  Strides s = strides_of(c);
+  int64_t size[3 + ATTENTION_SEGMENTS] = {c->batch, c->lq, c->lk}, first = 0;
+  t->n_segments = 0;
+  for (uint32_t i = 0; i < ATTENTION_SEGMENTS && (i < 2 || x->n[i]); i++) {
+    t->segment[i] = k[0].attention.segment[0];
+    t->segment[i].n = (KSize){0, 3 + (int32_t)i};
+    if (i == 1) t->segment[i].k_b = t->segment[i].v_b = ksize(0);
+    size[3 + i] = x->n[i];
+    t->n_segments++;
+  }
+  k[1].n_operands = kattention_extra(t), k[1].n_sizes = 3 + t->n_segments;
+  Kit kit = kit_open(target, k, 2);
+  Data d = data_of(&kit, c);
+  float *parts = kit_filled(&kit, d.n_out, 5);
+  for (int64_t b = 1; b < c->batch; b++) {
+    memcpy(d.k + b * s.k_b + x->n[0] * s.k_r, d.k + x->n[0] * s.k_r,
+           (size_t)(x->n[1] * s.k_r) * sizeof(float));
+    memcpy(d.v + b * s.v_b + x->n[0] * s.v_r, d.v + x->n[0] * s.v_r,
+           (size_t)(x->n[1] * s.v_r) * sizeof(float));
+  }
+  void *operand[2 + 2 * ATTENTION_SEGMENTS] = {parts, d.q};
+  for (uint32_t i = 0; i < t->n_segments; first += x->n[i++]) {
+    operand[2 + 2 * i] = d.k + first * s.k_r;
+    operand[3 + 2 * i] = d.v + first * s.v_r;
+  }
+  run(&kit, c, &d, d.out, 1);
+  assert_int_equal(kit_run(&kit, 1, operand, size, 3), FAULT_NONE);
+  kit_same(parts, d.out, d.n_out, "segments");
+  float *ref = kit_filled(&kit, d.n_out, 5);
+  double *want = arena_array(kit.arena, double, d.n_out + 1);
+  operand[0] = ref;
+  assert_int_equal(ref_run(&k[1], operand, size, kit.arena), FAULT_NONE);
+  for (int64_t i = 0; i < d.n_out; i++) want[i] = (double)ref[i];
+  kit_near(parts, want, d.n_out, 3e-6, "the reference");
+  assert_int_equal(kernel_flops(&k[1], size), kernel_flops(&k[0], size));
+  kit_close(&kit);
+}
+
+static void test_segments(void **state) {
+  (void)state;
+  for (int t = 0; kit_target(t); t++)
+    for (size_t i = 0; i < VL_COUNT(splits); i++) check_split(kit_target(t), &splits[i]);
+}
+
 /* A NaN in one head's keys stays in that head. */
 static void test_nan_stays(void **state) {
   (void)state;
@@ -176,6 +244,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_double),
       cmocka_unit_test(test_alone),
+      cmocka_unit_test(test_segments),
       cmocka_unit_test(test_nan_stays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@ static Kernel varlen(void) {
   Kernel k = {.kind = KK_ATTENTION, .n_operands = 5, .n_sizes = 2};
   k.attention = (KAttention){.batch = {0, 0},
                              .lq = {0, 1},
-                             .lk = {0, 1},
+                             .n_segments = 1,
+                             .segment[0] = {{0, 1}, ksize(0), ksize(Q_R), ksize(0), ksize(Q_R)},
                              .heads = HEADS,
                              .d = D,
                              .dv = DV,
@@ -25,10 +26,6 @@ static Kernel varlen(void) {
                              .varlen = true,
                              .q_b = ksize(0),
                              .q_r = ksize(Q_R),
-                             .k_b = ksize(0),
-                             .k_r = ksize(Q_R),
-                             .v_b = ksize(0),
-                             .v_r = ksize(Q_R),
                              .o_b = ksize(0),
                              .o_r = ksize(OUT_R)};
   return k;

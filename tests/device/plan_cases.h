@@ -176,6 +176,30 @@ static const PlanCase plan_cases[] = {
      " out \"o\" %o\n"
      "}\n"
     },
+    {"attention_segments",
+     "graph {\n"
+     " sym batch\n"
+     " %q = input {name=\"q\"} : f32[1,3,8]\n"
+     " %k = input {name=\"k\"} : f32[batch,7,8]\n"
+     " %v = input {name=\"v\"} : f32[batch,7,12]\n"
+     " %p = input {name=\"p\"} : f32[1,2,20]\n"
+     " %pk = slice %p {starts=[0,0,0], steps=[1,1,1], dims=[1,2,8]} : f32[1,2,8]\n"
+     " %pv = slice %p {starts=[0,0,8], steps=[1,1,1], dims=[1,2,12]} : f32[1,2,12]\n"
+     " %o = attention %q, %k, %v, %pk, %pv {heads=2, scale=0.5} : f32[batch,3,12]\n"
+     " out \"o\" %o\n"
+     "}\n"
+    },
+    {"attention_segments_masked",
+     "graph {\n"
+     " sym batch\n"
+     " %q = input {name=\"q\"} : f32[batch,3,8]\n"
+     " %k = input {name=\"k\"} : f32[batch,7,8]\n"
+     " %p = input {name=\"p\"} : f32[1,2,8]\n"
+     " %m = input {name=\"m\"} : f32[batch,1,1,9]\n"
+     " %o = attention %q, %k, %k, %p, %p, %m {heads=2, scale=0.5} : f32[batch,3,8]\n"
+     " out \"o\" %o\n"
+     "}\n"
+    },
     {"attention_varlen",
      "graph {\n"
      " %x = input {name=\"x\"} : f32[7,24]\n"

@@ -332,6 +332,29 @@ def attention_varlen(bounds, heads, d, dv):
 attention_varlen([0, 2, 3, 3, 6], 2, 2, 1)
 attention_varlen([0, 0, 2, 4], 1, 2, 3)
 
+
+def attention_segments(lq, rows, heads, d, dv, batches, causal=False, mask=None):
+    """Keys in segments of rows[i] rows, operands with batches[i] or 1 batch entries."""
+    aq, scale, batch = real(batches[0], lq, heads * d), 0.37, max(batches)
+    pairs = [(real(b, n, heads * d), real(b, n, heads * dv)) for n, b in zip(rows, batches[1:])]
+    whole = lambda parts: np.concatenate([np.broadcast_to(p, (batch, *p.shape[1:])) for p in parts], 1)
+    split = lambda a: t(np.ascontiguousarray(a)).reshape(*a.shape[:-1], heads, -1).transpose(-2, -3)
+    sees = t(mask) if mask is not None else torch.zeros(lq, sum(rows), dtype=torch.float64)
+    if causal:
+        sees = sees + torch.full((lq, sum(rows)), -inf, dtype=torch.float64).triu(1)
+    y = F.scaled_dot_product_attention(split(np.broadcast_to(aq, (batch, *aq.shape[1:]))),
+                                       split(whole([p[0] for p in pairs])),
+                                       split(whole([p[1] for p in pairs])), sees, scale=scale)
+    y = y.transpose(-2, -3).reshape(batch, lq, heads * dv).contiguous()
+    case("attention", [aq] + [x for p in pairs for x in p] + ([mask] if mask is not None else []), y,
+         heads=heads, scale=scale, causal=int(causal))
+
+
+attention_segments(2, [2, 1], 2, 2, 1, [2, 2, 1])
+attention_segments(1, [1, 2], 1, 2, 2, [1, 2, 1])
+attention_segments(3, [1, 1, 1, 2], 1, 2, 1, [2, 1, 2, 1, 2], causal=True)
+attention_segments(2, [2, 1], 1, 1, 2, [2, 2, 1], mask=real(2, 3))
+
 with open("op_cases.inc", "w") as f:
     f.write("/* SPDX-License-Identifier: Apache-2.0 */\n"
             "/* op_cases.inc - cases of every op with results by numpy and PyTorch in double\n"

@@ -2,11 +2,12 @@
 /* op_expand.c - on random shapes, attributes and values a semantic op and its
 ** expansion into primitives agree to 1e-12 in double precision. */
 #include <math.h>
+#include <string.h>
 
 #include "base/rng.h"
 #include "op_case.h"
 
-enum { ROUNDS = 200 };
+enum { ROUNDS = 200, OPERANDS = 10 };
 
 typedef struct {
   Arena *a;
@@ -14,8 +15,8 @@ typedef struct {
   Rng rng;
   uint64_t at; /* draws so far */
   uint32_t n;
-  Val in[4];
-  RefTensor value[4];
+  Val in[OPERANDS];
+  RefTensor value[OPERANDS];
 } Draw;
 
 /* 1 … most */
@@ -97,14 +98,17 @@ static Val draw_patch_embed(Draw *d, OpCode op) {
 }
 
 static Val draw_attention(Draw *d, OpCode op) {
-  int64_t b = draw_size(d, 3), l_q = draw_size(d, 5), l_k = draw_size(d, 5);
+  int64_t b = draw_size(d, 3), l_q = draw_size(d, 5), l_k = 0;
   int64_t heads = draw_size(d, 3), width = heads * draw_size(d, 4);
   int64_t width_v = heads * draw_size(d, 4);
   Attr at[3] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5),
                 attr_int(A_causal, draw_bool(d))};
   add_operand(d, SHAPE(b, l_q, width), 0);
-  add_operand(d, SHAPE(b, l_k, width), 0);
-  add_operand(d, SHAPE(b, l_k, width_v), 0);
+  for (int64_t s = draw_size(d, ATTENTION_SEGMENTS), n; s > 0; s--, l_k += n) {
+    n = draw_size(d, 4);
+    add_operand(d, SHAPE(draw_bool(d) ? b : 1, n, width), 0);
+    add_operand(d, SHAPE(draw_bool(d) ? b : 1, n, width_v), 0);
+  }
   int64_t mask_b = draw_bool(d) ? b : 1, mask_h = draw_bool(d) ? heads : 1;
   if (draw_bool(d)) add_operand(d, SHAPE(mask_b, mask_h, l_q, l_k), 0.6);
   return ir_node(d->g, op, d->n, d->in, 3, at);
@@ -143,7 +147,8 @@ static void check_round(OpCode op, uint64_t round) {
   d.g = ir_graph_new(d.a);
   Val v = draws[op](&d, op);
   if (!val_ok(v)) fail_msg("%s: %s", op_info(op)->name, ir_why(d.g).sentence);
-  Val in[4] = {d.in[0], d.in[1], d.in[2], d.in[3]};
+  Val in[OPERANDS];
+  memcpy(in, d.in, sizeof in);
   ir_output(d.g, "kernel", v);
   Val expanded = ir_expand(d.g, d.g, v, in);
   if (!val_ok(expanded)) fail_msg("%s: %s", op_info(op)->name, ir_why(d.g).sentence);

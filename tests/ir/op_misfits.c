@@ -171,6 +171,18 @@ static const Row rows[] = {
         "f32[6,5]", "f32[b,2,5,6]"),
     ROW(attention, "f32[b,5,8] f32[b,6,8] f32[b,6,8]", ATTRS(INT(heads, 2)),
         "an attribute is missing", "none", "scale"),
+    ROW(attention, "f32[1,5,8] f32[b,6,8] f32[1,6,8] f32[c,2,8] f32[1,2,8]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "queries and keys do not fit",
+        "f32[1,5,8] and f32[c,2,8]", "q[…,Lq,h*d] and k[…,Lk,h*d]"),
+    ROW(attention, "f32[b,5,8] f32[b,6,8] f32[b,6,8] f32[b,2,8] f32[b,2,6]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "keys and values do not fit",
+        "f32[b,2,8] and f32[b,2,6]", "k[…,Lk,h*d] and v[…,Lk,h*dv]"),
+    ROW(attention, "f32[b,5,8] f32[b,6,8] f32[b,6,8] - f32[b,2,8]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "an operand is missing", "none",
+        "keys and values of each segment"),
+    ROW(attention, "f32[b,5,8] f32[b,6,8] f32[b,6,8] f32[1,n,8] f32[1,n,8] f32[5,6]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "the mask does not broadcast to the scores",
+        "f32[5,6]", "f32[b,2,5,n+6]"),
     ROW(attention_varlen, "f32[r,8] f32[n,8] f32[r,8] i64[s]",
         ATTRS(INT(heads, 2), REAL(scale, 1)), "queries and keys do not fit",
         "f32[r,8] and f32[n,8]", "q[R,h*d] and k[R,h*d]"),
@@ -193,7 +205,7 @@ static TypeId read_type(Graph *g, const char *text) {
   return ir_type(g, dtype, rank, dim);
 }
 
-static uint32_t read_operands(Graph *g, const char *text, Val in[4]) {
+static uint32_t read_operands(Graph *g, const char *text, Val in[10]) {
   uint32_t n = 0;
   while (*text != '\0') {
     in[n] = *text == '-' ? VAL_NONE : ir_input(g, "x", read_type(g, text));
@@ -205,7 +217,7 @@ static uint32_t read_operands(Graph *g, const char *text, Val in[4]) {
 }
 
 static Val make(Graph *g, OpCode op, const char *operands, const AttrSet *set) {
-  Val in[4];
+  Val in[10];
   Attr at[4];
   uint32_t n = read_operands(g, operands, in);
   for (uint32_t i = 0; i < set->n; i++) at[i] = read_attr(g, set->at[i]);
@@ -256,6 +268,8 @@ static const struct {
         "f32[b,8,h+1,2]"),
     ROW(patch_embed, "f32[b,3,32*h,224] f32[3072,8]", ATTRS(INTS(patch, 32, 32)), "f32[b,7*h,8]"),
     ROW(attention, "f32[b,n,8] f32[b,n+4,8] f32[b,n+4,6] f32[n,n+4]",
+        ATTRS(INT(heads, 2), REAL(scale, 1)), "f32[b,n,6]"),
+    ROW(attention, "f32[1,n,8] f32[1,5,8] f32[b,5,6] f32[1,m,8] f32[1,m,6] f32[b,1,1,m+5]",
         ATTRS(INT(heads, 2), REAL(scale, 1)), "f32[b,n,6]"),
     ROW(attention_varlen, "f32[r,8] f32[r,8] f32[r,6] i64[s]",
         ATTRS(INT(heads, 2), REAL(scale, 1)), "f32[r,6]"),
