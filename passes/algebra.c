@@ -7,6 +7,8 @@
 **         rewritten, and returns the equal value or VAL_NONE. */
 #include "passes/pass_int.h"
 
+#include <string.h>
+
 /* The node at which a row is tried. */
 typedef struct {
   Graph *g; /* the new graph */
@@ -152,16 +154,36 @@ static Val alg_slice_slice(const At *at) {
   return ir_node(at->g, OP_slice, 1, &x, n, attr);
 }
 
+/* Slice [from, from + size) of the axis lies within [at, at + n). */
+static bool lies_within(DimTable *t, DimId from, DimId size, DimId at, DimId n, DimId *start) {
+  int64_t before = 0, after = 0;
+  if (from == DIM_NONE || at == DIM_NONE) return false;
+  DimId minus = dim_mul(t, at, dim_const(t, -1));
+  *start = dim_add(t, from, minus);
+  if (*start == DIM_NONE || !dim_is_const(t, *start, &before) || before < 0) return false;
+  DimId left = dim_add(t, n, dim_mul(t, dim_add(t, *start, size), dim_const(t, -1)));
+  return left != DIM_NONE && dim_is_const(t, left, &after) && after >= 0;
+}
+
 static Val alg_slice_concat(const At *at) {
+  Graph *g = at->g;
   Val cat = at->in[0];
-  if (!m_is(at->g, cat, OP_concat) || !has_unit_steps(at->src, at->v)) return VAL_NONE;
-  uint32_t axis = (uint32_t)ir_attr_int(at->g, cat, A_axis, 0);
+  if (!m_is(g, cat, OP_concat) || !has_unit_steps(at->src, at->v)) return VAL_NONE;
+  uint32_t axis = (uint32_t)ir_attr_int(g, cat, A_axis, 0);
   const Attr *starts = ir_attr(at->src, at->v, A_starts);
-  DimId from = dim_const(ir_dims(at->g), 0);
-  for (uint32_t i = 0; i < ir_n_in(at->g, cat); i++) {
-    Val part = ir_in(at->g, cat, i);
-    if (starts->dims[axis] == from && ir_type_id(at->g, part).i == at->type.i) return part;
-    from = dim_add(ir_dims(at->g), from, ir_type_of(at->g, part)->dim[axis]);
+  const Type *t = ir_type_of(at->src, at->v);
+  DimId from = dim_const(ir_dims(g), 0);
+  for (uint32_t i = 0; i < ir_n_in(g, cat); i++) {
+    Val part = ir_in(g, cat, i);
+    DimId n = ir_type_of(g, part)->dim[axis], begin[VLPC_MAX_RANK];
+    memcpy(begin, starts->dims, t->rank * sizeof *begin);
+    if (lies_within(ir_dims(g), begin[axis], t->dim[axis], from, n, &begin[axis])) {
+      Attr attr[3] = {attr_dims(A_starts, begin, t->rank), attr_dims(A_dims, t->dim, t->rank)};
+      const Attr *steps = ir_attr(at->src, at->v, A_steps);
+      if (steps != NULL) attr[2] = *steps;
+      return ir_node(g, OP_slice, 1, &part, steps != NULL ? 3 : 2, attr);
+    }
+    from = dim_add(ir_dims(g), from, n);
   }
   return VAL_NONE;
 }

@@ -95,6 +95,27 @@ bool m_reduces_last(const Graph *g, Val v, OpCode op) {
   return axes != NULL && axes->n == 1 && axes->ints[0] + 1 == ir_type_of(g, v)->rank;
 }
 
+const Val *m_readers(const Rewrite *rw, Val v, uint32_t *n) {
+  const PassCtx *cx = rw->ctx;
+  *n = cx->reader_at[v.i + 1] - cx->reader_at[v.i];
+  return cx->reader + cx->reader_at[v.i];
+}
+
+uint32_t m_uses(const Rewrite *rw, Val v) { return ((const PassCtx *)rw->ctx)->uses[v.i]; }
+
+void m_list_readers(const Graph *g, Arena *a, PassCtx *cx) {
+  uint32_t n = ir_n_vals(g), *at = arena_array(a, uint32_t, n + 3);
+  for (uint32_t i = 1; i <= n; i++)
+    for (uint32_t k = 0; k < ir_n_in(g, (Val){i}); k++) at[ir_in(g, (Val){i}, k).i + 2]++;
+  for (uint32_t i = 2; i <= n + 2; i++) at[i] += at[i - 1];
+  Val *reader = arena_array(a, Val, at[n + 2]);
+  for (uint32_t i = 1; i <= n; i++)
+    for (uint32_t k = 0; k < ir_n_in(g, (Val){i}); k++)
+      reader[at[ir_in(g, (Val){i}, k).i + 1]++] = (Val){i};
+  cx->reader = reader;
+  cx->reader_at = at;
+}
+
 bool m_sole_use(const Rewrite *rw, Val src, uint32_t i) {
   const PassCtx *cx = rw->ctx;
   return cx->uses[ir_in(rw->src, src, i).i] == 1;

@@ -175,7 +175,11 @@ static PassRun *add_run(Job *j) {
 
 /* Once over all nodes; true when the graph is another one. */
 static bool rewrite_once(Job *j, PassId p) {
-  PassCtx cx = {j->a, ir_uses(j->g, j->a), tower_depends(j->g, j->a), j->opt->approx};
+  PassCtx cx = {.arena = j->a,
+                .uses = ir_uses(j->g, j->a),
+                .depends = tower_depends(j->g, j->a),
+                .approx = j->opt->approx};
+  m_list_readers(j->g, j->a, &cx);
   bool changed = false;
   Graph *to = ir_rewrite(j->g, j->a, table[p].fn, &cx, &changed);
   if (!changed) return false;

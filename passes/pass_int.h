@@ -14,6 +14,8 @@
 typedef struct {
   Arena *arena;
   const uint32_t *uses; /* of the source graph, by value index */
+  const Val *reader;    /* the nodes that read value v, once for each operand … */
+  const uint32_t *reader_at; /* … at [reader_at[v], reader_at[v + 1]) */
   const uint8_t *depends; /* likewise: kinds of input (towers.c) */
   bool approx;
 } PassCtx;
@@ -46,6 +48,12 @@ DimId m_last_dim(const Graph *g, Val v);
 /* A reduction over exactly the last axis, size kept. */
 bool m_reduces_last(const Graph *g, Val v, OpCode op);
 bool m_dim_is(const Graph *g, DimId d, int64_t c);
+/* The source nodes that read a source value. */
+const Val *m_readers(const Rewrite *rw, Val v, uint32_t *n);
+/* How often a source value is read, as an output too. */
+uint32_t m_uses(const Rewrite *rw, Val v);
+/* Lists readers for a PassCtx. */
+void m_list_readers(const Graph *g, Arena *a, PassCtx *cx);
 /* Source operand i of the source node is read by nobody else. */
 bool m_sole_use(const Rewrite *rw, Val src, uint32_t i);
 /* Operand i of the source node, given its image in[]: the other one. */

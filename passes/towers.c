@@ -94,9 +94,10 @@ static bool is_text(const Names *n, Val v) {
   return (n->depends[v.i] & DEPENDS_TEXT) != 0 && (n->depends[v.i] & DEPENDS_IMAGE) == 0;
 }
 
-/* What the layernorm before q's projection reads; VAL_NONE for other forms. */
+/* What the layernorm before k's projection reads; VAL_NONE for other forms.  (Of
+** the queries the last block may have one row only.) */
 static Val block_input(const Graph *g, Val attention) {
-  Val v = ir_in(g, attention, 0);
+  Val v = ir_in(g, attention, 1);
   if (m_is(g, v, OP_slice)) v = ir_in(g, v, 0);
   if (m_is(g, v, OP_linear)) v = ir_in(g, v, 0);
   return m_is(g, v, OP_layernorm) ? ir_in(g, v, 0) : VAL_NONE;
