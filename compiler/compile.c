@@ -57,6 +57,7 @@ VlStatus compile_lower(Compile *c) {
   }
   c->graph = c->lowered[0].g;
   if (c->n_models == 2) VL_TRY(join_towers(c));
+  if (!(c->sched_flags & COMPILE_NO_NARROW)) c->graph = pass_narrow(c->graph, c->a);
   c->graph = sched_expand(c->graph, c->a);
   c->n_entries = pass_entries(c->graph, c->entry);
   if (!c->o->require_fused) return VLPC_OK;

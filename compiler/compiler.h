@@ -19,7 +19,10 @@
 
 #define COMPILE_MAX_MODELS 2
 
-enum { COMPILE_NO_TEXT_ROWS = 1 << 16 }; /* beside the SCHED_NO_ flags */
+enum { /* beside the SCHED_NO_ flags */
+  COMPILE_NO_TEXT_ROWS = 1 << 16,
+  COMPILE_NO_NARROW = 1 << 17
+};
 
 /* One compilation, filled stage by stage. */
 typedef struct {

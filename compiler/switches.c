@@ -18,6 +18,7 @@ static const struct {
     {"concat", SCHED_NO_CONCAT},
     {"inplace", SCHED_NO_INPLACE},
     {"text_rows", COMPILE_NO_TEXT_ROWS},
+    {"narrow", COMPILE_NO_NARROW},
 };
 
 static const struct {

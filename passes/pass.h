@@ -129,6 +129,9 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 VL_MUST_USE VlStatus pass_join(const Graph *image, const Graph *text, Arena *a, Diag *d,
                                Graph **out);
 
+/* Products make no columns that nobody reads (narrow.c). */
+Graph *pass_narrow(const Graph *g, Arena *a);
+
 /* The functions that a lowered graph offers (entry.c), at most ENTRY_MAX:
 **   image  what depends on the image alone; image_features is always there
 **   text   the same for the texts (and attention_mask); text_features

@@ -130,6 +130,15 @@ static void mark_constants(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) s->info[i].at_compile = at_compile[i];
 }
 
+static void mark_weights(Sched *s) {
+  s->is_weight = arena_array(s->a, bool, ir_n_vals(s->g) + 1);
+  for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
+    if (ir_op(s->g, (Val){i}) != OP_linear) continue;
+    for (uint32_t k = 1; k < ir_n_in(s->g, (Val){i}); k++)
+      s->is_weight[ir_in(s->g, (Val){i}, k).i] = true;
+  }
+}
+
 static void reset_info(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++)
     s->info[i] = (Info){.at_compile = s->info[i].at_compile};
@@ -242,6 +251,7 @@ VlStatus sched_run(const Graph *g, const SchedEntry *entry, uint32_t n_entries, 
              .const_bufs = map_new(a)};
   ProgEntry *entries = arena_array(a, ProgEntry, n_entries);
   mark_constants(&s);
+  mark_weights(&s);
   for (uint32_t i = 0; i < n_entries; i++) entries[i] = schedule_entry(&s, &entry[i]);
   if (diag_count(d) != errors) return diag_status(d);
   drop_unused(&s);

@@ -43,6 +43,7 @@ typedef struct {
   Info *info;
   Names *kernel_names; /* kernel bytes → index */
   Map *const_bufs;     /* (value, layout) → buffer */
+  bool *is_weight;     /* by value: a linear takes it whole as weights or bias */
   VEC(Kernel) kernels;
   VEC(ProgBuf) bufs;
   VEC(ProgArg) args;
@@ -88,6 +89,9 @@ Place sched_dest(Sched *s, Val v);
 /* Where v lies; constants are requested with the layout. */
 Place sched_source(Sched *s, Val v);
 uint32_t sched_const_buf(Sched *s, Val v, ConstLayout layout);
+/* Weights or bias of a gemm in their layout: columns of a value that another
+** gemm takes whole are a part of its panels. */
+Place sched_weight(Sched *s, Val v, ConstLayout layout);
 /* A copy of p in row-major order in a new temporary. */
 Place sched_copied(Sched *s, Val v, const Place *p, VlDtype dtype);
 void sched_copy(Sched *s, Val v, const Place *from, const Place *to, VlDtype dtype);

@@ -203,6 +203,28 @@ uint32_t sched_const_buf(Sched *s, Val v, ConstLayout layout) {
   return buf;
 }
 
+/* Columns [*from, …) of *whole, which some gemm takes, at the start of a panel. */
+static bool is_columns(Sched *s, Val v, Val *whole, int64_t *from) {
+  const Attr *starts = ir_attr(s->g, v, A_starts), *steps = ir_attr(s->g, v, A_steps);
+  if (ir_op(s->g, v) != OP_slice) return false;
+  *whole = ir_in(s->g, v, 0);
+  const Type *t = ir_type_of(s->g, v), *w = ir_type_of(s->g, *whole);
+  for (uint32_t i = 0; i < t->rank; i++) {
+    if (i + 1 < t->rank && t->dim[i] != w->dim[i]) return false;
+    if (steps && steps->ints[i] != 1) return false;
+  }
+  return s->is_weight[whole->i] && dim_is_const(s->dims, starts->dims[t->rank - 1], from) &&
+         *from % GEMM_PANEL == 0;
+}
+
+Place sched_weight(Sched *s, Val v, ConstLayout layout) {
+  Val whole = v;
+  int64_t from = 0, k = 1;
+  if (!is_columns(s, v, &whole, &from)) whole = v, from = 0;
+  if (layout == CONST_PANELS) VL_CHECK(ir_size_const(s->g, whole, 0, &k), "linear weight");
+  return (Place){.buf = sched_const_buf(s, whole, layout), .off = sched_const(s, from * k)};
+}
+
 Place sched_source(Sched *s, Val v) {
   Info *in = &s->info[v.i];
   if (in->at_compile)

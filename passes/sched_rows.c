@@ -102,10 +102,10 @@ static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
   VL_CHECK(ir_size_const(g, w, 0, &k->k) && ir_size_const(g, w, 1, &k->n), "linear weight");
   draft_arg(&d, &p.out);
   draft_arg(&d, &p.x);
-  Place wp = {.buf = sched_const_buf(s, w, CONST_PANELS), .off = sched_const(s, 0)};
+  Place wp = sched_weight(s, w, CONST_PANELS);
   draft_arg(&d, &wp);
   if (val_ok(b)) {
-    Place bp = {.buf = sched_const_buf(s, b, CONST_PADDED), .off = sched_const(s, 0)};
+    Place bp = sched_weight(s, b, CONST_PADDED);
     draft_arg(&d, &bp);
   }
   if (p.has_residual) draft_arg(&d, &p.residual);
