@@ -4,11 +4,10 @@
 ** Writing has one order of keys, so equal manifests are equal bytes.  Reading
 ** goes through jansson (depth-limited, duplicate keys refused) and copies what
 ** it keeps, so nothing of the library's stays. */
-#include "runtime/manifest.h"
-
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
+
+#include "runtime/manifest_int.h"
 
 /* ---- writing ------------------------------------------------------------ */
 
@@ -91,6 +90,7 @@ void manifest_write(const Manifest *m, const Program *p, Str *s) {
   str_add(s, ",\n");
   write_role("image", &m->image, s);
   write_role("text", &m->text, s);
+  manifest_write_prompts(&m->prompts, s);
   str_add(s, "  \"entries\": [");
   for (uint32_t i = 0; i < m->n_entries; i++) {
     const ManifestEntry *e = &m->entries[i];
@@ -108,23 +108,16 @@ void manifest_write(const Manifest *m, const Program *p, Str *s) {
 
 /* ---- reading ------------------------------------------------------------ */
 
-typedef struct {
-  const Program *p;
-  Arena *a;
-  const char *file;
-  Diag *d;
-  Manifest *m;
-} Reader;
+typedef ManifestReader Reader;
 
-static VlStatus bad(Reader *r, const char *place, const char *what) {
+VlStatus manifest_bad(Reader *r, const char *place, const char *what) {
   DiagAt at = {r->file, "manifest"};
   VlStatus s = diag_error(r->d, DIAG_MANIFEST, at, "%s: %s", place, what);
   diag_fix(r->d, "make the artifact again with vlpc compile");
   return s;
 }
 
-/* A text of the object; NULL when it is null, absent or no text. */
-static const char *text_of(Reader *r, json_t *o, const char *key) {
+const char *manifest_text(Reader *r, json_t *o, const char *key) {
   const char *v = json_string_value(json_object_get(o, key));
   return v ? arena_strdup(r->a, v) : NULL;
 }
@@ -153,17 +146,17 @@ static bool texts_of(Reader *r, json_t *list, const char ***out, uint32_t *n) {
 static VlStatus read_ports(Reader *r, json_t *list, uint32_t first, uint32_t n,
                            ManifestPort **out) {
   if (!json_is_array(list) || json_array_size(list) != n)
-    return bad(r, "entries", "the ports are not those of the program");
+    return manifest_bad(r, "entries", "the ports are not those of the program");
   *out = arena_array(r->a, ManifestPort, n);
   for (uint32_t i = 0; i < n; i++) {
     json_t *o = json_array_get(list, i);
     const char **aliases;
     uint32_t n_aliases;
-    (*out)[i].name = text_of(r, o, "name");
+    (*out)[i].name = manifest_text(r, o, "name");
     if (!(*out)[i].name || strcmp((*out)[i].name, r->p->ports[first + i].name) != 0)
-      return bad(r, "entries", "a port's name is not that of the program");
+      return manifest_bad(r, "entries", "a port's name is not that of the program");
     if (!texts_of(r, json_object_get(o, "aliases"), &aliases, &n_aliases))
-      return bad(r, "entries", "\"aliases\" is not a list of names");
+      return manifest_bad(r, "entries", "\"aliases\" is not a list of names");
     (*out)[i].aliases = aliases;
   }
   return VLPC_OK;
@@ -172,16 +165,16 @@ static VlStatus read_ports(Reader *r, json_t *list, uint32_t first, uint32_t n,
 static VlStatus read_entries(Reader *r, json_t *list) {
   Manifest *m = r->m;
   if (!json_is_array(list) || json_array_size(list) != r->p->n_entries)
-    return bad(r, "entries", "not a list of the program's entries");
+    return manifest_bad(r, "entries", "not a list of the program's entries");
   m->n_entries = r->p->n_entries;
   m->entries = arena_array(r->a, ManifestEntry, m->n_entries);
   for (uint32_t i = 0; i < m->n_entries; i++) {
     json_t *o = json_array_get(list, i);
     const ProgEntry *p = &r->p->entries[i];
     ManifestEntry *e = &m->entries[i];
-    *e = (ManifestEntry){.name = text_of(r, o, "name"), .n_in = p->n_in, .n_out = p->n_out};
+    *e = (ManifestEntry){.name = manifest_text(r, o, "name"), .n_in = p->n_in, .n_out = p->n_out};
     if (!e->name || strcmp(e->name, p->name) != 0)
-      return bad(r, "entries", "an entry's name is not that of the program");
+      return manifest_bad(r, "entries", "an entry's name is not that of the program");
     VL_TRY(read_ports(r, json_object_get(o, "inputs"), p->in, p->n_in, &e->in));
     VL_TRY(read_ports(r, json_object_get(o, "outputs"), p->out, p->n_out, &e->out));
   }
@@ -195,7 +188,7 @@ static bool has_port(const ManifestPort *at, uint32_t n, const char *name) {
   return false;
 }
 
-static const ManifestEntry *entry_of(const Reader *r, const char *name) {
+const ManifestEntry *manifest_entry(const Reader *r, const char *name) {
   for (uint32_t i = 0; i < r->m->n_entries; i++) {
     if (strcmp(r->m->entries[i].name, name) == 0) return &r->m->entries[i];
   }
@@ -206,8 +199,8 @@ static const ManifestEntry *entry_of(const Reader *r, const char *name) {
 ** order. */
 static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
   static const char *const input[] = {"row_ids", "row_positions", "run_bounds", "row_ends"};
-  const ManifestEntry *e = entry_of(r, role->rows);
-  const ManifestEntry *whole = role->entry ? entry_of(r, role->entry) : NULL;
+  const ManifestEntry *e = manifest_entry(r, role->rows);
+  const ManifestEntry *whole = role->entry ? manifest_entry(r, role->entry) : NULL;
   if (!e || !whole || e == whole || e->n_out != whole->n_out) return false;
   for (size_t i = 0; i < VL_COUNT(input); i++) {
     if (!has_port(e->in, e->n_in, input[i])) return false;
@@ -221,14 +214,14 @@ static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
 static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *out) {
   *out = (ManifestRole){0};
   if (!o || json_is_null(o)) return VLPC_OK;
-  *out = (ManifestRole){.entry = text_of(r, o, "entry"),
-                        .input = text_of(r, o, "input"),
-                        .mask = text_of(r, o, "mask"),
-                        .output = text_of(r, o, "output"),
-                        .rows = text_of(r, o, "rows"),
+  *out = (ManifestRole){.entry = manifest_text(r, o, "entry"),
+                        .input = manifest_text(r, o, "input"),
+                        .mask = manifest_text(r, o, "mask"),
+                        .output = manifest_text(r, o, "output"),
+                        .rows = manifest_text(r, o, "rows"),
                         .eot = json_integer_value(json_object_get(o, "eot"))};
   if (out->rows && !rows_entry_fits(r, out))
-    return bad(r, key, "its entry on rows does not fit its entry");
+    return manifest_bad(r, key, "its entry on rows does not fit its entry");
   for (uint32_t i = 0; out->entry && i < r->m->n_entries; i++) {
     const ManifestEntry *e = &r->m->entries[i];
     if (strcmp(e->name, out->entry) != 0) continue;
@@ -236,30 +229,30 @@ static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *o
         (!out->mask || has_port(e->in, e->n_in, out->mask)))
       return VLPC_OK;
   }
-  return bad(r, key, "it names an entry or a port that the program does not have");
+  return manifest_bad(r, key, "it names an entry or a port that the program does not have");
 }
 
 static VlStatus read_root(Reader *r, json_t *root) {
   Manifest *m = r->m;
-  m->compiler = text_of(r, root, "compiler");
-  m->model = text_of(r, root, "model");
-  m->precision = text_of(r, root, "precision");
+  m->compiler = manifest_text(r, root, "compiler");
+  m->model = manifest_text(r, root, "model");
+  m->precision = manifest_text(r, root, "precision");
   if (!m->compiler || !m->model || !m->precision)
-    return bad(r, "compiler, model, precision", "a text is missing");
+    return manifest_bad(r, "compiler, model, precision", "a text is missing");
   json_t *scale = json_object_get(root, "logit_scale");
   m->logit_scale = json_number_value(scale);
   if (!count_of(root, "image_size", &m->image_size) ||
       !count_of(root, "context_length", &m->context_length) ||
       !count_of(root, "embed_dim", &m->embed_dim) || !json_is_number(scale) ||
       !(m->logit_scale >= 0 && m->logit_scale < 1e6))
-    return bad(r, "image_size, context_length, embed_dim, logit_scale",
+    return manifest_bad(r, "image_size, context_length, embed_dim, logit_scale",
                "a number is missing or out of range");
   VL_TRY(read_entries(r, json_object_get(root, "entries")));
   VL_TRY(read_role(r, json_object_get(root, "image"), "image", &m->image));
   VL_TRY(read_role(r, json_object_get(root, "text"), "text", &m->text));
   if (!texts_of(r, json_object_get(root, "points"), &m->points, &m->n_points))
-    return bad(r, "points", "not a list of names");
-  return VLPC_OK;
+    return manifest_bad(r, "points", "not a list of names");
+  return manifest_read_prompts(r, json_object_get(root, "prompts"));
 }
 
 static void drop_json(void *root) { json_decref(root); }
@@ -271,7 +264,7 @@ VlStatus manifest_read(const void *bytes, size_t n, const Program *p, Arena *a, 
   *out = (Manifest){0};
   json_t *root = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &error);
   if (!root) {
-    VlStatus s = bad(&r, "JSON", error.text);
+    VlStatus s = manifest_bad(&r, "JSON", error.text);
     diag_found(d, "line %d, column %d", error.line, error.column);
     return s;
   }

@@ -36,6 +36,57 @@ typedef struct {
                   first of its largest */
 } ManifestRole;
 
+/* How a trainable of a fresh prompt set is filled. */
+typedef enum {
+  INIT_none,    /* not said: zeros */
+  INIT_words,   /* token embeddings of text, from row `first` of them */
+  INIT_normal,  /* normal with deviation value */
+  INIT_uniform, /* uniform in (-value, value) */
+  INIT_copy,    /* as the trainable that text names */
+  INIT_fill,    /* value everywhere */
+  INIT__COUNT
+} ManifestInitKind;
+
+typedef struct {
+  ManifestInitKind kind;
+  double value;
+  const char *text;
+  uint32_t first;
+} ManifestInit;
+
+/* A tensor of a prompt set.  It is an input, by this name, of every entry that
+** depends on it; entries that only need what `prompts` makes of it do not have
+** that input, and one for losses only is an input of none. */
+typedef struct {
+  const char *name;
+  VlDtype dtype;
+  uint32_t rank;
+  int64_t size[VLPC_MAX_RANK];
+  bool class_rows; /* axis 0 is the classes; size[0] may be -1: any number of them */
+  ManifestInit init;
+} ManifestTrainable;
+
+/* The prompt module that was linked in. */
+typedef struct {
+  const char *method; /* NULL: none, and nothing else here counts */
+  const char *base;   /* hash of the model without prompts, 32 hex digits; NULL: not known */
+  /* Learned rows of each text, behind its start token ("end": before the name,
+  ** as in the papers), around the name ("middle"), or behind it ("front"). */
+  uint32_t slot_rows;       /* 0: texts have none */
+  const char *slot_place;   /* "end", "middle", "front"; NULL without slot_rows */
+  const char *slot_phrase;  /* words before a name, of which the slot replaces the first
+                               rows; NULL: slot_rows words that stand for nothing ("X") */
+  /* The entry that computes what depends on trainables only.  Its inputs are
+  ** trainables; each of its outputs is an input, by the same name, of other entries.
+  ** It stands behind the entries for callers; NULL: none. */
+  const char *entry;
+  uint32_t n_trainables;
+  ManifestTrainable *trainable;
+} ManifestPrompts;
+
+#define MANIFEST_MAX_TRAINABLES 4096u
+#define MANIFEST_MAX_SLOT 1024u
+
 typedef struct {
   const char *compiler;  /* version of vlpc */
   const char *model;     /* "clip" */
@@ -43,6 +94,7 @@ typedef struct {
   int32_t image_size, context_length, embed_dim; /* 0: not known */
   double logit_scale; /* factor of cosines; 0: not known */
   ManifestRole image, text;
+  ManifestPrompts prompts;
   uint32_t n_entries, n_points;
   ManifestEntry *entries; /* in the program's order */
   const char **points;

@@ -55,7 +55,8 @@ Model *model_share(Model *m);
 void model_release(Model *m); /* takes NULL */
 
 /* NULL and a diagnostic that lists the entries when there is none. */
-/* Entries that callers see: all, but the one on rows (manifest.h), the last. */
+/* Entries that callers see: the first ones, without the one for prompts and the one
+** on rows (manifest.h). */
 uint32_t model_entries(const Model *m);
 const ProgEntry *model_entry(const Model *m, const char *name, Diag *d);
 /* Port i of an entry with this name or alias; -1 and a diagnostic otherwise. */

@@ -112,6 +112,50 @@ static void entry_pick(Toy *t) {
   end_entry(t);
 }
 
+/* A tower's features [rows, 4] are those of `fold` plus the input `add` [4]. */
+typedef struct {
+  const char *entry, *in, *out, *add;
+  uint32_t fold;
+  DimId rows, cols;
+} Tower;
+
+static void shifted_tower(Toy *t, const Tower *w, ProgBuf in) {
+  DimId four = num(t, 4);
+  uint32_t x = add_buf(t, in), add = add_vector(t, BUF_INPUT, VLPC_F32, four);
+  ProgBuf y = {.dtype = VLPC_F32, .rank = 2, .size = {w->rows, four}};
+  y.kind = BUF_OUTPUT;
+  uint32_t out = add_buf(t, y);
+  y.kind = BUF_TEMP, y.first = t->p.n_steps, y.last = t->p.n_steps + 1;
+  uint32_t temp = add_buf(t, y);
+  begin_entry(t, w->entry, 2, 1);
+  add_port(t, w->in, x), add_port(t, w->add, add), add_port(t, w->out, out);
+  add_step(t, (ToyStep){w->fold, 2, 3, {temp, x}, {w->rows, w->cols, four}, 0, "fold"});
+  add_step(t, (ToyStep){TOY_SHIFT, 3, 2, {out, temp, add}, {w->rows, four}, 0, "shift"});
+  end_entry(t);
+}
+
+static void entries_prompted(Toy *t) {
+  DimId batch = sym(t, "batch"), n = sym(t, "texts"), eight = num(t, 8);
+  shifted_tower(t, &(Tower){"image", "pixels", "image_features", "bias", TOY_FOLD, batch,
+                            num(t, 192)},
+                (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 4,
+                          .size = {batch, num(t, 3), eight, eight}});
+  shifted_tower(t, &(Tower){"text", "ids", "text_features", "rows", TOY_COUNT, n, num(t, 16)},
+                (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2,
+                          .size = {n, num(t, 16)}});
+}
+
+static void entry_prompts(Toy *t) {
+  DimId four = num(t, 4), eight = num(t, 8);
+  uint32_t ctx = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 2,
+                                      .size = {four, eight}});
+  uint32_t rows = add_vector(t, BUF_OUTPUT, VLPC_F32, four);
+  begin_entry(t, "prompts", 1, 1);
+  add_port(t, "ctx", ctx), add_port(t, "rows", rows);
+  add_step(t, (ToyStep){TOY_SUM, 2, 2, {rows, ctx}, {four, eight}, 0, "node 12 'rows'"});
+  end_entry(t);
+}
+
 static void entry_image(Toy *t) {
   DimId batch = sym(t, "batch"), three = num(t, 3), eight = num(t, 8), four = num(t, 4);
   uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 4,
@@ -156,14 +200,26 @@ static void make_program(Toy *t, unsigned flags) {
   t->p.entries = arena_array(t->a, ProgEntry, MAX);
   entry_sum(t, flags);
   entry_pick(t);
-  entry_image(t);
-  entry_text(t);
+  if (flags & TOY_PROMPTS) {
+    entries_prompted(t);
+  } else {
+    entry_image(t);
+    entry_text(t);
+  }
   entry_broken(t);
+  if (flags & TOY_PROMPTS) entry_prompts(t);
 }
 
 /* ---- sections ----------------------------------------------------------- */
 
 static const char *const pixel_aliases[] = {"pixel_values", "image", NULL};
+
+static ManifestTrainable toy_trainable[] = {
+    {.name = "ctx", .dtype = VLPC_F32, .rank = 2, .size = {4, 8},
+     .init = {.kind = INIT_words, .text = "a photo of a", .first = 0}},
+    {.name = "bias", .dtype = VLPC_F32, .rank = 1, .size = {4},
+     .init = {.kind = INIT_normal, .value = 0.02}},
+    {.name = "head", .dtype = VLPC_F32, .rank = 2, .size = {-1, 4}, .class_rows = true}};
 
 static void write_manifest(Toy *t, unsigned flags, Str *out) {
   Manifest m = {.compiler = "0.1.0", .model = "toy", .precision = "fp32", .image_size = 8,
@@ -174,6 +230,11 @@ static void write_manifest(Toy *t, unsigned flags, Str *out) {
     m.image = (ManifestRole){.entry = "image", .input = "pixels", .output = "image_features"};
     m.text = (ManifestRole){.entry = "text", .input = "ids", .output = "text_features"};
   }
+  if (flags & TOY_PROMPTS)
+    m.prompts = (ManifestPrompts){.method = "toy", .base = TOY_BASE, .slot_rows = 4,
+                                  .slot_place = "end", .slot_phrase = "a photo of a",
+                                  .entry = "prompts", .n_trainables = VL_COUNT(toy_trainable),
+                                  .trainable = toy_trainable};
   m.entries = arena_array(t->a, ManifestEntry, m.n_entries);
   for (uint32_t i = 0; i < m.n_entries; i++) {
     const ProgEntry *e = &t->p.entries[i];
@@ -246,6 +307,20 @@ void toy_write(const char *path, unsigned flags) {
   write_sections(&t, w, flags);
   assert_int_equal(artifact_writer_commit(w), VLPC_OK);
   arena_free(t.a);
+}
+
+Program toy_program(Arena *a, unsigned flags) {
+  Toy t = {.a = a};
+  make_program(&t, flags);
+  return t.p;
+}
+
+const char *toy_manifest(Arena *a, unsigned flags) {
+  Toy t = {.a = a};
+  Str s = {.arena = a};
+  make_program(&t, flags);
+  write_manifest(&t, flags, &s);
+  return str_text(&s);
 }
 
 const char *toy_compiler(void) { return TOY_COMPILER; }

@@ -18,6 +18,7 @@ enum {
   TOY_FOLD,   /* out[n, e] = Σ_i x[n, i] for i % e; {n, k, e} */
   TOY_COUNT,  /* out[n, e] = ids of the row that are e modulo e; {n, k, e}; i64 ids */
   TOY_FAULT,  /* always fault 7; {} */
+  TOY_SHIFT,  /* out[n, e] = x[n, e] + p[e]; {n, e} */
   TOY_KERNELS
 };
 
@@ -33,9 +34,18 @@ enum {
   TOY_LEAVES = 2,     /* entry "sum" reads one element past b */
   TOY_TOKENIZER = 4,  /* with the small tokenizer of the repository */
   TOY_NO_ROLES = 8,   /* manifest without image and text roles */
-  TOY_EMIT_FAILS = 16 /* the toy compiler refuses these kernels */
+  TOY_EMIT_FAILS = 16, /* the toy compiler refuses these kernels */
+  /* with a prompt module: trainables ctx [4, 8], bias [4] and head [classes, 4].
+  ** Entry "prompts": ctx → rows [4] = Σ of its rows; "text" adds rows, "image"
+  ** adds bias, and nothing needs head. */
+  TOY_PROMPTS = 32
 };
 void toy_write(const char *path, unsigned flags);
+/* The toy's program and the text of its manifest, on the arena. */
+Program toy_program(Arena *a, unsigned flags);
+const char *toy_manifest(Arena *a, unsigned flags);
+/* Base hash in the manifest of TOY_PROMPTS. */
+#define TOY_BASE "000102030405060708090a0b0c0d0e0f"
 
 /* The compiler library's path (built beside the tests). */
 const char *toy_compiler(void);

@@ -96,6 +96,20 @@ KERNEL void toy_count_reach(const int64_t *size, double *r) {
   r[3] = (double)(8 * size[0]) * (double)size[1];
 }
 
+KERNEL int toy_shift(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
+  float *out = op[0];
+  const float *x = op[1], *p = op[2];
+  int64_t e = size[1];
+  (void)s;
+  for (int64_t i = begin * e; i < end * e; i++) out[i] = x[i] + p[i % e];
+  return FAULT_NONE;
+}
+KERNEL void toy_shift_reach(const int64_t *size, double *r) {
+  r[0] = r[2] = r[4] = 0;
+  r[1] = r[3] = (double)(4 * size[0]) * (double)size[1];
+  r[5] = (double)(4 * size[1]);
+}
+
 KERNEL int toy_fault(void *const *op, const int64_t *size, int64_t begin, int64_t end, void *s) {
   (void)op, (void)size, (void)begin, (void)end, (void)s;
   return 7;
@@ -121,6 +135,7 @@ static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag 
       [TOY_ADD] = ROW(add, first, 3, 1, 0),       [TOY_SUM] = ROW(sum, first, 2, 2, 4),
       [TOY_GATHER] = ROW(gather, first, 3, 2, 0), [TOY_FOLD] = ROW(fold, first, 2, 3, 0),
       [TOY_COUNT] = ROW(count, first, 2, 3, 0),   [TOY_FAULT] = ROW(fault, one, 2, 0, 0),
+      [TOY_SHIFT] = ROW(shift, first, 3, 2, 0),
   };
   size_t image = (size_t)(__stop_toy_kernels - __start_toy_kernels);
   if (n < 4 || memcmp(kernels, "toy!", 4) != 0)
