@@ -92,17 +92,17 @@ typedef struct {
 #define V_POINTS "V.pre V.0 V.1 V.2 V.feat"
 #define T_POINTS "T.emb T.0 T.1 T.2 T.feat"
 static const Export exports[] = {
-    {"openai_image_legacy17", 3, 8, 3, 13, V_POINTS},
-    {"openai_image_dynamo18", 3, 8, 3, 13, V_POINTS},
+    {"openai_image_legacy17", 3, 8, 3, 14, V_POINTS},
+    {"openai_image_dynamo18", 3, 8, 3, 14, V_POINTS},
     {"openai_text_legacy17", 3, 7, 3, 13, T_POINTS},
     {"openai_text_dynamo18", 3, 7, 3, 13, T_POINTS},
-    {"openai_joint_legacy17", 6, 15, 6, 26, V_POINTS " " T_POINTS " logits"},
-    {"openclip_image_dynamo20", 3, 8, 3, 13, V_POINTS},
+    {"openai_joint_legacy17", 6, 15, 6, 27, V_POINTS " " T_POINTS " logits"},
+    {"openclip_image_dynamo20", 3, 8, 3, 14, V_POINTS},
     {"openclip_text_legacy17", 3, 7, 3, 13, T_POINTS},
     {"openclip_text_dynamo20", 3, 7, 3, 13, T_POINTS},
-    {"hf_eager_joint_legacy14", 6, 15, 6, 26, V_POINTS " " T_POINTS " logits"},
-    {"hf_eager_joint_legacy17", 6, 15, 6, 26, V_POINTS " " T_POINTS " logits"},
-    {"hf_sdpa_joint_dynamo18", 6, 15, 6, 26, V_POINTS " " T_POINTS " logits"},
+    {"hf_eager_joint_legacy14", 6, 15, 6, 27, V_POINTS " " T_POINTS " logits"},
+    {"hf_eager_joint_legacy17", 6, 15, 6, 27, V_POINTS " " T_POINTS " logits"},
+    {"hf_sdpa_joint_dynamo18", 6, 15, 6, 27, V_POINTS " " T_POINTS " logits"},
 };
 
 static void check_points(Arena *a, const Graph *g, const char *want) {
