@@ -82,7 +82,8 @@ VlStatus compile_schedule(Compile *c) {
   VL_TRY(progress(c, "plan", 0, 1));
   add_text_rows(c);
   for (uint32_t i = 0; i < c->n_entries; i++)
-    entry[i] = (SchedEntry){c->entry[i].name, c->entry[i].out, c->entry[i].n_out};
+    entry[i] = (SchedEntry){c->entry[i].name, c->entry[i].out, c->entry[i].n_out,
+                            c->entry[i].given.at, c->entry[i].given.n};
   return sched_run(c->graph, entry, c->n_entries, c->sched_flags, c->a, c->d, &c->plan);
 }
 

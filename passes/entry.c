@@ -29,7 +29,7 @@ static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint
   }
   const char *features = all == DEPENDS_IMAGE ? "image_features" : "text_features";
   if (!has_features) to[n++] = (Named){features, feat};
-  return (PassEntry){name, to, n};
+  return (PassEntry){.name = name, .out = to, .n_out = n};
 }
 
 static bool needs_both(const Graph *g) {
@@ -50,6 +50,6 @@ uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]) {
   if (n > 0 && !needs_both(g)) return n;
   const Named *all = NULL;
   uint32_t n_all = ir_outputs(g, &all);
-  out[n++] = (PassEntry){"model", all, n_all};
+  out[n++] = (PassEntry){.name = "model", .out = all, .n_out = n_all};
   return n;
 }

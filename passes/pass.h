@@ -139,12 +139,43 @@ Graph *pass_narrow(const Graph *g, Arena *a);
 ** A graph without towers has the entry "model" only.  Names and lists lie on
 ** the graph's arena. */
 typedef struct {
+  Named *at;
+  uint32_t n;
+} CutList;
+typedef struct {
   const char *name;
   const Named *out; /* values of the graph and their names */
   uint32_t n_out;
+  CutList given;    /* inner values that are inputs of this entry */
 } PassEntry;
-enum { ENTRY_MAX = 4 }; /* with text_rows */
+enum { ENTRY_MAX = 6 }; /* with frozen_text, prompts and text_rows */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
+
+/* ---- binding times (binding.c) -------------------------------------------- */
+
+/* When a value is known, earliest first: when compiling, when a prompt set is
+** given, when classes are, when an image comes. */
+typedef enum { BIND_const, BIND_prompts, BIND_classes, BIND_image, BIND__COUNT } BindTime;
+const char *bind_name(BindTime t);
+
+/* Inputs that a prompt set binds. */
+typedef struct {
+  const char *const *at;
+  uint32_t n;
+} TrainableNames;
+/* By value index; arena array. */
+BindTime *pass_binding(const Graph *g, Arena *a, const TrainableNames *trainables);
+
+/* What is known at a time and read by the late entries at later ones: values of
+** the graph, named as the early entry (which may be NULL) has them among its
+** outputs, else "TIME.0", "TIME.1" …  Inputs of the graph are not among them. */
+typedef struct {
+  const BindTime *at; /* of pass_binding */
+  BindTime time;
+  const PassEntry *late, *early;
+  uint32_t n_late;
+} Cut;
+CutList pass_cut(const Graph *g, Arena *a, const Cut *c);
 
 /* The text entry once more, on packed rows (text_rows.c): what comes after a
 ** text's end is not computed, and a prefix that all texts share only once.

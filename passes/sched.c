@@ -116,7 +116,7 @@ static Val gemm_ending_at(const Sched *s, Val v) {
 
 static void emit_node(Sched *s, Val v) {
   const Info *in = &s->info[v.i];
-  if (!in->needed || in->at_compile || in->inlined || val_ok(in->into)) return;
+  if (!in->needed || in->at_compile || in->given || in->inlined || val_ok(in->into)) return;
   Val gemm = val_ok(in->act) || val_ok(in->residual) ? gemm_ending_at(s, v) : VAL_NONE;
   if (val_ok(gemm)) v = gemm;
   EmitFn *fn = emitter(ir_op(s->g, v));
@@ -149,9 +149,10 @@ static void mark_needed(Sched *s, const SchedEntry *e) {
     s->info[e->out[i].v.i].needed = true;
     s->info[e->out[i].v.i].uses++;
   }
+  for (uint32_t i = 0; i < e->n_given; i++) s->info[e->given[i].v.i].given = true;
   for (uint32_t i = ir_n_vals(s->g); i > 0; i--) {
     Val v = {i};
-    if (!s->info[i].needed || s->info[i].at_compile) continue;
+    if (!s->info[i].needed || s->info[i].at_compile || s->info[i].given) continue;
     for (uint32_t k = 0; k < ir_n_in(s->g, v); k++) {
       Val x = ir_in(s->g, v, k);
       if (!val_ok(x)) continue;
@@ -170,10 +171,7 @@ static uint32_t add_port(Sched *s, const char *name, BufKind kind, Val v) {
   return s->ports.n - 1;
 }
 
-static void open_inputs(Sched *s, ProgEntry *e) {
-  const Named *in = NULL;
-  uint32_t n = ir_inputs(s->g, &in);
-  e->in = s->ports.n;
+static void open_ports(Sched *s, const Named *in, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     Info *info = &s->info[in[i].v.i];
     if (!info->needed) continue;
@@ -181,13 +179,21 @@ static void open_inputs(Sched *s, ProgEntry *e) {
     info->place = place_contiguous(s, s->ports.at[port].buf, ir_type_of(s->g, in[i].v));
     info->placed = true;
   }
+}
+
+static void open_inputs(Sched *s, const SchedEntry *from, ProgEntry *e) {
+  const Named *in = NULL;
+  uint32_t n = ir_inputs(s->g, &in);
+  e->in = s->ports.n;
+  open_ports(s, in, n);
+  open_ports(s, from->given, from->n_given);
   e->n_in = s->ports.n - e->in;
 }
 
 /* A value computed by a step goes straight to its output; the rest is copied
 ** at the end (copied_outputs). */
 static bool writes_output(const Sched *s, Val v) {
-  return !s->info[v.i].at_compile && ir_op(s->g, v) != OP_input;
+  return !s->info[v.i].at_compile && !s->info[v.i].given && ir_op(s->g, v) != OP_input;
 }
 
 static void open_outputs(Sched *s, const SchedEntry *e, ProgEntry *pe) {
@@ -214,7 +220,7 @@ static ProgEntry schedule_entry(Sched *s, const SchedEntry *e) {
   ProgEntry pe = {.name = arena_strdup(s->a, e->name), .step = s->steps.n};
   reset_info(s);
   mark_needed(s, e);
-  open_inputs(s, &pe);
+  open_inputs(s, e, &pe);
   open_outputs(s, e, &pe);
   sched_fuse(s);
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) emit_node(s, (Val){i});

@@ -30,6 +30,8 @@ typedef struct {
   const char *name; /* "image" */
   const Named *out; /* values and their names */
   uint32_t n_out;
+  const Named *given; /* inner values that are inputs of this entry, and their names */
+  uint32_t n_given;
 } SchedEntry;
 
 enum {                             /* rewrites that can be switched off */

@@ -14,7 +14,7 @@ static bool is_elementwise(OpCode op) {
 
 static bool live(const Sched *s, Val v) {
   const Info *in = &s->info[v.i];
-  return in->needed && !in->at_compile;
+  return in->needed && !in->at_compile && !in->given;
 }
 
 /* The only reader of each value, VAL_NONE when there are several or none. */
@@ -136,7 +136,8 @@ static void place_in_concats(Sched *s, const Val *reader) {
 
 /* The value whose buffer v is a view of. */
 static Val root_of(const Sched *s, Val v) {
-  while (sched_is_view(ir_op(s->g, v)) && !s->info[v.i].at_compile) v = ir_in(s->g, v, 0);
+  while (sched_is_view(ir_op(s->g, v)) && !s->info[v.i].at_compile && !s->info[v.i].given)
+    v = ir_in(s->g, v, 0);
   return v;
 }
 

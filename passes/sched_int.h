@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
   bool needed;       /* by this entry */
+  bool given;        /* an inner value that this entry gets as an input */
   bool at_compile;   /* constant: the packer computes it */
   bool inlined;      /* computed inside its only reader's loop nest */
   Val into;          /* gemm: the last node of its epilogue; else none */

@@ -245,6 +245,6 @@ bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out) {
     if (kind_of(&w, text->out[i].v) != TWIN_TEXTS) return false;
     to[i] = (Named){text->out[i].name, twin_of(&w, text->out[i].v)};
   }
-  *out = (TextRows){{"text_rows", to, text->n_out}, w.eot};
+  *out = (TextRows){{.name = "text_rows", .out = to, .n_out = text->n_out}, w.eot};
   return true;
 }

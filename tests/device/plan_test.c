@@ -71,7 +71,7 @@ static bool check_graph(const Graph *read, Arena *a, uint32_t flags, const char 
   for (uint32_t i = 0; i < n_in; i++) x[i] = random_input(a, g, in[i].v, sym, 7);
   Diag *d = diag_new();
   if (ir_eval(g, a, EVAL_ROUND, x, want, d) != VLPC_OK) fail_msg("%s: %s", what, diag_text(d));
-  SchedEntry e = {"all", out, n_out};
+  SchedEntry e = {.name = "all", .out = out, .n_out = n_out};
   Schedule p;
   VlStatus status = sched_run(g, &e, 1, flags, a, d, &p);
   diag_free(d);
@@ -121,7 +121,7 @@ static const char *steps_of(const char *text, uint32_t flags, Arena *a) {
   Schedule p;
   assert_non_null(g);
   uint32_t n = ir_outputs(g, &out);
-  SchedEntry e = {"all", out, n};
+  SchedEntry e = {.name = "all", .out = out, .n_out = n};
   assert_int_equal(sched_run(g, &e, 1, flags, a, d, &p), VLPC_OK);
   Str s = {.arena = a};
   for (uint32_t i = 0; i < p.program.n_steps; i++) {
@@ -162,7 +162,7 @@ static void refuse(const char *text, const char *const *words, size_t n_words) {
   const Named *out = NULL;
   Schedule p;
   uint32_t n = ir_outputs(g, &out);
-  SchedEntry e = {"all", out, n};
+  SchedEntry e = {.name = "all", .out = out, .n_out = n};
   assert_int_equal(sched_run(g, &e, 1, 0, a, d, &p), VLPC_E_UNSUPPORTED);
   for (size_t i = 0; i < n_words; i++) {
     if (!strstr(diag_text(d), words[i])) fail_msg("'%s' is not in: %s", words[i], diag_text(d));

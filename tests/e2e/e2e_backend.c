@@ -183,7 +183,7 @@ static Verdict check_graph(const Graph *read, Arena *a, int64_t batch, const cha
   RefTensor *got = arena_array(a, RefTensor, n_out);
   for (uint32_t i = 0; i < n_in; i++) x[i] = random_input(a, g, in[i].v, sym);
   if (ir_eval(g, a, EVAL_ROUND, x, want, NULL) != VLPC_OK) return NO_VALUE;
-  SchedEntry e = {"all", out, n_out};
+  SchedEntry e = {.name = "all", .out = out, .n_out = n_out};
   Schedule p;
   Diag *d = diag_new();
   VlStatus status = sched_run(g, &e, 1, 0, a, d, &p);

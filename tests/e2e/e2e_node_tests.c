@@ -28,7 +28,7 @@ static VlStatus lower(Imported *x, const Graph **g, Schedule *p) {
   VL_TRY(pass_lower(x->g, NULL, x->d, &r));
   *g = sched_expand(r.g, x->a);
   const Named *out = NULL;
-  SchedEntry e = {"all", NULL, ir_outputs(*g, &out)};
+  SchedEntry e = {.name = "all", .n_out = ir_outputs(*g, &out)};
   e.out = out;
   return sched_run(*g, &e, 1, 0, x->a, x->d, p);
 }

@@ -76,17 +76,20 @@ static Schedule scheduled(const Graph *g, Arena *a) {
   return s;
 }
 
-static int64_t flops_of(const Schedule *s) {
+static int64_t flops_of_entry(const Schedule *s, uint32_t entry) {
   int64_t sum = 0, sym[DIM_MAX_SYMS], size[PROG_MAX_SIZES];
   const Program *p = &s->program;
+  const ProgEntry *e = &p->entries[entry];
   for (int i = 0; i < DIM_MAX_SYMS; i++) sym[i] = BATCH;
-  for (uint32_t i = 0; i < p->n_steps; i++) {
+  for (uint32_t i = e->step; i < e->step + e->n_steps; i++) {
     for (uint32_t k = 0; k < p->steps[i].n_sizes; k++)
       assert_true(dim_eval(p->dims, p->sizes[p->steps[i].size + k], sym, &size[k]));
     sum += kernel_flops(&s->kernels.at[p->steps[i].kernel], size);
   }
   return sum;
 }
+
+static int64_t flops_of(const Schedule *s) { return flops_of_entry(s, 0); }
 
 /* Multiply-adds of q, k, v (parts of D columns), the rest of a block, attention. */
 static int64_t projected(int64_t rows, int64_t parts) { return 2 * rows * parts * D * D; }
@@ -123,10 +126,40 @@ static void test_switched_off(void **state) {
   assert_int_equal(flops_of(&s), want);
 }
 
+/* What prompts alone decide is an entry of its own: one product a block. */
+static void test_prompts_are_cut_out(void **state) {
+  Arena *a = *state;
+  Schedule s;
+  Diag *d = diag_new();
+  const Named *out = NULL;
+  const char *const names[LAYERS] = {"p0", "p1", "p2"};
+  TrainableNames trainables = {names, LAYERS};
+  Graph *g = sched_expand(pass_narrow(lowered(deep_tower(a), NULL).g, a), a);
+  PassEntry image = {.name = "image", .n_out = ir_outputs(g, &out)};
+  image.out = out;
+  Cut c = {.at = pass_binding(g, a, &trainables), .time = BIND_prompts, .late = &image};
+  c.n_late = 1;
+  CutList cut = pass_cut(g, a, &c);
+  assert_int_equal(cut.n, LAYERS);
+  assert_string_equal(cut.at[2].name, "prompts.2");
+  SchedEntry e[2] = {{"image", image.out, image.n_out, cut.at, cut.n},
+                     {"prompts", cut.at, cut.n, NULL, 0}};
+  assert_int_equal(sched_run(g, e, 2, 0, a, d, &s), VLPC_OK);
+  assert_int_equal(flops_of_entry(&s, 1), LAYERS * projected(M, 2));
+  int64_t b = BATCH, want = (LAYERS - 1) * (projected(b * N, 3) + attended(b * N, N + M));
+  want += (LAYERS - 1) * rest(b * N) + projected(b * N, 2) + projected(b, 1);
+  assert_int_equal(flops_of_entry(&s, 0), want + attended(b, N + M) + rest(b));
+  assert_int_equal(s.program.entries[0].n_in, 1 + LAYERS);
+  assert_string_equal(s.program.ports[s.program.entries[0].in + 1].name, "prompts.0");
+  assert_int_equal(s.program.entries[1].n_in, LAYERS);
+  diag_free(d);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_prompts_cost_keys_and_values),
       TEST(test_switched_off),
+      TEST(test_prompts_are_cut_out),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
