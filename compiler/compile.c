@@ -57,14 +57,15 @@ VlStatus compile_lower(Compile *c) {
   }
   c->graph = c->lowered[0].g;
   if (c->n_models == 2) VL_TRY(join_towers(c));
+  c->report = pass_report(c->graph, c->a);
+  if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
   if (!(c->sched_flags & COMPILE_NO_NARROW)) c->graph = pass_narrow(c->graph, c->a);
   c->graph = sched_expand(c->graph, c->a);
   c->n_entries = pass_entries(c->graph, c->entry);
   if (!c->o->require_fused) return VLPC_OK;
   uint32_t kinds = 0;
   VL_TRY(pass_require_parse(c->o->require_fused, c->d, &kinds));
-  FuseReport r = pass_report(c->graph, c->a);
-  return pass_require(&r, kinds, c->d);
+  return pass_require(&c->report, kinds, c->d);
 }
 
 static void add_text_rows(Compile *c) {

@@ -21,7 +21,8 @@
 
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
-  COMPILE_NO_NARROW = 1 << 17
+  COMPILE_NO_NARROW = 1 << 17,
+  COMPILE_NO_ABSORB = 1 << 18
 };
 
 /* One compilation, filled stage by stage. */
@@ -36,6 +37,7 @@ typedef struct {
   Graph *imported[COMPILE_MAX_MODELS];
   PassResult lowered[COMPILE_MAX_MODELS];
   Graph *graph; /* the lowered graph of all towers */
+  FuseReport report; /* of what the files say, before rewrites for speed */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
   TextRows text_rows; /* entry.name NULL: there is none */

@@ -60,9 +60,8 @@ static void as_text(const Compile *c, const FuseReport *r, Str *out) {
 
 void compile_report(const Compile *c, vlpc_text_format format, Str *out) {
   if (!c->graph) return;
-  FuseReport r = pass_report(c->graph, c->a);
   if (format == VLPC_JSON)
-    as_json(c, &r, out);
+    as_json(c, &c->report, out);
   else
-    as_text(c, &r, out);
+    as_text(c, &c->report, out);
 }

@@ -19,6 +19,7 @@ static const struct {
     {"inplace", SCHED_NO_INPLACE},
     {"text_rows", COMPILE_NO_TEXT_ROWS},
     {"narrow", COMPILE_NO_NARROW},
+    {"absorb", COMPILE_NO_ABSORB},
 };
 
 static const struct {

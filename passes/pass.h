@@ -129,6 +129,9 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 VL_MUST_USE VlStatus pass_join(const Graph *image, const Graph *text, Arena *a, Diag *d,
                                Graph **out);
 
+/* For one query row, keys and values are not made (absorb.c): up to rounding. */
+Graph *pass_absorb(const Graph *g, Arena *a);
+
 /* Products make no columns that nobody reads (narrow.c). */
 Graph *pass_narrow(const Graph *g, Arena *a);
 
