@@ -96,7 +96,8 @@ static void code_from_anywhere_gives_equal_results(void **state) {
 
 /* ---- passes --------------------------------------------------------------- */
 
-static const char *const rewrites[] = {"fuse_elementwise", "epilogue", "concat", "inplace",
+static const char *const rewrites[] = {
+    "fuse_elementwise", "epilogue", "concat", "inplace", "absorb", "narrow",
 #define PASS(id, needs, what) #id,
 #include "passes/passes.def"
 };
