@@ -58,10 +58,11 @@ VlStatus compile_lower(Compile *c) {
   c->graph = c->lowered[0].g;
   if (c->n_models == 2) VL_TRY(join_towers(c));
   c->report = pass_report(c->graph, c->a);
+  VL_TRY(compile_link(c));
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
   if (!(c->sched_flags & COMPILE_NO_NARROW)) c->graph = pass_narrow(c->graph, c->a);
   c->graph = sched_expand(c->graph, c->a);
-  c->n_entries = pass_entries(c->graph, c->entry);
+  compile_entries(c);
   if (!c->o->require_fused) return VLPC_OK;
   uint32_t kinds = 0;
   VL_TRY(pass_require_parse(c->o->require_fused, c->d, &kinds));
@@ -82,6 +83,7 @@ VlStatus compile_schedule(Compile *c) {
   SchedEntry entry[ENTRY_MAX];
   VL_TRY(progress(c, "plan", 0, 1));
   add_text_rows(c);
+  compile_cut_prompts(c);
   for (uint32_t i = 0; i < c->n_entries; i++)
     entry[i] = (SchedEntry){c->entry[i].name, c->entry[i].out, c->entry[i].n_out,
                             c->entry[i].given.at, c->entry[i].given.n};
@@ -202,4 +204,5 @@ void compile_close(Compile *c) {
   for (uint32_t i = 0; i < c->n_models; i++) {
     if (c->model[i]) fe_close(c->model[i]);
   }
+  if (c->module) fe_close(c->module);
 }

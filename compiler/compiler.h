@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compiler.h - the compiler as one piece: ONNX files in, an artifact out.
 **
-**   read → import → lower → join → schedule → write
+**   read → import → lower → join → link → schedule → write
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
-** weights.c evaluates constants into the weight section, sections.c makes the
-** other sections, report.c says what was fused, entry.c is the library's only
+** weights.c evaluates constants into the weight section, link.c brings in a prompt module, declaration.c reads
+** what it says of itself, sections.c makes the other sections, report.c says what was fused, entry.c is the library's only
 ** exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
 
+#include "compiler/declaration.h"
 #include "frontend/frontend.h"
 #include "passes/pass.h"
 #include "passes/sched.h"
@@ -22,7 +23,8 @@
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
   COMPILE_NO_NARROW = 1 << 17,
-  COMPILE_NO_ABSORB = 1 << 18
+  COMPILE_NO_ABSORB = 1 << 18,
+  COMPILE_NO_CUT = 1 << 19
 };
 
 /* One compilation, filled stage by stage. */
@@ -38,6 +40,11 @@ typedef struct {
   PassResult lowered[COMPILE_MAX_MODELS];
   Graph *graph; /* the lowered graph of all towers */
   FuseReport report; /* of what the files say, before rewrites for speed */
+  FeModel *module; /* the prompt module; NULL: none */
+  Declaration declaration;
+  TrainableNames trainables;
+  const char *base_hash; /* of the towers without the module */
+  bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
   TextRows text_rows; /* entry.name NULL: there is none */
@@ -52,6 +59,14 @@ VL_MUST_USE VlStatus compile_write(Compile *c);    /* the artifact */
 /* Unmaps the models; the arena stays. */
 void compile_close(Compile *c);
 
+/* link.c */
+/* Links the prompt module of the options, when there is one, into the graph. */
+VL_MUST_USE VlStatus compile_link(Compile *c);
+void compile_entries(Compile *c);
+/* Once the graph is final: what prompts alone decide becomes an entry. */
+void compile_cut_prompts(Compile *c);
+ManifestPrompts compile_manifest_prompts(const Compile *c);
+
 /* switches.c: "--no-x --check=eval …" into pass options and schedule flags. */
 VL_MUST_USE VlStatus compile_switches(Compile *c);
 
@@ -60,6 +75,8 @@ VL_MUST_USE VlStatus compile_switches(Compile *c);
 VL_MUST_USE VlStatus weights_write(const Compile *c, ArtifactWriter *w);
 
 /* sections.c */
+/* The factor in logits = factor · images · textsᵀ. */
+double compile_logit_scale(const Graph *g);
 void manifest_section(const Compile *c, Str *out);
 void graph_section(const Compile *c, Str *out);
 VL_MUST_USE VlStatus provenance_section(const Compile *c, Str *out);

@@ -67,8 +67,7 @@ static ManifestRole role(const Program *p, const char *entry, const char *input,
   return (ManifestRole){0};
 }
 
-/* The factor in logits = factor · images · textsᵀ. */
-static double logit_scale(const Graph *g) {
+double compile_logit_scale(const Graph *g) {
   const Named *point = NULL;
   uint32_t n = ir_points(g, &point);
   double scale = 0;
@@ -106,7 +105,8 @@ void manifest_section(const Compile *c, Str *out) {
     m.text.eot = c->text_rows.eot;
   }
   tower_facts(p, &m);
-  m.logit_scale = logit_scale(c->graph);
+  m.logit_scale = compile_logit_scale(c->graph);
+  m.prompts = compile_manifest_prompts(c);
   m.n_entries = p->n_entries;
   m.entries = arena_array(c->a, ManifestEntry, p->n_entries);
   for (uint32_t i = 0; i < p->n_entries; i++) {

@@ -20,6 +20,7 @@ static const struct {
     {"text_rows", COMPILE_NO_TEXT_ROWS},
     {"narrow", COMPILE_NO_NARROW},
     {"absorb", COMPILE_NO_ABSORB},
+    {"cut", COMPILE_NO_CUT},
 };
 
 static const struct {

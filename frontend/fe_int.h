@@ -39,6 +39,8 @@ struct FeModel {
   VEC(ExtFile) ext;
   Onnx__ModelProto *proto;
   int64_t opset;
+  const FeInput *input; /* initializers that become inputs */
+  uint32_t n_inputs;
 };
 
 /* ---- onnx_external.c ---------------------------------------------------- */

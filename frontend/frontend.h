@@ -36,6 +36,13 @@ VL_MUST_USE VlStatus fe_read(Arena *a, const char *path, const FeOptions *opt, D
 ** needs equal become one symbol, or the number that the export has baked in.
 ** Errors: E0203 … E0224, all that are found. */
 VL_MUST_USE VlStatus fe_import(FeModel *m, Graph **out);
+/* Initializers that are to be inputs of the graph that fe_import makes; the names
+** are borrowed.  size0, if given, names the size of axis 0, else it is the file's.  A
+** name that is no initializer's is left alone. */
+typedef struct {
+  const char *name, *size0;
+} FeInput;
+void fe_inputs(FeModel *m, const FeInput *in, uint32_t n);
 /* Tells the system that n bytes of a blob are not needed soon, so that they
 ** leave the resident set; does nothing for memory that is not a mapped file. */
 void fe_forget(const FeModel *m, const void *p, uint64_t n);

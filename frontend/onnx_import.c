@@ -40,6 +40,19 @@ Slot *scope_find(Scope *s, const char *name) {
 
 /* ---- initializers ------------------------------------------------------- */
 
+/* The initializer's value, or the input that takes its place. */
+static Val as_input(const Import *im, const Scope *s, const char *name, Val v) {
+  for (uint32_t i = 0; i < im->m->n_inputs && !s->outer; i++) {
+    const FeInput *in = &im->m->input[i];
+    if (!str_is(name, in->name)) continue;
+    Type t = *ir_type_of(im->g, v);
+    DimTable *dims = ir_dims(im->g);
+    if (in->size0 && t.rank > 0) t.dim[0] = dim_of_symbol(dims, dim_symbol(dims, in->size0));
+    return ir_input(im->g, name, ir_type(im->g, t.dtype, t.rank, t.dim));
+  }
+  return v;
+}
+
 static void import_initializer(Import *im, Scope *s, const Onnx__TensorProto *t, size_t i) {
   Slot slot = {0};
   const char *name = t->name ? t->name : "";
@@ -50,6 +63,7 @@ static void import_initializer(Import *im, Scope *s, const Onnx__TensorProto *t,
   }
   slot.is_initializer = true;
   slot.bad = tensor_import(im->m, im->g, t, at, &slot.v) != VLPC_OK;
+  if (!slot.bad) slot.v = as_input(im, s, name, slot.v);
   if (scope_set(im, s, name, slot)) return;
   VL_IGNORE(diag_error(im->d, DIAG_ONNX_DUPLICATE, at, "the name is defined twice"));
 }

@@ -103,6 +103,11 @@ VlStatus fe_read(Arena *a, const char *path, const FeOptions *opt, Diag *d, FeMo
   return VLPC_OK;
 }
 
+void fe_inputs(FeModel *m, const FeInput *in, uint32_t n) {
+  m->input = in;
+  m->n_inputs = n;
+}
+
 const char *fe_metadata(const FeModel *m, const char *key) {
   for (size_t i = 0; i < m->proto->n_metadata_props; i++) {
     const Onnx__StringStringEntryProto *e = m->proto->metadata_props[i];

@@ -184,6 +184,12 @@ const Node *graph_node(const Graph *g, Val v) {
 
 OpCode ir_op(const Graph *g, Val v) { return graph_node(g, v)->op; }
 uint32_t ir_n_in(const Graph *g, Val v) { return graph_node(g, v)->n_in; }
+uint32_t ir_most_in(const Graph *g) {
+  uint32_t most = 0;
+  for (uint32_t i = 1; i < g->node.n; i++) most = VL_MAX(most, g->node.at[i].n_in);
+  return most;
+}
+
 LocId ir_loc(const Graph *g, Val v) { return graph_node(g, v)->loc; }
 AttrId ir_attr_id(const Graph *g, Val v) { return graph_node(g, v)->attr; }
 

@@ -170,6 +170,7 @@ bool ir_size_const(const Graph *g, Val v, int axis, int64_t *out);
 OpCode ir_op(const Graph *g, Val v);
 uint32_t ir_n_in(const Graph *g, Val v);
 Val ir_in(const Graph *g, Val v, uint32_t i); /* VAL_NONE: absent optional */
+uint32_t ir_most_in(const Graph *g); /* operands of the node that has most */
 LocId ir_loc(const Graph *g, Val v);
 AttrId ir_attr_id(const Graph *g, Val v);
 

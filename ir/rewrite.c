@@ -55,16 +55,10 @@ static void visit(Job *j, Val v, Val *in, bool is_live) {
   VL_CHECK(j->map[v.i].i != 0, "ir_rewrite: a node does not fit its new operands");
 }
 
-static uint32_t most_operands(const Graph *g) {
-  uint32_t most = 0;
-  for (uint32_t i = 1; i < g->node.n; i++) most = VL_MAX(most, g->node.at[i].n_in);
-  return most;
-}
-
 /* Copies live values, and all inputs or only the live ones. */
 static void copy_live(Job *j, const bool *live, bool all_inputs) {
   const Graph *src = j->rw.src;
-  Val *in = arena_array(j->rw.dst->arena, Val, most_operands(src));
+  Val *in = arena_array(j->rw.dst->arena, Val, ir_most_in(src));
   for (uint32_t i = 1; i < src->node.n; i++) {
     bool is_kept = all_inputs && src->node.at[i].op == OP_input;
     if (live[i] || is_kept) visit(j, (Val){i}, in, live[i]);

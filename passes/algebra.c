@@ -157,11 +157,9 @@ static Val alg_slice_slice(const At *at) {
 /* Slice [from, from + size) of the axis lies within [at, at + n). */
 static bool lies_within(DimTable *t, DimId from, DimId size, DimId at, DimId n, DimId *start) {
   int64_t before = 0, after = 0;
-  if (from == DIM_NONE || at == DIM_NONE) return false;
-  DimId minus = dim_mul(t, at, dim_const(t, -1));
-  *start = dim_add(t, from, minus);
+  *start = dim_sub(t, from, at);
   if (*start == DIM_NONE || !dim_is_const(t, *start, &before) || before < 0) return false;
-  DimId left = dim_add(t, n, dim_mul(t, dim_add(t, *start, size), dim_const(t, -1)));
+  DimId left = dim_sub(t, n, dim_add(t, *start, size));
   return left != DIM_NONE && dim_is_const(t, left, &after) && after >= 0;
 }
 

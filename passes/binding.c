@@ -15,9 +15,9 @@ static const struct {
   BindTime time;
 } input_time[] = {
     {"text", BIND_classes},         {"attention_mask", BIND_classes},
-    {"name_lengths", BIND_classes}, {"frozen_text_features", BIND_classes},
-    {"row_ids", BIND_classes},      {"row_positions", BIND_classes},
-    {"run_bounds", BIND_classes},   {"row_ends", BIND_classes},
+    {"name_lengths", BIND_classes}, {"row_ids", BIND_classes},
+    {"row_positions", BIND_classes}, {"run_bounds", BIND_classes},
+    {"row_ends", BIND_classes},
 };
 
 static const char *const time_name[BIND__COUNT] = {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* entry.c - the functions that a lowered graph offers. */
+#include "passes/link.h"
 #include "passes/pass_int.h"
 
 #include <string.h>
@@ -10,6 +11,12 @@ static Val point_named(const Graph *g, const char *name) {
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(p[i].name, name) == 0) return p[i].v;
   return VAL_NONE;
+}
+
+/* The features of a tower, and these at unit length: its own whatever the other
+** tower gives to it. */
+static bool is_features(const Graph *g, Val v, Val feat) {
+  return val_ok(feat) && (val_eq(v, feat) || (m_is(g, v, OP_l2norm) && val_eq(ir_in(g, v, 0), feat)));
 }
 
 /* What depends on the tower's inputs (`all`) but on none of `none`. */
@@ -23,7 +30,8 @@ static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint
   bool has_features = !val_ok(feat);
   for (uint32_t i = 0; i < n_out; i++) {
     uint8_t d = depends[out[i].v.i];
-    if ((d & all) == 0 || (d & none) != 0) continue;
+    if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0) continue;
+    if (!is_features(g, out[i].v, feat) && ((d & all) == 0 || (d & none) != 0)) continue;
     has_features = has_features || val_eq(out[i].v, feat);
     to[n++] = out[i];
   }
@@ -49,7 +57,10 @@ uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]) {
   if (text.n_out > 0) out[n++] = text;
   if (n > 0 && !needs_both(g)) return n;
   const Named *all = NULL;
-  uint32_t n_all = ir_outputs(g, &all);
-  out[n++] = (PassEntry){.name = "model", .out = all, .n_out = n_all};
+  uint32_t n_all = ir_outputs(g, &all), n_kept = 0;
+  Named *kept = arena_array(ir_arena(g), Named, n_all);
+  for (uint32_t i = 0; i < n_all; i++)
+    if (strcmp(all[i].name, LINK_FROZEN_TEXT) != 0) kept[n_kept++] = all[i];
+  out[n++] = (PassEntry){.name = "model", .out = kept, .n_out = n_kept};
   return n;
 }

@@ -7,12 +7,6 @@
 
 #include <string.h>
 
-typedef struct {
-  Graft *gr;
-  Arena *a;
-  SymId sym[DIM_MAX_SYMS]; /* by source symbol */
-} Job;
-
 /* ---- sizes ------------------------------------------------------------------ */
 
 static bool has_symbol(const DimTable *t, const char *name, uint32_t below) {
@@ -21,63 +15,67 @@ static bool has_symbol(const DimTable *t, const char *name, uint32_t below) {
   return false;
 }
 
-static void map_symbols(Job *j) {
-  const DimTable *from = ir_dims(j->gr->src);
-  DimTable *to = ir_dims(j->gr->dst);
+void graft_begin(Graft *gr) {
+  const DimTable *from = ir_dims(gr->src);
+  DimTable *to = ir_dims(gr->dst);
   uint32_t had = dim_n_symbols(to);
+  gr->arena = ir_arena(gr->dst);
+  gr->map = arena_array(gr->arena, Val, ir_n_vals(gr->src) + 1);
+  gr->sym = arena_array(gr->arena, DimId, DIM_MAX_SYMS);
   for (SymId s = 0; s < dim_n_symbols(from); s++) {
-    const char *name = j->gr->size_name != NULL ? j->gr->size_name[s] : NULL;
+    const char *name = gr->size_name != NULL ? gr->size_name[s] : NULL;
     if (name == NULL) name = dim_symbol_name(from, s);
-    if (j->gr->tag != NULL && has_symbol(to, name, had))
-      name = arena_printf(j->a, "%s%s", j->gr->tag, name);
-    j->sym[s] = dim_symbol(to, name);
+    if (gr->tag != NULL && has_symbol(to, name, had))
+      name = arena_printf(gr->arena, "%s%s", gr->tag, name);
+    bool is_given = gr->size != NULL && gr->size[s] != DIM_NONE;
+    gr->sym[s] = is_given ? gr->size[s] : dim_of_symbol(to, dim_symbol(to, name));
   }
 }
 
-static DimId map_dim(Job *j, DimId d) {
+DimId graft_dim(const Graft *gr, DimId d) {
   if (d == DIM_NONE) return DIM_NONE;
-  DimTable *t = ir_dims(j->gr->dst);
-  Dim e = dim_get(ir_dims(j->gr->src), d);
+  DimTable *t = ir_dims(gr->dst);
+  Dim e = dim_get(ir_dims(gr->src), d);
   DimId sum = dim_const(t, e.c);
-  for (uint32_t i = 0; i < e.n; i++) {
-    DimId term = dim_mul(t, dim_const(t, e.term[i].k), dim_of_symbol(t, j->sym[e.term[i].sym]));
-    sum = dim_add(t, sum, term);
+  for (uint32_t i = 0; i < e.n && sum != DIM_NONE; i++) {
+    DimId term = dim_mul(t, dim_const(t, e.term[i].k), gr->sym[e.term[i].sym]);
+    sum = term == DIM_NONE ? DIM_NONE : dim_add(t, sum, term);
   }
   return sum;
 }
 
-static DimId *map_dims(Job *j, const DimId *dim, uint32_t n) {
-  DimId *to = arena_array(j->a, DimId, n);
-  for (uint32_t i = 0; i < n; i++) to[i] = map_dim(j, dim[i]);
+static DimId *map_dims(const Graft *gr, const DimId *dim, uint32_t n) {
+  DimId *to = arena_array(gr->arena, DimId, n);
+  for (uint32_t i = 0; i < n; i++) to[i] = graft_dim(gr, dim[i]);
   return to;
 }
 
-static TypeId map_type(Job *j, Val v) {
-  const Type *t = ir_type_of(j->gr->src, v);
-  return ir_type(j->gr->dst, t->dtype, t->rank, map_dims(j, t->dim, t->rank));
+TypeId graft_type(const Graft *gr, Val v) {
+  const Type *t = ir_type_of(gr->src, v);
+  return ir_type(gr->dst, t->dtype, t->rank, map_dims(gr, t->dim, t->rank));
 }
 
 /* ---- places ------------------------------------------------------------------- */
 
-static LocId map_loc(Job *j, LocId l) {
+static LocId map_loc(const Graft *gr, LocId l) {
   LocId to = {0};
-  for (; l.i != 0; l = ir_loc_get(j->gr->src, l)->also) {
-    Loc one = *ir_loc_get(j->gr->src, l);
+  for (; l.i != 0; l = ir_loc_get(gr->src, l)->also) {
+    Loc one = *ir_loc_get(gr->src, l);
     one.also = (LocId){0};
-    to = ir_loc_merge(j->gr->dst, to, ir_loc_add(j->gr->dst, one));
+    to = ir_loc_merge(gr->dst, to, ir_loc_add(gr->dst, one));
   }
   return to;
 }
 
 /* ---- nodes -------------------------------------------------------------------- */
 
-static Val copy_source(Job *j, Val v) {
-  const Graph *src = j->gr->src;
-  Graph *dst = j->gr->dst;
+static Val copy_source(const Graft *gr, Val v) {
+  const Graph *src = gr->src;
+  Graph *dst = gr->dst;
   OpCode op = ir_op(src, v);
-  TypeId t = map_type(j, v);
+  TypeId t = graft_type(gr, v);
   if (op == OP_input) {
-    const char *name = j->gr->input_name != NULL ? j->gr->input_name[v.i] : NULL;
+    const char *name = gr->input_name != NULL ? gr->input_name[v.i] : NULL;
     return ir_input(dst, name != NULL ? name : ir_attr(src, v, A_name)->str, t);
   }
   if (op == OP_const) {
@@ -85,7 +83,7 @@ static Val copy_source(Job *j, Val v) {
     return ir_const(dst, t, ir_blob(dst, b->data, b->bytes, b->name));
   }
   const Attr *a = ir_attr(src, v, A_dims);
-  DimId *dim = map_dims(j, a->dims, a->n);
+  DimId *dim = map_dims(gr, a->dims, a->n);
   if (op == OP_dims) {
     const Type *to = ir_type_get(dst, t);
     Val list = ir_dims_vec(dst, dim, a->n);
@@ -99,29 +97,28 @@ static bool is_dims_key(AttrKey k) {
   return k == A_dims || k == A_starts || k == A_before || k == A_after;
 }
 
-static Val copy_node(Job *j, Val v) {
-  const Graph *src = j->gr->src;
-  if (op_info(ir_op(src, v))->kind == K_SOURCE) return copy_source(j, v);
+Val graft_node(const Graft *gr, Val v, const Val *in) {
+  const Graph *src = gr->src;
+  ir_set_loc(gr->dst, map_loc(gr, ir_loc(src, v)));
+  if (op_info(ir_op(src, v))->kind == K_SOURCE) return copy_source(gr, v);
   const Attr *a = NULL;
   uint32_t n = ir_attrs(src, v, &a), n_in = ir_n_in(src, v);
-  Attr *attr = arena_array(j->a, Attr, n);
+  Attr *attr = arena_array(gr->arena, Attr, n);
   for (uint32_t i = 0; i < n; i++) {
     attr[i] = a[i];
-    if (is_dims_key(a[i].key)) attr[i].dims = map_dims(j, a[i].dims, a[i].n);
+    if (is_dims_key(a[i].key)) attr[i].dims = map_dims(gr, a[i].dims, a[i].n);
   }
-  Val *in = arena_array(j->a, Val, n_in);
-  for (uint32_t i = 0; i < n_in; i++) in[i] = j->gr->map[ir_in(src, v, i).i];
-  return ir_node(j->gr->dst, ir_op(src, v), n_in, in, n, attr);
+  return ir_node(gr->dst, ir_op(src, v), n_in, in, n, attr);
 }
 
 void graft_copy(Graft *gr) {
-  Job j = {.gr = gr, .a = ir_arena(gr->dst)};
   uint32_t n = ir_n_vals(gr->src);
-  gr->map = arena_array(j.a, Val, n + 1);
-  map_symbols(&j);
+  graft_begin(gr);
+  Val *in = arena_array(gr->arena, Val, ir_most_in(gr->src));
   for (uint32_t i = 1; i <= n; i++) {
-    ir_set_loc(gr->dst, map_loc(&j, ir_loc(gr->src, (Val){i})));
-    gr->map[i] = copy_node(&j, (Val){i});
+    for (uint32_t k = 0; k < ir_n_in(gr->src, (Val){i}); k++)
+      in[k] = gr->map[ir_in(gr->src, (Val){i}, k).i];
+    gr->map[i] = graft_node(gr, (Val){i}, in);
     VL_CHECK(val_ok(gr->map[i]), "graft: a node does not fit in the other graph");
   }
   ir_set_loc(gr->dst, (LocId){0});

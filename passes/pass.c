@@ -225,6 +225,19 @@ static VlStatus run_table(Job *j) {
   return VLPC_OK;
 }
 
+VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out) {
+  static const PassOpts all = {0};
+  Arena *a = ir_arena(g);
+  *out = (PassResult){.g = g};
+  Job j = {.a = a, .d = d, .opt = opt != NULL ? opt : &all, .out = out};
+  j.g = ir_rewrite(g, a, NULL, NULL, NULL);
+  j.text = text_of(j.g, a);
+  VL_TRY(run_table(&j));
+  out->g = j.g;
+  out->report = pass_report(out->g, a);
+  return VLPC_OK;
+}
+
 VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out) {
   static const PassOpts all = {0};
   Arena *a = ir_arena(g);

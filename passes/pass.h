@@ -121,6 +121,10 @@ typedef struct {
 ** a fault of vlpc: E0403 names it and what broke. */
 VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
 
+/* The same passes once more on a graph that was lowered, joined and added to; it
+** keeps its names and points. */
+VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
+
 /* ---- after lowering ------------------------------------------------------ */
 
 /* Both towers in one graph on arena a (join.c).  Equal names of sizes stay

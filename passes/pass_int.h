@@ -134,10 +134,20 @@ typedef struct {
   Graph *dst;
   const char **input_name; /* by source value, an entry or all NULL: as it is */
   const char **size_name;  /* by symbol, likewise; equal names become one symbol */
+  const DimId *size;       /* by symbol: what stands in its place; NULL, DIM_NONE: nothing */
   const char *tag;         /* added to the names of symbols that dst has already */
   Val *map;                /* out: by source value */
+  Arena *arena;            /* of dst; it and sym are graft_begin's */
+  DimId *sym;              /* by symbol: its size in dst */
 } Graft;
+/* All values of src. */
 void graft_copy(Graft *gr);
+/* Or one by one: begin, then each node on operands of dst.  VAL_NONE: it does not
+** fit them (ir_why). */
+void graft_begin(Graft *gr);
+Val graft_node(const Graft *gr, Val v, const Val *in);
+DimId graft_dim(const Graft *gr, DimId d);
+TypeId graft_type(const Graft *gr, Val v);
 
 /* ---- towers.c ------------------------------------------------------------ */
 

@@ -59,6 +59,8 @@ typedef struct vlpc_compile_options {
                                 the model's folder */
   vlpc_progress_fn *progress;
   void *progress_user;
+  const char *prompt;      /* ONNX file of a prompt module to link in; NULL: none */
+  const char *prompt_spec; /* its declaration; NULL: in its metadata, or beside it */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */

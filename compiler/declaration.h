@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* declaration.h - what a prompt module says of itself (docs/prompt-modules.md):
+** JSON in the ONNX file's metadata, or in a file beside it. */
+#ifndef VLPC_COMPILER_DECLARATION_H
+#define VLPC_COMPILER_DECLARATION_H
+
+#include "passes/link.h"
+#include "runtime/manifest.h"
+
+#define DECLARATION_KEY "vlpc.prompt"
+enum { DECLARATION_VERSION = 1, DECLARATION_MAX = 1 << 20, DECLARATION_LIST = 4096 };
+
+typedef struct {
+  const char *name;
+  ManifestInit init;
+  bool class_rows;
+} DeclaredTrainable;
+
+typedef struct {
+  const char *method;
+  uint32_t slot_rows; /* 0: texts have no learned rows */
+  SlotPlace place;
+  const char *phrase; /* NULL: none */
+  uint32_t n_trainables, n_taps, n_writes;
+  DeclaredTrainable *trainable;
+  LinkTap *tap;
+  LinkWrite *write;
+  bool lift;
+} Declaration;
+
+/* "end", "middle", "front" */
+const char *slot_place_name(SlotPlace p);
+/* text is hostile and need not be NUL-terminated.  Fails with LINK_SPEC, which names
+** the key and what it should be.  The loss is left to whoever trains. */
+VL_MUST_USE VlStatus declaration_read(const char *text, size_t n, Arena *a, const char *file,
+                                      Diag *d, Declaration *out);
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* link.c - reads a prompt module and links it into the lowered towers; entries of
+** the result.
+**
+** The declaration is read first, because it says which initializers are inputs of
+** the program, bound when a prompt set is. */
+#include "compiler/compiler.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/io.h"
+#include "base/map.h"
+
+/* ---- the declaration --------------------------------------------------------- */
+
+/* x.json of x.onnx, when there is such a file. */
+static const char *beside(const Compile *c, const char *path) {
+  size_t n = strlen(path), k = strlen(".onnx");
+  if (n <= k || strcmp(path + n - k, ".onnx") != 0) return NULL;
+  const char *spec = arena_printf(c->a, "%.*s.json", (int)(n - k), path);
+  struct stat st;
+  return stat(spec, &st) == 0 ? spec : NULL;
+}
+
+static VlStatus no_declaration(const Compile *c) {
+  VlStatus s = diag_error(c->d, DIAG_LINK_SPEC, (DiagAt){c->o->prompt, NULL},
+                          "the module has no declaration");
+  diag_expected(c->d, "the metadata \"" DECLARATION_KEY "\", or a .json file beside it");
+  diag_fix(c->d, "write it as docs/prompt-modules.md says, or name it with --prompt-spec");
+  return s;
+}
+
+static VlStatus read_declaration(Compile *c, const FeModel *m) {
+  const char *text = fe_metadata(m, DECLARATION_KEY), *file = c->o->prompt_spec;
+  uint8_t *bytes = NULL;
+  size_t n = text ? strlen(text) : 0;
+  if (!file && !text) file = beside(c, c->o->prompt);
+  if (!file && !text) return no_declaration(c);
+  if (file) {
+    VL_TRY(io_read(file, DECLARATION_MAX, c->a, c->d, &bytes, &n));
+    text = (const char *)bytes;
+  }
+  return declaration_read(text, n, c->a, file ? file : c->o->prompt, c->d, &c->declaration);
+}
+
+/* ---- trainables ----------------------------------------------------------------- */
+
+static void name_trainables(Compile *c, FeModel *m) {
+  const Declaration *x = &c->declaration;
+  FeInput *in = arena_array(c->a, FeInput, x->n_trainables);
+  const char **name = arena_array(c->a, const char *, x->n_trainables);
+  for (uint32_t i = 0; i < x->n_trainables; i++) {
+    name[i] = x->trainable[i].name;
+    in[i] = (FeInput){name[i], x->trainable[i].class_rows ? "classes" : NULL};
+  }
+  fe_inputs(m, in, x->n_trainables);
+  c->trainables = (TrainableNames){name, x->n_trainables};
+}
+
+static VlStatus check_trainable(const Compile *c, const Graph *g, const char *name) {
+  const Named *in = NULL;
+  uint32_t n = ir_inputs(g, &in), i = 0;
+  DiagAt at = {c->o->prompt, NULL};
+  while (i < n && strcmp(in[i].name, name) != 0) i++;
+  if (i == n) {
+    VlStatus s = diag_error(c->d, DIAG_LINK_VALUE, at,
+                            "the module has no initializer '%s', which is declared trainable", name);
+    diag_fix(c->d, "export it as a parameter of that name");
+    return s;
+  }
+  const Type *t = ir_type_of(g, in[i].v);
+  if (t->dtype != VLPC_F32) {
+    VlStatus s = diag_error(c->d, DIAG_LINK_DTYPE, at, "the trainable '%s' is not f32", name);
+    diag_found(c->d, "%s", dtype_name(t->dtype));
+    return s;
+  }
+  if (t->rank <= 3) return VLPC_OK;
+  VlStatus s = diag_error(c->d, DIAG_LINK_WIDTH, at, "the trainable '%s' has too many axes", name);
+  diag_found(c->d, "%u", t->rank);
+  diag_expected(c->d, "at most 3");
+  return s;
+}
+
+/* ---- linking ---------------------------------------------------------------------- */
+
+static LinkSpec spec_of(const Compile *c, const Graph *module) {
+  const Declaration *x = &c->declaration;
+  return (LinkSpec){.module = module,
+                    .file = c->o->prompt,
+                    .n_taps = x->n_taps,
+                    .n_writes = x->n_writes,
+                    .n_trainables = c->trainables.n,
+                    .tap = x->tap,
+                    .write = x->write,
+                    .trainable = c->trainables.at,
+                    .slot_rows = x->slot_rows,
+                    .place = x->place,
+                    .logit_scale = compile_logit_scale(c->graph),
+                    .lift = x->lift};
+}
+
+/* Of the towers as they are without prompts, whatever exporter wrote them. */
+static VlStatus hash_base(Compile *c) {
+  Str text = {.arena = c->a};
+  char *hash = arena_alloc(c->a, 33);
+  VL_TRY(pass_normal_text(c->graph, c->d, &text));
+  hash_hex128(str_text(&text), text.n, hash);
+  c->base_hash = hash;
+  return VLPC_OK;
+}
+
+VlStatus compile_link(Compile *c) {
+  FeOptions o = {.external_root = c->o->external_root, .memory = c->o->memory_limit};
+  Graph *g = NULL;
+  PassResult again;
+  if (!c->o->prompt) return VLPC_OK;
+  VL_TRY(hash_base(c));
+  VL_TRY(fe_read(c->a, c->o->prompt, &o, c->d, &c->module));
+  VL_TRY(read_declaration(c, c->module));
+  name_trainables(c, c->module);
+  VL_TRY(fe_import(c->module, &g));
+  for (uint32_t i = 0; i < c->trainables.n; i++)
+    VL_TRY(check_trainable(c, g, c->trainables.at[i]));
+  LinkSpec spec = spec_of(c, g);
+  VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
+  VL_TRY(pass_relower(g, &c->pass, c->d, &again));
+  c->graph = again.g;
+  return VLPC_OK;
+}
+
+/* ---- entries ------------------------------------------------------------------------ */
+
+static PassEntry *entry_named(Compile *c, const char *name) {
+  for (uint32_t i = 0; i < c->n_entries; i++)
+    if (strcmp(c->entry[i].name, name) == 0) return &c->entry[i];
+  return NULL;
+}
+
+static void append(const Compile *c, const Named **at, uint32_t *n, CutList more) {
+  Named *to = arena_array(c->a, Named, *n + more.n);
+  if (*n) memcpy(to, *at, *n * sizeof *to);
+  if (more.n) memcpy(to + *n, more.at, more.n * sizeof *to);
+  *at = to;
+  *n += more.n;
+}
+
+static void give(const Compile *c, PassEntry *e, CutList more) {
+  const Named *at = e->given.at;
+  append(c, &at, &e->given.n, more);
+  e->given.at = (Named *)(uintptr_t)at;
+}
+
+/* What the image tower reads of the texts: results of the text entry. */
+static void cut_classes(Compile *c) {
+  PassEntry *image = entry_named(c, "image"), *text = entry_named(c, "text");
+  if (!image || !text) return;
+  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_classes,
+             .late = image, .early = text, .n_late = 1};
+  CutList list = pass_cut(c->graph, c->a, &cut), fresh = {arena_array(c->a, Named, list.n), 0};
+  for (uint32_t i = 0; i < list.n; i++) {
+    bool is_there = false;
+    for (uint32_t k = 0; k < text->n_out; k++)
+      is_there = is_there || val_eq(text->out[k].v, list.at[i].v);
+    if (!is_there) fresh.at[fresh.n++] = list.at[i];
+  }
+  give(c, image, list);
+  append(c, &text->out, &text->n_out, fresh);
+}
+
+void compile_entries(Compile *c) {
+  const Named *out = NULL;
+  uint32_t n = ir_outputs(c->graph, &out);
+  c->n_entries = pass_entries(c->graph, c->entry);
+  if (!c->o->prompt) return;
+  cut_classes(c);
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
+      c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};
+}
+
+void compile_cut_prompts(Compile *c) {
+  if (!c->o->prompt || (c->sched_flags & COMPILE_NO_CUT)) return;
+  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_prompts,
+             .late = c->entry, .n_late = c->n_entries};
+  CutList list = pass_cut(c->graph, c->a, &cut);
+  if (list.n == 0) return;
+  for (uint32_t i = 0; i < c->n_entries; i++) give(c, &c->entry[i], list);
+  uint32_t at = c->n_entries - (c->text_rows.entry.name != NULL); /* text_rows is the last */
+  c->entry[c->n_entries] = c->entry[at];
+  c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};
+  c->n_entries++;
+  c->has_prompts = true;
+}
+
+/* ---- manifest ------------------------------------------------------------------------- */
+
+static ManifestTrainable trainable_of(const Compile *c, const DeclaredTrainable *x) {
+  ManifestTrainable t = {.name = x->name, .class_rows = x->class_rows, .init = x->init};
+  const Named *in = NULL;
+  uint32_t n = ir_inputs(c->graph, &in);
+  for (uint32_t i = 0; i < n; i++) {
+    if (strcmp(in[i].name, x->name) != 0) continue;
+    const Type *type = ir_type_of(c->graph, in[i].v);
+    t.dtype = type->dtype, t.rank = type->rank;
+    for (uint32_t k = 0; k < type->rank; k++) {
+      t.size[k] = -1;
+      (void)ir_size_const(c->graph, in[i].v, (int)k, &t.size[k]);
+    }
+  }
+  return t;
+}
+
+ManifestPrompts compile_manifest_prompts(const Compile *c) {
+  const Declaration *x = &c->declaration;
+  if (!c->o->prompt) return (ManifestPrompts){0};
+  ManifestPrompts m = {.method = x->method,
+                       .base = c->base_hash,
+                       .slot_rows = x->slot_rows,
+                       .slot_phrase = x->phrase,
+                       .entry = c->has_prompts ? "prompts" : NULL,
+                       .n_trainables = x->n_trainables};
+  if (x->slot_rows > 0) m.slot_place = slot_place_name(x->place);
+  m.trainable = arena_array(c->a, ManifestTrainable, x->n_trainables);
+  for (uint32_t i = 0; i < x->n_trainables; i++) m.trainable[i] = trainable_of(c, &x->trainable[i]);
+  return m;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* link.h - a prompt module becomes part of the towers.
+**
+** A module is a graph that makes rows, features or scores.  Its inputs are
+** trainables and taps: values of the towers.  Its outputs are written at points:
+** from there on the segment of the stream is the value.
+**
+**   insert     the segment is absent: the rows come behind the stream's
+**   overwrite  the segment is there: as many rows take its place
+**   drop       the rows go; another number of rows may follow at the same point
+**
+** Vision rows are the segments cls, patch and, absent at first, prompt; text rows
+** are sos, slot (rows 1 … slot_rows) and rest.  A tap sees its point before the
+** writes there.  "frozen.POINT" is the towers without any write; what is equal in
+** both is there once, because equal nodes are one.
+**
+** Inputs that the linked graph may have besides those of the two:
+**   frozen_text_features  f32[classes, E] where a tap reads frozen.T.feat or
+**                         frozen.logits: of the plain texts, by the text tower
+**   image_features        f32[1, E] with lift: the texts are those of one image
+**   name_lengths          i64[classes] for a slot in the middle or front: tokens of
+**                         each class's name
+** With lift what depends on images and texts at once is no output. */
+#ifndef VLPC_PASSES_LINK_H
+#define VLPC_PASSES_LINK_H
+
+#include "passes/pass.h"
+
+typedef struct {
+  const char *input, *from, *segment; /* segment NULL: all rows, or a value without */
+} LinkTap;
+
+typedef struct {
+  const char *point, *segment, *value; /* value NULL: drop; segment NULL: features, scores */
+} LinkWrite;
+
+typedef enum { SLOT_END, SLOT_MIDDLE, SLOT_FRONT } SlotPlace;
+
+typedef struct {
+  const Graph *module;
+  const char *file;
+  uint32_t n_taps, n_writes, n_trainables;
+  const LinkTap *tap;
+  const LinkWrite *write;
+  const char *const *trainable;
+  uint32_t slot_rows; /* 0: texts have none */
+  SlotPlace place;
+  double logit_scale; /* for scores that the towers' file does not have */
+  bool lift;
+} LinkSpec;
+
+/* The linked graph on arena a; base is a lowered graph with its points, to which
+** scores are added when the module speaks of them and there are none.  It has
+** to be lowered again (pass_relower).  Errors: E0450 … E0459, with the module's
+** file. */
+VL_MUST_USE VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph **out);
+/* The input, and the output that makes it of other texts (not of the text entry). */
+#define LINK_FROZEN_TEXT "frozen_text_features"
+
+#endif
