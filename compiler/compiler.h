@@ -4,8 +4,9 @@
 **   read → import → lower → join → link → schedule → write
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
-** weights.c evaluates constants into the weight section, link.c brings in a prompt module, declaration.c reads
-** what it says of itself, sections.c makes the other sections, report.c says what was fused, entry.c is the library's only
+** weights.c evaluates constants into the weight section, link.c brings in a
+** prompt module, declaration.c reads what it says of itself, sections.c makes the
+** other sections, report.c says what was fused, entry.c is the library's only
 ** exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H

@@ -87,8 +87,14 @@ static VlStatus count_at(Reader *r, json_t *o, const char *where, const char *ke
 typedef VlStatus ItemFn(Reader *r, json_t *o, const char *where, void *out);
 
 /* Each object of a list (absent: none) into an array of records. */
-static VlStatus each(Reader *r, json_t *root, const char *key, size_t record, ItemFn *fn, void **out,
-                     uint32_t *n) {
+typedef struct {
+  const char *key;
+  size_t record;
+  ItemFn *fn;
+} ListOf;
+
+static VlStatus each(Reader *r, json_t *root, ListOf of, void **out, uint32_t *n) {
+  const char *key = of.key;
   json_t *list = json_object_get(root, key);
   *n = 0;
   if (!list) return VLPC_OK;
@@ -97,12 +103,11 @@ static VlStatus each(Reader *r, json_t *root, const char *key, size_t record, It
     return bad(r, key, arena_printf(r->a, "%zu entries", json_array_size(list)),
                "at most 4096 entries");
   *n = (uint32_t)json_array_size(list);
-  uint8_t *at = arena_array_bytes(r->a, *n, record);
-  memset(at, 0, *n * record);
+  uint8_t *at = arena_array_bytes(r->a, *n, of.record);
   *out = at;
   for (uint32_t i = 0; i < *n; i++) {
     json_t *o = json_array_get(list, i);
-    VL_TRY(fn(r, o, arena_printf(r->a, "%s[%u]", key, i), at + i * record));
+    VL_TRY(of.fn(r, o, arena_printf(r->a, "%s[%u]", key, i), at + i * of.record));
   }
   return VLPC_OK;
 }
@@ -134,7 +139,8 @@ static VlStatus read_init(Reader *r, json_t *o, const char *where, ManifestInit 
       return bad(r, arena_printf(r->a, "%s.%s", where, init_kind[k].key), kind_of(v), "a number");
   }
   if (n != 1)
-    return bad(r, where, n ? "more than one kind" : "no kind", "words, normal, uniform, copy or fill");
+    return bad(r, where, n ? "more than one kind" : "no kind",
+               "words, normal, uniform, copy or fill");
   return json_object_get(o, "first") ? count_at(r, o, where, "first", 0, &out->first) : VLPC_OK;
 }
 
@@ -210,12 +216,12 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   if (lift && strcmp(lift, "image") != 0) return bad(r, "lift", lift, "image");
   out->lift = lift != NULL;
   VL_TRY(read_slot(r, json_object_get(o, "slot"), out));
-  VL_TRY(each(r, o, "trainable", sizeof(DeclaredTrainable), read_trainable, &at,
-              &out->n_trainables));
-  out->trainable = at;
-  VL_TRY(each(r, o, "taps", sizeof(LinkTap), read_tap, &at, &out->n_taps));
-  out->tap = at;
-  VL_TRY(each(r, o, "writes", sizeof(LinkWrite), read_write, &at, &out->n_writes));
+  ListOf trainables = {"trainable", sizeof(DeclaredTrainable), read_trainable};
+  VL_TRY(each(r, o, trainables, &at, &out->n_trainables));
+  out->trainable = at, at = NULL;
+  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap}, &at, &out->n_taps));
+  out->tap = at, at = NULL;
+  VL_TRY(each(r, o, (ListOf){"writes", sizeof(LinkWrite), read_write}, &at, &out->n_writes));
   out->write = at;
   return VLPC_OK;
 }

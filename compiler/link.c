@@ -64,8 +64,9 @@ static VlStatus check_trainable(const Compile *c, const Graph *g, const char *na
   DiagAt at = {c->o->prompt, NULL};
   while (i < n && strcmp(in[i].name, name) != 0) i++;
   if (i == n) {
-    VlStatus s = diag_error(c->d, DIAG_LINK_VALUE, at,
-                            "the module has no initializer '%s', which is declared trainable", name);
+    VlStatus s =
+        diag_error(c->d, DIAG_LINK_VALUE, at,
+                   "the module has no initializer '%s', which is declared trainable", name);
     diag_fix(c->d, "export it as a parameter of that name");
     return s;
   }

@@ -16,7 +16,8 @@ static Val point_named(const Graph *g, const char *name) {
 /* The features of a tower, and these at unit length: its own whatever the other
 ** tower gives to it. */
 static bool is_features(const Graph *g, Val v, Val feat) {
-  return val_ok(feat) && (val_eq(v, feat) || (m_is(g, v, OP_l2norm) && val_eq(ir_in(g, v, 0), feat)));
+  bool is_unit = m_is(g, v, OP_l2norm) && val_eq(ir_in(g, v, 0), feat);
+  return val_ok(feat) && (val_eq(v, feat) || is_unit);
 }
 
 /* What depends on the tower's inputs (`all`) but on none of `none`. */
