@@ -316,16 +316,18 @@ static void rows_spans(const KRows *r, uint32_t operand, SpanList *out) {
 
 /* [outer, axis, inner] is contiguous, so the outermost stride is a product of
 ** run-time sizes: nested spans express it as axis·inner repeated. */
-static bool axis_is_plain(const KAxis *x) {
-  return x->axis.dyn < 0 && x->inner.dyn < 0;
+static bool axis_is_plain(const Kernel *k) {
+  const KAxis *x = &k->axis;
+  bool is_last = x->inner.dyn < 0 && x->inner.c == 1;
+  return x->inner.dyn < 0 && (x->axis.dyn < 0 || (k->kind == KK_TOPK && is_last));
 }
 
 static void axis_spans(const Kernel *k, uint32_t operand, SpanList *out) {
   const KAxis *x = &k->axis;
   int64_t inner = x->inner.c;
-  int64_t axis = k->kind == KK_TOPK && operand == 0 ? x->k : x->axis.c;
-  add_span(out, x->outer, ksize(axis * inner));
-  add_span(out, ksize(axis), ksize(inner));
+  KSize axis = k->kind == KK_TOPK && operand == 0 ? ksize(x->k) : x->axis;
+  add_span(out, x->outer, axis.dyn < 0 ? ksize(axis.c * inner) : axis);
+  add_span(out, axis, ksize(inner));
   add_span(out, ksize(inner), ksize(1));
 }
 
@@ -485,10 +487,10 @@ static bool plain_ok(const Kernel *k) {
   case KK_L2NORM:
     return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
   case KK_SCAN:
-    return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
+    return k->n_operands == 2 && axis_is_plain(k) && dtype_valid((int)k->axis.dtype);
   case KK_TOPK:
-    return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype) &&
-           k->axis.k >= 0 && k->axis.k <= k->axis.axis.c;
+    return k->n_operands == 2 && axis_is_plain(k) && dtype_valid((int)k->axis.dtype) &&
+           k->axis.k >= 0 && k->axis.k <= (k->axis.axis.dyn < 0 ? k->axis.axis.c : SIZE_LIMIT);
   case KK_LOOPS:
   case KK__END:
   default:

@@ -145,9 +145,9 @@ typedef struct {
 } KRows;
 
 /* ---- scan (cumsum) and top-k along one axis ------------------------------
-** operands: out, x, as [outer, axis, inner], contiguous; axis and inner are
-** constants.  top-k's result axis
-** has k elements. */
+** operands: out, x, as [outer, axis, inner], contiguous; inner is a constant, and
+** so is axis, but for top-k along the last axis (inner 1), which stops with
+** FAULT_INDEX when it has fewer than k elements.  top-k's result axis has k. */
 typedef struct {
   VlDtype dtype; /* of x */
   KSize outer, axis, inner;

@@ -305,16 +305,31 @@ static void add_scores(Link *l, Graph *base) {
   link_points(l);
 }
 
+/* The towers' symbols, with numbers where the module fixes them.  dst has base's
+** symbols under the same ids, because base comes first. */
+static void begin_base(Link *l) {
+  DimId *size = arena_array(l->a, DimId, DIM_MAX_SYMS);
+  l->dst = ir_graph_new(l->a);
+  for (SymId s = 0; s < dim_n_symbols(ir_dims(l->base)); s++) {
+    (void)dim_symbol(ir_dims(l->dst), dim_symbol_name(ir_dims(l->base), s));
+    if (l->size[s] > 0) size[s] = dim_const(ir_dims(l->dst), l->size[s]);
+  }
+  l->from_base = (Graft){.src = l->base, .dst = l->dst, .size = size};
+  l->from_module = (Graft){.src = l->module, .dst = l->dst};
+  l->is_fixed = false;
+  graft_begin(&l->from_base);
+}
+
 VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph **out) {
-  Link l = {.base = base, .module = spec->module, .dst = ir_graph_new(a), .spec = spec, .a = a,
-            .d = d};
-  l.from_base = (Graft){.src = base, .dst = l.dst};
-  l.from_module = (Graft){.src = spec->module, .dst = l.dst};
+  Link l = {.base = base, .module = spec->module, .spec = spec, .a = a, .d = d,
+            .size = arena_array(a, int64_t, DIM_MAX_SYMS)};
   link_points(&l);
   add_scores(&l, base);
-  graft_begin(&l.from_base);
   VL_TRY(link_count_prompts(&l));
-  VL_TRY(link_check_taps(&l));
+  for (int i = 0; i < 3 && (i == 0 || l.is_fixed); i++) {
+    begin_base(&l);
+    VL_TRY(link_check_taps(&l));
+  }
   VL_TRY(link_check_writes(&l));
   VL_TRY(link_all(&l));
   *out = l.dst;

@@ -33,7 +33,9 @@ typedef struct {
   Diag *d;
   Point *point;
   uint32_t n_points;
-  Graft from_base, from_frozen, from_module;
+  Graft from_base, from_module;
+  int64_t *size; /* by symbol of base: the number that the module fixes it to, or 0 */
+  bool is_fixed; /* a number was found: link once more */
   Val *made[ITEM__COUNT]; /* by value index of the item's graph */
   Val frozen_text, image_row; /* the linked graph's own inputs, once made */
 } Link;

@@ -95,14 +95,23 @@ static bool tap_type(Link *l, const LinkTap *t, const Source *s, Type *out) {
   return true;
 }
 
+/* A size that the towers leave open and the module knows, as one with a row for each
+** class does: it becomes that number in all. */
+static bool fix_size(Link *l, DimId have, int64_t n) {
+  Dim h = dim_get(ir_dims(l->dst), have);
+  if (h.n != 1 || h.c != 0 || h.term[0].k != 1 || n <= 0) return false;
+  l->size[h.term[0].sym] = n;
+  return l->is_fixed = true;
+}
+
 /* Sizes that the module names are those of what it reads. */
 static bool unify(Link *l, const Type *want, const Type *have, DimId *size) {
   if (want->rank != have->rank || want->dtype != have->dtype) return false;
   for (uint32_t i = 0; i < want->rank; i++) {
     Dim e = dim_get(ir_dims(l->module), want->dim[i]);
     int64_t n = 0;
-    bool is_number = e.n == 0 && dim_is_const(ir_dims(l->dst), have->dim[i], &n);
-    if (is_number && n == e.c) continue;
+    bool is_number = dim_is_const(ir_dims(l->dst), have->dim[i], &n);
+    if (e.n == 0 && (is_number ? n == e.c : fix_size(l, have->dim[i], e.c))) continue;
     if (e.n != 1 || e.c != 0 || e.term[0].k != 1) return false;
     DimId *known = &size[e.term[0].sym];
     if (*known != DIM_NONE && *known != have->dim[i]) return false;

@@ -374,7 +374,8 @@ void sched_axis(Sched *s, Val v) {
   const Type *xt = ir_type_of(g, ir_in(g, v, 0)), *t = ir_type_of(g, v);
   uint32_t axis = (uint32_t)ir_attr_int(g, v, A_axis, 0);
   int64_t perm[VLPC_MAX_RANK], back[VLPC_MAX_RANK], size = 0;
-  if (!dim_is_const(s->dims, xt->dim[axis], &size)) {
+  bool scan = ir_op(g, v) == OP_cumsum;
+  if (scan && !dim_is_const(s->dims, xt->dim[axis], &size)) {
     sched_refuse(s, v, "its axis has a run-time size");
     return;
   }
@@ -392,13 +393,12 @@ void sched_axis(Sched *s, Val v) {
     sched_refuse(s, v, "the number of its rows is not affine in the sizes");
     return;
   }
-  bool scan = ir_op(g, v) == OP_cumsum;
   Draft d = draft_begin(s, v, scan ? KK_SCAN : KK_TOPK);
   draft_arg(&d, &out);
   draft_arg(&d, &x);
   d.k.axis = (KAxis){.dtype = xt->dtype,
                      .outer = draft_size(&d, outer),
-                     .axis = ksize(size),
+                     .axis = draft_size(&d, xt->dim[axis]),
                      .inner = ksize(1),
                      .k = scan ? 0 : ir_attr_int(g, v, A_k, 1),
                      .exclusive = ir_attr_int(g, v, A_exclusive, 0) != 0,

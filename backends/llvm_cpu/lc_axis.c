@@ -7,6 +7,7 @@
 #include "backends/llvm_cpu/lc_emit.h"
 
 #include "backends/llvm_cpu/lc_scalar.h"
+#include "runtime/code.h"
 
 typedef struct {
   Lv out, x;      /* first element of the line */
@@ -70,12 +71,25 @@ static Lv precedes(Lb *b, bool largest, Lv key, Lv index, Lv other, Lv other_ind
   return LLVMBuildOr(b->b, better, tie, "");
 }
 
+/* Stops the kernel when a line has fewer elements than are picked. */
+static void need_elements(Emit *e, const KAxis *k) {
+  Lb *b = &e->b;
+  if (k->axis.dyn < 0) return;
+  LLVMBasicBlockRef stop = lb_block(b, "fault"), go = lb_block(b, "enough");
+  Lv few = lb_icmp(b, LLVMIntSLT, le_size(e, k->axis), lb_i64(b, k->k));
+  LLVMBuildCondBr(b->b, few, stop, go);
+  LLVMPositionBuilderAtEnd(b->b, stop);
+  LLVMBuildRet(b->b, lb_i32(b, FAULT_INDEX));
+  LLVMPositionBuilderAtEnd(b->b, go);
+}
+
 static void topk_run(Emit *e, const Kernel *kernel) {
   Lb *b = &e->b;
   const KAxis *k = &kernel->axis;
   VlDtype out_dtype = k->want_indices ? VLPC_I64 : k->dtype;
   int64_t out_bytes = (int64_t)dtype_size(out_dtype);
   LbLoop tasks, picks, scan;
+  need_elements(e, k);
   Lv task = lb_for(b, &tasks, e->begin, e->end, 1);
   Line l = line_at(e, k, task, lb_i64(b, k->k), out_bytes);
   Lv out_pitch = lb_mulc(b, le_size(e, k->inner), out_bytes);

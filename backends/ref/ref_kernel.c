@@ -453,11 +453,12 @@ static void scan_row(const Run *r, const KAxis *x, int64_t base) {
 }
 
 static void topk_row(const Run *r, const KAxis *x, int64_t from, int64_t to, bool *taken) {
-  memset(taken, 0, (size_t)x->axis.c);
+  int64_t n = at(r, x->axis);
+  memset(taken, 0, (size_t)n);
   for (int64_t k = 0; k < x->k; k++) {
     int64_t best = -1;
     Cell most = {0};
-    for (int64_t i = 0; i < x->axis.c; i++) {
+    for (int64_t i = 0; i < n; i++) {
       Cell v = cell_load(x->dtype, r->op[1], from + i * x->inner.c);
       if (taken[i] || (best >= 0 && !better(dtype_is_float(x->dtype), v, most, x->largest, false)))
         continue;
@@ -473,10 +474,12 @@ static void topk_row(const Run *r, const KAxis *x, int64_t from, int64_t to, boo
 
 static int run_axis(const Run *r, const Kernel *k) {
   const KAxis *x = &k->axis;
-  bool *taken = arena_array(r->a, bool, x->axis.c + 1);
+  int64_t n = at(r, x->axis);
+  if (k->kind == KK_TOPK && n < x->k) return FAULT_INDEX;
+  bool *taken = arena_array(r->a, bool, n + 1);
   for (int64_t o = 0; o < at(r, x->outer); o++) {
     for (int64_t i = 0; i < x->inner.c; i++) {
-      int64_t from = o * x->axis.c * x->inner.c + i;
+      int64_t from = o * n * x->inner.c + i;
       if (k->kind == KK_SCAN)
         scan_row(r, x, from);
       else

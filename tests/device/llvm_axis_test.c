@@ -118,11 +118,32 @@ static void test_topk(void **state) {
   }
 }
 
+/* Along a last axis of a size known at run time; a line too short stops it. */
+static void test_topk_of_run_time_size(void **state) {
+  (void)state;
+  EACH_TARGET(t) {
+    Kernel k = {.kind = KK_TOPK, .n_operands = 2, .n_sizes = 1};
+    k.axis = (KAxis){.dtype = VLPC_F32, .outer = ksize(2), .axis = {0, 0}, .inner = ksize(1),
+                     .k = 3, .largest = true, .want_indices = true};
+    Kit kit = kit_open(kit_target(t), &k, 1);
+    float x[10] = {4, 9, 1, 7, 9, 2, 0, 5, 5, 8};
+    int64_t out[6] = {0}, size = 5;
+    static const int64_t want[6] = {1, 4, 3, 4, 2, 3};
+    void *operand[2] = {out, x};
+    assert_int_equal(kit_run(&kit, 0, operand, &size, 1), FAULT_NONE);
+    assert_memory_equal(out, want, sizeof want);
+    size = 2;
+    assert_int_equal(kit_run(&kit, 0, operand, &size, 1), FAULT_INDEX);
+    kit_close(&kit);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_scan),
       cmocka_unit_test(test_scan_float),
       cmocka_unit_test(test_topk),
+      cmocka_unit_test(test_topk_of_run_time_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
