@@ -11,6 +11,7 @@
 
 /* The node at which a row is tried. */
 typedef struct {
+  const Rewrite *rw;
   Graph *g; /* the new graph */
   const Graph *src;
   Val v; /* in src */
@@ -134,9 +135,23 @@ static bool has_unit_steps(const Graph *g, Val v) {
   return true;
 }
 
+static bool keeps_columns(const Graph *g, Val slice) {
+  const Type *t = ir_type_of(g, slice), *x = ir_type_of(g, ir_in(g, slice, 0));
+  return t->rank >= 2 && t->dim[t->rank - 1] == x->dim[t->rank - 1];
+}
+
+/* Rows of rows that others read too stay so: whoever makes the rows is then asked
+** for no more than these (prune_rows). */
+static bool is_of_shared_rows(const At *at) {
+  Val inner = ir_in(at->src, at->v, 0);
+  return m_is(at->src, inner, OP_slice) && m_uses(at->rw, inner) > 1 &&
+         keeps_columns(at->src, inner) && keeps_columns(at->src, at->v);
+}
+
 static Val alg_slice_slice(const At *at) {
   Val inner = at->in[0];
   if (!m_is(at->g, inner, OP_slice) || !has_unit_steps(at->g, inner)) return VAL_NONE;
+  if (is_of_shared_rows(at)) return VAL_NONE;
   const Attr *a = NULL, *in_starts = ir_attr(at->g, inner, A_starts);
   uint32_t n = ir_attrs(at->src, at->v, &a);
   DimId starts[VLPC_MAX_RANK];
@@ -228,7 +243,7 @@ static const struct {
 Val pass_algebra(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   const PassCtx *cx = rw->ctx;
   OpCode op = ir_op(rw->src, src);
-  At at = {rw->dst, rw->src, src, op, in, n_in, ir_type_id(rw->src, src)};
+  At at = {rw, rw->dst, rw->src, src, op, in, n_in, ir_type_id(rw->src, src)};
   bool is_ew = op_info(op)->kind == K_EW && op != OP_cast;
   for (uint32_t i = 0; i < VL_COUNT(rows); i++) {
     if (rows[i].exact == APPROX && !cx->approx) continue;

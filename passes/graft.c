@@ -97,9 +97,13 @@ static bool is_dims_key(AttrKey k) {
   return k == A_dims || k == A_starts || k == A_before || k == A_after;
 }
 
+void graft_place(const Graft *gr, Val v) {
+  ir_set_loc(gr->dst, map_loc(gr, ir_loc(gr->src, v)));
+}
+
 Val graft_node(const Graft *gr, Val v, const Val *in) {
   const Graph *src = gr->src;
-  ir_set_loc(gr->dst, map_loc(gr, ir_loc(src, v)));
+  graft_place(gr, v);
   if (op_info(ir_op(src, v))->kind == K_SOURCE) return copy_source(gr, v);
   const Attr *a = NULL;
   uint32_t n = ir_attrs(src, v, &a), n_in = ir_n_in(src, v);

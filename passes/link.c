@@ -134,6 +134,7 @@ static VlStatus make(Link *l, Item it, Val *in) {
     Val x = ir_in(g, it.v, i);
     in[i] = val_ok(x) ? l->made[from][x.i] : VAL_NONE;
   }
+  graft_place(it.kind == ITEM_module ? &l->from_module : &l->from_base, it.v);
   if (it.kind == ITEM_after) v = link_write(l, it.v, l->made[ITEM_before][it.v.i]);
   else if (it.kind == ITEM_before) v = tower_node(l, it.v, in);
   else if (it.kind == ITEM_frozen) v = graft_node(&l->from_base, it.v, in);
@@ -167,7 +168,7 @@ static const char *name_of(const Link *l, Item it) {
 static VlStatus circle(const Walk *w, Item at) {
   Link *l = w->l;
   Str names = {.arena = l->a};
-  const char *last = NULL;
+  const char *last = NULL, *first = NULL;
   bool inside = false;
   for (uint32_t i = 0; i < w->stack.n; i++) {
     Item it = w->stack.at[i].it;
@@ -176,9 +177,10 @@ static VlStatus circle(const Walk *w, Item at) {
     if (name == NULL || (last != NULL && strcmp(last, name) == 0)) continue;
     str_printf(&names, "%s%s", names.n ? " needs " : "", name);
     last = name;
+    if (first == NULL) first = name;
   }
   VlStatus s = diag_error(l->d, DIAG_LINK_CYCLE, link_at(l), "taps and writes run in a circle");
-  diag_found(l->d, "%s needs itself", names.n ? str_text(&names) : "a value");
+  diag_found(l->d, "%s needs %s", first ? str_text(&names) : "a value", first ? first : "itself");
   diag_fix(l->d, "tap an earlier point, or the frozen towers");
   return s;
 }

@@ -21,7 +21,7 @@ typedef struct {
   const char *name;
   Val v;
   bool is_text, is_rows; /* rows: a stream, not features or scores */
-  uint32_t order;        /* in the stream: V.pre 0, V.0 1, …; T.emb 0, T.0 1, … */
+  uint32_t order;        /* T.emb, T.0, … T.feat, V.pre, V.0, … V.feat, logits */
   int64_t prompt;        /* rows of the segment prompt when the stream comes here */
 } Point;
 

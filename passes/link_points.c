@@ -15,7 +15,9 @@ static Point read_point(const Graph *g, Named from) {
   bool is_block = !is_first && parse_i64(rest, &block);
   p.is_rows = strlen(from.name) > 2 && from.name[1] == '.' && (is_first || is_block) &&
               ir_type_of(g, from.v)->rank == 3;
-  p.order = is_block ? (uint32_t)block + 1 : 0;
+  bool is_scores = from.name[1] != '.';
+  p.order = is_block ? (uint32_t)block + 1 : is_first ? 0 : UINT16_MAX;
+  p.order += is_scores ? 1u << 20 : p.is_text ? 0 : 1u << 16;
   return p;
 }
 

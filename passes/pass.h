@@ -195,6 +195,7 @@ CutList pass_cut(const Graph *g, Arena *a, const Cut *c);
 typedef struct {
   PassEntry entry;
   int64_t eot; /* a text ends at the first id of this value; -1: of its largest */
+  int64_t prefix; /* least rows of the common prefix: learned rows lie in it */
 } TextRows;
 bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out);
 

@@ -146,6 +146,8 @@ void graft_copy(Graft *gr);
 ** fit them (ir_why). */
 void graft_begin(Graft *gr);
 Val graft_node(const Graft *gr, Val v, const Val *in);
+/* Nodes made from now on stand where v does. */
+void graft_place(const Graft *gr, Val v);
 DimId graft_dim(const Graft *gr, DimId d);
 TypeId graft_type(const Graft *gr, Val v);
 

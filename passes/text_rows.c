@@ -21,6 +21,7 @@ typedef enum {
   TWIN_IS_END,   /* ids == the end's id */
   TWIN_END,      /* index of each text's end */
   TWIN_ROWS,     /* has a twin on rows */
+  TWIN_PART,     /* rows [from, to) of each text: a twin on some of the rows */
   TWIN_TEXTS,    /* has a twin on texts */
   TWIN_NONE      /* cannot be had on rows */
 } TwinKind;
@@ -32,6 +33,8 @@ typedef struct {
   Val ids, positions, bounds, ends; /* the new inputs */
   DimId rows, classes, length;
   int64_t eot; /* id that ends a text; -1: the largest of the text */
+  int64_t *from, *to; /* by value: rows of a part; to -1: up to the end */
+  int64_t prefix;     /* rows that the texts are to share at least */
 } Twins;
 
 static TwinKind kind_of(const Twins *w, Val v) {
@@ -110,6 +113,67 @@ static Val columns(Twins *w, Val v) {
   return ir_slice_axis(w->g, twin_of(w, x), 1, starts->dims[2], t->dim[2]);
 }
 
+/* ---- learned rows in the shared prefix ------------------------------------ */
+
+/* A slice of rows: the first ones, which lie in the prefix, or all from one on. */
+static bool is_row_part(Twins *w, Val v, int64_t *from, int64_t *to) {
+  const Graph *g = w->g;
+  if (ir_op(g, v) != OP_slice || !is_stream(w, ir_in(g, v, 0))) return false;
+  const Type *t = ir_type_of(g, v), *x = ir_type_of(g, ir_in(g, v, 0));
+  const Attr *starts = ir_attr(g, v, A_starts), *steps = ir_attr(g, v, A_steps);
+  for (uint32_t i = 0; steps && i < 3; i++)
+    if (steps->ints[i] != 1) return false;
+  if (t->dim[0] != x->dim[0] || t->dim[2] != x->dim[2] || t->dim[1] == x->dim[1]) return false;
+  if (!dim_is_const(ir_dims(w->g), starts->dims[1], from)) return false;
+  DimId end = dim_add(ir_dims(w->g), starts->dims[1], t->dim[1]);
+  *to = -1;
+  return end == w->length || (*from == 0 && dim_is_const(ir_dims(w->g), end, to));
+}
+
+static bool visit_part(Twins *w, Val v) {
+  int64_t from = 0, to = 0;
+  DimTable *t = ir_dims(w->g);
+  Val x = ir_n_in(w->g, v) == 1 ? ir_in(w->g, v, 0) : VAL_NONE;
+  if (!val_ok(x) || kind_of(w, x) != TWIN_ROWS || !is_row_part(w, v, &from, &to)) return false;
+  DimId first = dim_const(t, from), rows = ir_type_of(w->g, w->ids)->dim[0];
+  DimId n = to >= 0 ? ir_type_of(w->g, v)->dim[1] : dim_sub(t, rows, first);
+  w->twin[v.i] = ir_slice_axis(w->g, twin_of(w, x), 0, first, n);
+  w->kind[v.i] = val_ok(w->twin[v.i]) ? TWIN_PART : TWIN_NONE;
+  w->from[v.i] = from, w->to[v.i] = to;
+  w->prefix = VL_MAX(w->prefix, VL_MAX(from, to));
+  return true;
+}
+
+/* Rows that are the same for all texts, as [k, width]; VAL_NONE for others. */
+static Val shared_rows(Twins *w, Val v) {
+  Graph *g = w->g;
+  if (ir_op(g, v) == OP_broadcast) v = ir_in(g, v, 0);
+  const Type *t = ir_type_of(g, v);
+  for (uint32_t i = 0; i + 2 < t->rank; i++)
+    if (!m_dim_is(g, t->dim[i], 1)) return VAL_NONE;
+  return t->rank >= 2 ? ir_reshape(g, v, t->dim + t->rank - 2, 2) : VAL_NONE;
+}
+
+/* The first rows, learned rows, the rest: joined as they were, once for all texts. */
+static Val joined_parts(Twins *w, Val v) {
+  Graph *g = w->g;
+  uint32_t n = ir_n_in(g, v);
+  Val part[8];
+  int64_t at = 0;
+  if (ir_attr_int(g, v, A_axis, 0) != 1 || n > VL_COUNT(part)) return VAL_NONE;
+  for (uint32_t i = 0; i < n; i++) {
+    Val x = ir_in(g, v, i);
+    int64_t k = 0;
+    bool is_part = kind_of(w, x) == TWIN_PART;
+    if (at < 0 || (!is_part && kind_of(w, x) != TWIN_SAME)) return VAL_NONE;
+    if (is_part && w->from[x.i] != at) return VAL_NONE;
+    part[i] = is_part ? twin_of(w, x) : shared_rows(w, x);
+    if (!val_ok(part[i]) || (!is_part && !ir_size_const(g, x, 1, &k))) return VAL_NONE;
+    at = is_part ? w->to[x.i] : at + k;
+  }
+  return at < 0 ? ir_concat(g, part, n, 0) : VAL_NONE;
+}
+
 static Val over_runs(Twins *w, Val v) {
   Val in[4] = {VAL_NONE, VAL_NONE, VAL_NONE, w->bounds};
   bool masked = ir_n_in(w->g, v) > 3 && val_ok(ir_in(w->g, v, 3));
@@ -133,6 +197,7 @@ static Val rows_value(Twins *w, Val v) {
   if (op == OP_attention) return over_runs(w, v);
   if (op == OP_slice) return columns(w, v);
   if (!is_stream(w, v)) return VAL_NONE;
+  if (op == OP_concat) return joined_parts(w, v);
   if (op_info(op)->kind == K_EW || op == OP_gelu) return on_rows(w, v, false);
   bool row_wise = op == OP_linear || op == OP_layernorm || op == OP_l2norm;
   return row_wise && kind_of(w, first) == TWIN_ROWS ? on_rows(w, v, true) : VAL_NONE;
@@ -186,6 +251,8 @@ static void visit(Twins *w, Val v) {
   } else if (reads_out(w, v)) {
     Val rows = twin_of(w, ir_in(w->g, v, 0));
     set_twin(w, v, TWIN_TEXTS, ir_node(w->g, OP_gather, 2, (Val[]){rows, w->ends}, 1, &axis));
+  } else if (kinds == 1u << TWIN_ROWS && visit_part(w, v)) {
+    return;
   } else if (kinds == 1u << TWIN_TEXTS) {
     set_twin(w, v, TWIN_TEXTS, on_rows(w, v, true));
   } else {
@@ -224,6 +291,8 @@ static bool begin(Twins *w, Graph *g, Val text, Val mask) {
   *w = (Twins){.g = g, .classes = t->dim[0], .length = t->dim[1], .eot = -1};
   w->kind = arena_array(ir_arena(g), TwinKind, ir_n_vals(g) + 1);
   w->twin = arena_array(ir_arena(g), Val, ir_n_vals(g) + 1);
+  w->from = arena_array(ir_arena(g), int64_t, ir_n_vals(g) + 1);
+  w->to = arena_array(ir_arena(g), int64_t, ir_n_vals(g) + 1);
   w->kind[text.i] = TWIN_IDS;
   if (val_ok(mask)) w->kind[mask.i] = TWIN_MASK;
   w->ids = index_input(g, "row_ids", "rows");
@@ -245,6 +314,6 @@ bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out) {
     if (kind_of(&w, text->out[i].v) != TWIN_TEXTS) return false;
     to[i] = (Named){text->out[i].name, twin_of(&w, text->out[i].v)};
   }
-  *out = (TextRows){{.name = "text_rows", .out = to, .n_out = text->n_out}, w.eot};
+  *out = (TextRows){{.name = "text_rows", .out = to, .n_out = text->n_out}, w.eot, w.prefix};
   return true;
 }

@@ -195,10 +195,11 @@ const ManifestEntry *manifest_entry(const Reader *r, const char *name) {
   return NULL;
 }
 
-/* The last entry, with the four inputs and outputs of the same names in the same
-** order. */
+/* The last entry, with the four inputs, perhaps others of the text entry's, and
+** outputs of the same names in the same order. */
 static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
   static const char *const input[] = {"row_ids", "row_positions", "run_bounds", "row_ends"};
+  uint32_t n_known = VL_COUNT(input);
   const ManifestEntry *e = manifest_entry(r, role->rows);
   const ManifestEntry *whole = role->entry ? manifest_entry(r, role->entry) : NULL;
   if (!e || !whole || e == whole || e->n_out != whole->n_out) return false;
@@ -208,7 +209,8 @@ static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
   for (uint32_t i = 0; i < e->n_out; i++) {
     if (strcmp(e->out[i].name, whole->out[i].name) != 0) return false;
   }
-  return e->n_in == VL_COUNT(input) && e == &r->m->entries[r->m->n_entries - 1];
+  for (uint32_t i = 0; i < e->n_in; i++) n_known += has_port(whole->in, whole->n_in, e->in[i].name);
+  return e->n_in == n_known && e == &r->m->entries[r->m->n_entries - 1];
 }
 
 static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *out) {

@@ -13,6 +13,7 @@ typedef struct {
   const vlpc_tensor *ids, *mask;
   int64_t n, length; /* texts and ids of each */
   int64_t eot;
+  int64_t learned; /* rows 1 … learned of every text are a prompt set's, whatever the ids */
 } Texts;
 
 static int64_t value_at(const vlpc_tensor *t, int64_t i) {
@@ -37,7 +38,7 @@ static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   const Program *p = &s->model->program;
   int ids = port_of(s, b->e, role->input), mask = role->mask ? port_of(s, b->e, role->mask) : -1;
   int64_t fixed = 0;
-  *t = (Texts){.eot = role->eot};
+  *t = (Texts){.eot = role->eot, .learned = s->model->manifest.prompts.slot_rows};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
   if (b->e->n_in != 1u + (mask >= 0)) return false;
   t->ids = &b->in[ids].value;
@@ -69,10 +70,12 @@ static bool is_visible(const Texts *t, int64_t i, int64_t end) {
   return true;
 }
 
-/* Ids that text i shares with the first text, up to most. */
+/* Rows that text i shares with the first text, up to most. */
 static int64_t shared_with_first(const Texts *t, int64_t i, int64_t most) {
   int64_t n = 0;
-  while (n < most && value_at(t->ids, n) == value_at(t->ids, i * t->length + n)) n++;
+  while (n < most && ((n > 0 && n <= t->learned) ||
+                      value_at(t->ids, n) == value_at(t->ids, i * t->length + n)))
+    n++;
   return n;
 }
 
@@ -84,15 +87,17 @@ typedef struct {
 } Packed;
 
 /* Ends of all texts into p->ends, and the prefix that all share; at least the
-** end itself stays each text's own. */
+** end itself stays each text's own.  Learned rows lie in the prefix. */
 static bool measure(const Texts *t, Packed *p) {
-  p->prefix = t->n > 1 ? t->length : 0;
+  int64_t least = t->learned ? 1 + t->learned : 0;
+  p->prefix = t->n > 1 ? t->length : least;
   p->n_rows = 0;
   for (int64_t i = 0; i < t->n; i++) {
     int64_t end = end_of(t, i);
     if (!is_visible(t, i, end)) return false;
     p->ends[i] = end;
     p->prefix = shared_with_first(t, i, VL_MIN(p->prefix, end));
+    if (p->prefix < least) return false;
     p->n_rows += end + 1;
   }
   p->n_rows -= p->prefix * (t->n - 1);
