@@ -76,4 +76,8 @@ void program_text(const Program *p, KernelList l, Str *out);
 VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Arena *a, Diag *d,
                                   Str *out);
 
+/* prompt.c */
+VL_MUST_USE VlStatus prompt_write(const vlpc_prompt_options *o, Arena *a, Diag *d);
+void prompt_list(vlpc_text_format format, Str *out);
+
 #endif

@@ -49,8 +49,11 @@ typedef struct {
 
 /* Uniform with this standard deviation. */
 static const char *matrix(Clip *c, const char *name, int64_t rows, int64_t cols, double sd) {
-  OnnxWeight w = {
-      .name = name, .rank = 2, .size = {rows, cols}, .fill = onnx_uniform, .spread = sd * sqrt(3.0)};
+  OnnxWeight w = {.name = name,
+                  .rank = 2,
+                  .size = {rows, cols},
+                  .fill = onnx_uniform,
+                  .spread = sd * sqrt(3.0)};
   return onnx_weight(c->g, &w);
 }
 
@@ -285,6 +288,18 @@ static VlStatus find_size(const char *name, Diag *d, const ClipSize **out) {
 #define SIZE(name, ...) " " name
 #include "models/clip_sizes.def"
   );
+}
+
+VlStatus models_clip_host(const char *size, Diag *d, PromptHost *out) {
+  const ClipSize *s;
+  VL_TRY(find_size(size, d, &s));
+  *out = (PromptHost){.text_width = s->tw,
+                      .vision_width = s->vw,
+                      .embed = s->embed,
+                      .text_layers = s->tl,
+                      .vision_layers = s->vl,
+                      .context = s->context};
+  return VLPC_OK;
 }
 
 static VlStatus find_dtype(const char *name, Diag *d, VlDtype *out) {
