@@ -3,12 +3,18 @@
 ** and those that learn nothing. */
 #include "models/prompt_int.h"
 
+/* A graph must give something: text features as they are. */
 void prompt_nothing(Module *m) {
-  (void)m;
+  OnnxPort port = {"g", VLPC_F32, 2, {-1, m->plan->host.embed}, {"classes"}};
+  Tap t = {.port = port, .from = "T.feat"};
+  const char *g = module_tap(m, &t);
+  port.name = "text";
+  module_write(m, "T.feat", NULL, module_output(m, g, &port));
 }
 
+/* The same: its templates are the declaration's (prompt.c). */
 void prompt_ensemble(Module *m) {
-  (void)m; /* its templates are the declaration's (prompt.c) */
+  prompt_nothing(m);
 }
 
 const char *add_context(Module *m) {

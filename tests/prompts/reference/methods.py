@@ -5,6 +5,10 @@ Parameters are a dict under the names that vlpc's prompt modules and prompt sets
 use.  `inputs` holds pixels [B,3,S,S], tokens [C,T] of "<m rows> name .", labels
 [B], and where a method needs them template_tokens (of the frozen texts).
 Setting a method up (place, depth, shares) is done by keyword arguments.
+
+Result.rows has what is written into the towers, under the names of a module's
+outputs: t0 and v0 at the first site, t1, v1 before block 1, and so on.
+Result.seen has what a module reads of the towers, under the point and segment.
 """
 from dataclasses import dataclass, field
 
@@ -18,6 +22,8 @@ class Result:
     text: torch.Tensor   # [C,E], or [B,C,E]
     logits: torch.Tensor
     aux: dict = field(default_factory=dict)
+    rows: dict = field(default_factory=dict)
+    seen: dict = field(default_factory=dict)
 
 
 # --- the two ways rows get into a tower ---
@@ -76,20 +82,26 @@ def numbered(p, pattern):
     return out
 
 
-def finish(clip, image, text, **aux):
-    return Result(image, text, clip.logits(image, text), aux)
+def finish(clip, image, text, aux=None, rows=None, seen=None):
+    return Result(image, text, clip.logits(image, text), aux or {}, rows or {}, seen or {})
+
+
+def sites(prefix, values):
+    return {f"{prefix}{l}": v for l, v in enumerate(values)}
 
 
 # --- no parameters ---
 
 def zero_shot(clip, p, x):
-    return finish(clip, clip.image_features(x["pixels"]), clip.plain_text(x["tokens"]))
+    text = clip.plain_text(x["tokens"])
+    return finish(clip, clip.image_features(x["pixels"]), text, rows={"text": text}, seen={"T.feat": text})
 
 
 def zero_shot_ensemble(clip, p, x):
     """template_tokens [K,C,T]: the mean over templates of unit features."""
     each = torch.stack([F.normalize(clip.plain_text(t), dim=-1) for t in x["template_tokens"]])
-    return finish(clip, clip.image_features(x["pixels"]), each.mean(0))
+    text = each.mean(0)
+    return finish(clip, clip.image_features(x["pixels"]), text, rows={"text": text}, seen={"T.feat": text})
 
 
 # --- text ---
@@ -97,7 +109,7 @@ def zero_shot_ensemble(clip, p, x):
 def coop(clip, p, x, place="end"):
     rows = with_context(clip, x["tokens"], p["ctx"], place)
     text = clip.text_features(rows, x["tokens"].argmax(-1))
-    return finish(clip, clip.image_features(x["pixels"]), text)
+    return finish(clip, clip.image_features(x["pixels"]), text, rows={"t0": p["ctx"]})
 
 
 kgcoop = coop
@@ -111,14 +123,15 @@ def cocoop(clip, p, x):
     text = torch.stack([clip.text_features(with_context(clip, x["tokens"], p["ctx"] + s), end) for s in shift])
     unit = F.normalize(image, dim=-1)
     logits = clip.scale * torch.einsum("be,bce->bc", unit, F.normalize(text, dim=-1))
-    return Result(image, text, logits)
+    shifted = p["ctx"] + shift[:, None, None, :]  # [B,1,m,D]
+    return Result(image, text, logits, {}, {"t0": shifted}, {"V.feat.norm": unit})
 
 
 def deep_text(clip, p, x):
     deep = numbered(p, "text.resblocks.%d.VPT_shallow")
     rows = with_context(clip, x["tokens"], p["ctx"])
     text = clip.text_features(rows, x["tokens"].argmax(-1), overwrite_text(deep))
-    return finish(clip, clip.image_features(x["pixels"]), text)
+    return finish(clip, clip.image_features(x["pixels"]), text, rows=sites("t", [p["ctx"], *deep]))
 
 
 # --- images ---
@@ -127,29 +140,31 @@ def vpt(clip, p, x):
     """MaPLe's port: the first rows enter before ln_pre."""
     deep = numbered(p, "resblocks.%d.VPT_shallow")
     image = clip.image_features(x["pixels"], p["VPT"], overwrite_image(deep))
-    return finish(clip, image, clip.plain_text(x["tokens"]))
+    return finish(clip, image, clip.plain_text(x["tokens"]), rows=sites("v", [p["VPT"], *deep]))
 
 
 def vpt_dpt(clip, p, x):
     """DPT's port: the first rows enter after ln_pre."""
     image = clip.image_features(x["pixels"], before=renew_image(p["ctx"]))
-    return finish(clip, image, clip.plain_text(x["tokens"]))
+    return finish(clip, image, clip.plain_text(x["tokens"]), rows=sites("v", p["ctx"]))
 
 
 def provp(clip, p, x, keep_share=0.01):
     rows = p["prompt_embeddings"]
-    m = rows.shape[1]
+    m, written, seen = rows.shape[1], {"v0": rows[0]}, {}
 
     def before(l, v):
         if l == 0:
             return torch.cat([v[:, :1], rows[0].expand(len(v), -1, -1), v[:, 1:]], 1)
         if l >= len(rows):
             return v
+        seen[f"V.{l} prompt"] = v[:, 1:1 + m]
         mixed = keep_share * v[:, 1:1 + m] + (1 - keep_share) * rows[l]
+        written[f"v{l}"] = mixed
         return torch.cat([v[:, :1], mixed, v[:, 1 + m:]], 1)
 
     image = clip.image_features(x["pixels"], before=before)
-    return finish(clip, image, clip.plain_text(x["tokens"]))
+    return finish(clip, image, clip.plain_text(x["tokens"]), rows=written, seen=seen)
 
 
 provp_ref = provp
@@ -162,7 +177,9 @@ def ivlp(clip, p, x):
     vision = numbered(p, "visual.resblocks.%d.VPT_shallow")
     rows = with_context(clip, x["tokens"], p["ctx"])
     g = clip.text_features(rows, x["tokens"].argmax(-1), overwrite_text(text))
-    return finish(clip, clip.image_features(x["pixels"], p["visual.VPT"], overwrite_image(vision)), g)
+    written = sites("t", [p["ctx"], *text]) | sites("v", [p["visual.VPT"], *vision])
+    f = clip.image_features(x["pixels"], p["visual.VPT"], overwrite_image(vision))
+    return finish(clip, f, g, rows=written)
 
 
 promptsrc = ivlp
@@ -179,7 +196,8 @@ def maple(clip, p, x):
         coupled.append(F.linear(t, p[at + ".weight"], p[at + ".bias"]))
     rows = with_context(clip, x["tokens"], p["ctx"])
     text = clip.text_features(rows, x["tokens"].argmax(-1), overwrite_text(deep))
-    return finish(clip, clip.image_features(x["pixels"], first, overwrite_image(coupled)), text)
+    written = sites("t", [p["ctx"], *deep]) | sites("v", [first, *coupled])
+    return finish(clip, clip.image_features(x["pixels"], first, overwrite_image(coupled)), text, rows=written)
 
 
 maple_unified = maple
@@ -195,7 +213,7 @@ def dpt(clip, p, x):
     rows = with_context(clip, x["tokens"], p["ctx"])
     text = clip.text_features(rows, x["tokens"].argmax(-1))
     image = clip.image_features(x["pixels"], before=renew_image(p["visual.ctx"]))
-    return finish(clip, image, text)
+    return finish(clip, image, text, rows={"t0": p["ctx"]} | sites("v", p["visual.ctx"]))
 
 
 def dpt_cavpt(clip, p, x, top=10):
@@ -204,6 +222,8 @@ def dpt_cavpt(clip, p, x, top=10):
     text = clip.text_features(with_context(clip, x["tokens"], p["ctx"]), x["tokens"].argmax(-1))
     picked = clip.logits(f0, g0).topk(min(top, len(text)), dim=-1).indices
     plain, last, m, aux = p["visual.ctx"], clip.vision_layers - 1, p["visual.ctx"].shape[1], {"picked": picked}
+    written = {"t0": p["ctx"]} | sites("v", plain)
+    seen = {"frozen.logits": clip.logits(f0, g0), "T.feat": text}
     e = {k[len("extractor."):]: v for k, v in p.items() if k.startswith("extractor.")}
 
     def norm(v, at):
@@ -220,10 +240,12 @@ def dpt_cavpt(clip, p, x, top=10):
         share = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         o = F.linear(share @ kv, e["attns.0.vmlp.weight"])
         aux["layer_logits"] = F.linear(norm(o, "lns.0"), e["classfiers.0.weight"])
-        return torch.cat([v, norm(o + q0, "lns2.0")], 1)
+        seen[f"V.{last} cls+patch"] = v
+        written[f"v{last}"] = norm(o + q0, "lns2.0")
+        return torch.cat([v, written[f"v{last}"]], 1)
 
     image = clip.image_features(x["pixels"], before=before)
-    return finish(clip, image, text, **aux)
+    return finish(clip, image, text, aux, written, seen)
 
 
 # --- adapters ---
@@ -231,12 +253,13 @@ def dpt_cavpt(clip, p, x, top=10):
 def clip_adapter(clip, p, x, share=0.2):
     f = clip.image_features(x["pixels"])
     a = F.relu(F.linear(F.relu(F.linear(f, p["fc.0.weight"])), p["fc.2.weight"]))
-    return finish(clip, share * a + (1 - share) * f, clip.plain_text(x["tokens"]))
+    mixed = share * a + (1 - share) * f
+    return finish(clip, mixed, clip.plain_text(x["tokens"]), rows={"adapted": mixed}, seen={"V.feat": f})
 
 
-def tip_adapter(clip, p, x, alpha=1.0, beta=5.5):
-    """keys [N,E] of unit length, values [N,C] one-hot."""
+def tip_adapter(clip, p, x):
+    """keys [N,E] of unit length, values [N,C] one-hot, numbers alpha and beta."""
     r = zero_shot(clip, p, x)
-    near = F.normalize(r.image, dim=-1) @ p["keys"].T
-    r.logits = r.logits + alpha * (-beta * (1 - near)).exp() @ p["values"]
-    return r
+    unit = F.normalize(r.image, dim=-1)
+    scored = r.logits + p["alpha"] * (-p["beta"] * (1 - unit @ p["keys"].T)).exp() @ p["values"]
+    return Result(r.image, r.text, scored, {}, {"scored": scored}, {"V.feat.norm": unit, "logits": r.logits})
