@@ -251,6 +251,28 @@ static void test_graphs_compute_the_formulas(void **state) {
   for (uint32_t i = 0; i < n; i++) check_case(&c[i]);
 }
 
+/* Learners written in plain PyTorch, by both of its exporters (examples/). */
+static void test_exported_learners_compute_the_same(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(kit.arena));
+  static const char *const row[][2] = {{"maple_legacy", "maple"},
+                                       {"maple_dynamo", "maple"},
+                                       {"vpt_legacy", "vpt_deep_m3_d2"},
+                                       {"vpt_dynamo", "vpt_deep_m3_d2"}};
+  for (size_t i = 0; i < VL_COUNT(row); i++) {
+    Npz z;
+    const char *golden = arena_printf(kit.arena, VLPC_TEST_DIR "/data/%s.npz", row[i][1]);
+    const char *file = arena_printf(kit.arena, VLPC_TEST_DIR "/data/exported/%s.onnx", row[i][0]);
+    assert_int_equal(npz_read(golden, kit.arena, kit.diag, &z), VLPC_OK);
+    Ran r = kit_run(&kit, kit_with_params(&kit, file, &z, "changed"), &z, "tap");
+    kit_expect(&kit, &r, &z, "value/");
+  }
+  const char *maple = VLPC_TEST_DIR "/data/exported/maple_dynamo.onnx";
+  PromptOptions o = kit_options(&kit, "tiny", "maple");
+  assert_string_equal(layout(kit_declaration(&kit, maple)),
+                      layout(kit_declaration(&kit, kit_write(&kit, &o, "m"))));
+}
+
 /* ---- what is refused -------------------------------------------------------------- */
 
 static void refused(const PromptOptions *o, const char *text) {
@@ -304,6 +326,7 @@ int main(void) {
       T(test_layouts_are_as_published),
       T(test_slots_and_lift),
       T(test_graphs_compute_the_formulas),
+      T(test_exported_learners_compute_the_same),
       T(test_what_cannot_be_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
