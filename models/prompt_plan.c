@@ -14,7 +14,8 @@ enum {
   PHRASE = 32,
   CLASSES = 64,
   TOP = 128,
-  KEYS = 256
+  KEYS = 256,
+  SPARE = 512 /* no option: a depth beyond the layers */
 };
 
 static const PromptMethod methods[] = {
@@ -48,7 +49,7 @@ static VlStatus find_method(const char *name, Diag *d, const PromptMethod **out)
     if (name != NULL && strcmp(names[i], name) == 0) return VLPC_OK;
   }
   const char *near = name != NULL ? str_nearest(name, names, VL_COUNT(methods)) : NULL;
-  VlStatus s = diag_error(d, DIAG_PROMPT_METHOD, DIAG_NOWHERE, "no prompt method is called '%s'",
+  VlStatus s = diag_error(d, DIAG_METHOD_UNKNOWN, DIAG_NOWHERE, "no prompt method is called '%s'",
                           name != NULL ? name : "");
   if (near != NULL)
     diag_fix(d, "did you mean '%s'?", near);
@@ -159,6 +160,7 @@ static VlStatus plan_vision(Diag *d, PromptPlan *p) {
   Bound rows = {"length", p->vision.rows, 4096, " rows"};
   Bound depth = {"depth", p->vision.depth, p->host.vision_layers,
                  ", the layers of the image tower"};
+  if ((m->takes & SPARE) != 0) depth.most = 4096, depth.reason = " layers";
   VL_TRY(check_bound(m, &rows, d));
   return check_bound(m, &depth, d);
 }

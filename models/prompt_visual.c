@@ -60,8 +60,8 @@ static void add_mixed(Module *m, int64_t l, const char *own) {
   module_write(m, point, "prompt", module_output(m, mixed, &out));
 }
 
-/* The bound is VPT's for patches of 14 pixels, whatever they are: so in ProVP's
-** own code. */
+/* The bound is VPT's for patches of 14 pixels, whatever they are, and there may be
+** rows for more layers than the model has: so in ProVP's own code, which has 12. */
 void prompt_provp(Module *m) {
   const PromptPlan *p = m->plan;
   double width = (double)p->host.vision_width;
@@ -71,5 +71,6 @@ void prompt_provp(Module *m) {
                  .size = {p->vision.depth, p->vision.rows, p->host.vision_width}};
   const char *rows = module_trainable(m, &t);
   module_vision_rows(m, "V.0", 0, module_part(m, rows, 0));
-  for (int64_t l = 1; l < p->vision.depth; l++) add_mixed(m, l, module_part(m, rows, l));
+  int64_t depth = VL_MIN(p->vision.depth, p->host.vision_layers);
+  for (int64_t l = 1; l < depth; l++) add_mixed(m, l, module_part(m, rows, l));
 }

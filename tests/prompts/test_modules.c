@@ -187,6 +187,7 @@ static void test_layouts_are_as_published(void **state) {
       {"maple --depth 2", "T.emb.slot=t0 V.pre.prompt=v0 T.1.slot=t1 V.1.prompt=v1"},
       {"ivlp --depth 1 --vision-depth 2", "T.emb.slot=t0 V.pre.prompt=v0 V.1.prompt=v1"},
       {"provp --depth 2", "V.0.prompt=v0 V.1.prompt=v1"},
+      {"provp --depth 12", "V.0.prompt=v0 V.1.prompt=v1 V.2.prompt=v2"},
       {"dpt-cavpt --length 4 --class-count 5",
        "T.emb.slot=t0 V.0.prompt=v0 V.1.prompt=v1 V.2.prompt:drop V.2.prompt=v2"},
       {"clip-adapter", "V.feat=adapted"},
