@@ -31,7 +31,7 @@ from onnx import numpy_helper
 
 import losses
 import methods
-from clip import Clip
+from hosts import load_written
 
 IMAGES, CLASSES, CONTEXT, BEGIN, END, STOP, DUMMY = 3, 5, 16, 510, 511, 13, 300
 PHRASE = [41, 57, 93, 41]  # ids that stand for "a photo of a"
@@ -83,16 +83,6 @@ CASES = {
 
 def numbers(*words):
     return np.random.Generator(np.random.PCG64([20251, *(zlib.crc32(w.encode()) for w in words)]))
-
-
-def load_clip(path):
-    """A CLIP that vlpc wrote: checkpoint names, linear weights transposed."""
-    w = {}
-    for i in onnx.load(path).graph.initializer:
-        a = torch.tensor(numpy_helper.to_array(i).astype(np.float64))
-        linear = a.ndim == 2 and (".attn." in i.name or ".mlp." in i.name)
-        w[i.name] = a.T.contiguous() if linear else a
-    return Clip(w, vision_heads=2, text_heads=2)
 
 
 def parameters(case, module, declaration):
@@ -200,7 +190,7 @@ def main(vlpc, out):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         subprocess.run([vlpc, "model", "clip", "--size", "tiny", "-o", str(folder / "clip"), "-q"], check=True)
-        clip = load_clip(folder / "clip" / "model.onnx")
+        clip = load_written(folder / "clip" / "model.onnx", 2, 2)
         for case in CASES:
             for f in folder.glob("module*.onnx"):
                 f.unlink()
