@@ -11,6 +11,7 @@
 #define VLPC_COMPILER_COMPILER_H
 
 #include "frontend/frontend.h"
+#include "models/models.h"
 #include "passes/pass.h"
 #include "passes/sched.h"
 #include "runtime/artifact.h"
@@ -75,6 +76,9 @@ void program_text(const Program *p, KernelList l, Str *out);
 /* inspect.c */
 VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Arena *a, Diag *d,
                                   Str *out);
+
+/* prompt_host.c */
+VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Arena *a, Diag *d, PromptHost *out);
 
 /* prompt.c */
 VL_MUST_USE VlStatus prompt_write(const vlpc_prompt_options *o, Arena *a, Diag *d);

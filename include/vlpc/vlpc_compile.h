@@ -92,7 +92,7 @@ typedef struct vlpc_prompt_options {
   size_t struct_size;
   const char *method; /* as vlpc_prompt_list names it */
   const char *output; /* x.onnx; losses go to x.loss.onnx, x.loss2.onnx beside it */
-  /* The model that the module is for: ONNX files; or a size that
+  /* The model that the module is for: ONNX files or an artifact; or a size that
   ** vlpc_model_write knows; or its sizes. */
   const char *models[2];
   const char *size;
