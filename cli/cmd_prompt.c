@@ -72,6 +72,7 @@ static VlStatus write_method(Cli *c, vlpc_compiler *k) {
   vlpc_prompt_options o = {.struct_size = sizeof o,
                            .method = c->arg[0],
                            .output = opt(c, output_prompt),
+                           .tokenizer = opt(c, tokenizer),
                            .place = opt(c, place),
                            .phrase = opt(c, phrase),
                            .class_rows = opt_given(c, csc)};

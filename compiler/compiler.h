@@ -78,7 +78,8 @@ VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Are
                                   Str *out);
 
 /* prompt_host.c */
-VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Arena *a, Diag *d, PromptHost *out);
+/* k has an arena and a diag; its graph is there afterwards if the model is of ONNX files. */
+VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Compile *k, PromptHost *out);
 
 /* prompt.c */
 VL_MUST_USE VlStatus prompt_write(const vlpc_prompt_options *o, Arena *a, Diag *d);

@@ -101,32 +101,32 @@ static VlStatus read_artifact(const char *path, Arena *a, Diag *d, PromptHost *h
 
 /* ---- the model -------------------------------------------------------------- */
 
-static VlStatus read_onnx(const vlpc_prompt_options *o, Arena *a, Diag *d, PromptHost *h) {
-  vlpc_compile_options c = {.struct_size = sizeof c, .models = {o->models[0], o->models[1]}};
-  Compile *k = arena_one(a, Compile);
-  k->o = &c, k->a = a, k->d = d;
-  VlStatus status = compile_lower(k);
-  if (status == VLPC_OK) host_of(k->graph, h);
-  compile_close(k);
-  return status;
+static VlStatus read_onnx(const vlpc_prompt_options *o, Compile *k, PromptHost *h) {
+  vlpc_compile_options *c = arena_one(k->a, vlpc_compile_options);
+  *c = (vlpc_compile_options){.struct_size = sizeof *c, .models = {o->models[0], o->models[1]}};
+  k->o = c;
+  VL_TRY(compile_lower(k));
+  host_of(k->graph, h);
+  return VLPC_OK;
 }
 
-static VlStatus read_host(const vlpc_prompt_options *o, Arena *a, Diag *d, PromptHost *h) {
+static VlStatus read_host(const vlpc_prompt_options *o, Compile *k, PromptHost *h) {
+  Diag *d = k->d;
   size_t n = strlen(o->models[0]);
   bool artifact = n > 5 && strcmp(o->models[0] + n - 5, ".vlpc") == 0;
-  VL_TRY(artifact ? read_artifact(o->models[0], a, d, h) : read_onnx(o, a, d, h));
+  VL_TRY(artifact ? read_artifact(o->models[0], k->a, d, h) : read_onnx(o, k, h));
   if (h->text_layers > 0 && h->vision_layers > 0 && h->context > 0) return VLPC_OK;
   VlStatus s = diag_error(d, DIAG_PROMPT_HOST, (DiagAt){o->models[0], NULL},
                           "no two towers of CLIP were recognised in the model");
   diag_found(d, "%lld text and %lld image layers, texts of %lld tokens", (long long)h->text_layers,
              (long long)h->vision_layers, (long long)h->context);
-  diag_fix(d, "give both towers, or the sizes themselves");
+  diag_fix(d, "give a file with both towers, an artifact of both, or the sizes themselves");
   return s;
 }
 
-VlStatus prompt_host(const vlpc_prompt_options *o, Arena *a, Diag *d, PromptHost *h) {
-  if (o->models[0]) return read_host(o, a, d, h);
-  if (o->size) return models_clip_host(o->size, d, h);
+VlStatus prompt_host(const vlpc_prompt_options *o, Compile *k, PromptHost *h) {
+  if (o->models[0]) return read_host(o, k, h);
+  if (o->size) return models_clip_host(o->size, k->d, h);
   *h = (PromptHost){o->text_width,  o->vision_width,  o->embed,
                     o->text_layers, o->vision_layers, o->context};
   return VLPC_OK;

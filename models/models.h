@@ -38,6 +38,9 @@ typedef struct {
 /* Of a row of clip_sizes.def.  Errors: E0014. */
 VL_MUST_USE VlStatus models_clip_host(const char *size, Diag *d, PromptHost *out);
 
+/* Gives rows × text_width token embeddings: of phrase's tokens, one a row. */
+typedef VlStatus PromptWords(void *ctx, const char *phrase, int64_t rows, float *out, Diag *d);
+
 typedef struct {
   const char *method; /* a row of prompt_methods.def */
   const char *output; /* x.onnx; losses go to x.loss.onnx and x.loss2.onnx beside it */
@@ -50,11 +53,13 @@ typedef struct {
   bool class_rows;    /* text rows of their own for each class */
   int64_t classes, top, keys;
   uint64_t seed;
+  PromptWords *words; /* NULL: rows that start as words are zeros in the file */
+  void *words_ctx;
 } PromptOptions;
 
 /* Writes a module with its declaration in metadata_props["vlpc.prompt"], as
 ** docs/prompt-modules.md has it, and its losses.  Equal options give equal bytes.
-** Errors: E0015 … E0017, E0103, E0104. */
+** Errors: E0015 … E0017, E0103, E0104, and those of words. */
 VL_MUST_USE VlStatus models_write_prompt(const PromptOptions *o, Diag *d);
 
 typedef struct {

@@ -133,6 +133,11 @@ static VlStatus write_on(const PromptOptions *o, Arena *a, Diag *d) {
   PromptPlan plan;
   json_t *loss = NULL;
   VL_TRY(prompt_plan(o, a, d, &plan));
+  if (plan.phrase != NULL && o->words != NULL) {
+    float *rows = arena_array(a, float, (uint64_t)(plan.text.rows * plan.host.text_width));
+    VL_TRY(o->words(o->words_ctx, plan.phrase, plan.text.rows, rows, d));
+    plan.words = rows;
+  }
   Writer w = {.arena = a, .d = d, .plan = &plan, .stem = stem_of(a, o->output)};
   VL_TRY(write_losses(&w, &loss));
   return write_module(&w, loss);

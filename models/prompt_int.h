@@ -37,6 +37,7 @@ typedef struct {
   PromptHost host;
   PromptRows text, vision;
   const char *phrase; /* NULL: text rows start at random */
+  const float *words; /* the phrase's rows; NULL: zeros stand for them */
   const char *place;
   bool class_rows; /* text rows of their own for each class */
   int64_t classes, top, keys;

@@ -64,7 +64,7 @@ static json_t *init_json(Module *m, const PromptInit *i) {
   return j;
 }
 
-/* Words are looked up when the model is known; until then the rows are zeros. */
+/* Words that are not known yet are zeros. */
 static OnnxFill *fill_of(const PromptInit *i) {
   if (strcmp(i->kind, "normal") == 0) return onnx_normal;
   if (strcmp(i->kind, "uniform") == 0) return onnx_uniform;
@@ -93,6 +93,10 @@ const char *module_trainable(Module *m, const Trainable *t) {
   else
     w.spread = init.amount;
   w.stream = copied ? t->init.source : NULL;
+  if (strcmp(init.kind, "words") == 0 && m->plan->words != NULL) {
+    w.fill = onnx_copy;
+    w.data = m->plan->words;
+  }
   json_t *j = json_object();
   set(m, j, "name", json_string(t->name));
   set(m, j, "init", init_json(m, &t->init));

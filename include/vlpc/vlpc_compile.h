@@ -107,6 +107,8 @@ typedef struct vlpc_prompt_options {
   int64_t top_classes; /* of dpt-cavpt; 0: 10 */
   int64_t keys;        /* of tip-adapter */
   uint64_t seed;
+  const char *tokenizer; /* with ONNX models: rows that start as words have their
+                            embeddings in the file; NULL: zeros stand for them */
 } vlpc_prompt_options;
 
 /* Writes a prompt module as ONNX (docs/prompt-modules.md). */

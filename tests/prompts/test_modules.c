@@ -130,6 +130,26 @@ static void check_start(const char *path, const char *name, double bound, double
   if (sd > 0) assert_true(fabs(sqrt(sum / (double)n) / sd - 1) < 0.1);
 }
 
+static VlStatus count_up(void *ctx, const char *phrase, int64_t rows, float *out, Diag *d) {
+  (void)d;
+  assert_string_equal(phrase, "a photo of a");
+  for (int64_t i = 0; i < rows * *(const int64_t *)ctx; i++) out[i] = (float)i;
+  return VLPC_OK;
+}
+
+/* Rows that start as words are the model's own embeddings where it is at hand. */
+static void test_words_come_from_the_model(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(kit.arena));
+  PromptOptions o = kit_options(&kit, "tiny", "ivlp --length 3");
+  int64_t width = o.host.text_width;
+  uint64_t n;
+  o.words = count_up, o.words_ctx = &width;
+  const float *ctx = kit_initializer(&kit, kit_write(&kit, &o, "m"), "ctx", &n);
+  assert_int_equal(n, 3 * width);
+  for (uint64_t i = 0; i < n; i++) assert_true(ctx[i] == (float)i);
+}
+
 static void test_values_start_as_published(void **state) {
   (void)state;
   assert_false(ARENA_GUARD(kit.arena));
@@ -324,6 +344,7 @@ int main(void) {
       T(test_any_size_of_clip),
       T(test_a_seed_decides_the_bytes),
       T(test_values_start_as_published),
+      T(test_words_come_from_the_model),
       T(test_layouts_are_as_published),
       T(test_slots_and_lift),
       T(test_graphs_compute_the_formulas),
