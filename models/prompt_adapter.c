@@ -27,21 +27,24 @@ static const char *number(Module *m, const char *name, double start) {
   return module_trainable(m, &t);
 }
 
-/* logits + alpha · exp(-beta (1 - f · keysᵀ)) · values.  All of it comes with the
-** prompt set; only the keys are ever learned (Tip-Adapter-F). */
+/* logits + alpha · exp(-beta (1 - f · keysᵀ)) · valuesᵀ, a row of values for each
+** class.  All of it comes with the prompt set; only the keys are ever learned
+** (Tip-Adapter-F). */
 void prompt_tip_adapter(Module *m) {
   const PromptPlan *p = m->plan;
   int64_t embed = p->host.embed;
   Tap t = {.port = {"f", VLPC_F32, 2, {-1, embed}, {"images"}}, .from = "V.feat.norm"};
-  Tap s = {.port = {"scores", VLPC_F32, 2, {-1, p->classes}, {"images"}}, .from = "logits"};
+  Tap s = {.port = {"scores", VLPC_F32, 2, {-1, -1}, {"images", "classes"}}, .from = "logits"};
   Trainable k = {"keys", init_fill(0), 2, {p->keys, embed}, 0, 0};
-  Trainable v = {"values", init_fill(0), 2, {p->keys, p->classes}, .fixed = true};
+  Trainable v = {
+      "values", init_fill(0), 2, {p->classes, p->keys}, .class_rows = true, .fixed = true};
   const char *f = module_tap(m, &t), *scores = module_tap(m, &s);
   const char *near = module_linear(m, f, module_trainable(m, &k), NULL);
   const char *values = module_trainable(m, &v);
   const char *far = M_OP2("Sub", near, onnx_float(m->g, 1));
   const char *weight = M_OP1("Exp", M_OP2("Mul", far, number(m, "beta", 5.5)));
-  const char *x = M_OP2("Mul", M_OP2("MatMul", weight, values), number(m, "alpha", 1));
+  const char *x = module_linear(m, weight, values, NULL);
+  x = M_OP2("Mul", x, number(m, "alpha", 1));
   OnnxPort out = {"scored", VLPC_F32, 2, {-1, p->classes}, {"images"}};
   module_write(m, "logits", NULL, module_output(m, M_OP2("Add", scores, x), &out));
 }

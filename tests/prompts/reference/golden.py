@@ -100,7 +100,7 @@ def parameters(case, module, declaration):
         if t["name"] == "keys":
             a /= np.linalg.norm(a, axis=-1, keepdims=True)
         if t["name"] == "values":
-            a = np.eye(shape[1])[np.arange(shape[0]) % shape[1]]
+            a = np.eye(shape[0])[:, np.arange(shape[1]) % shape[0]]
         p[t["name"]] = torch.tensor(np.asarray(a, np.float32).astype(np.float64), requires_grad=True)
     return p
 

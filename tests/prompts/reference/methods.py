@@ -258,8 +258,8 @@ def clip_adapter(clip, p, x, share=0.2):
 
 
 def tip_adapter(clip, p, x):
-    """keys [N,E] of unit length, values [N,C] one-hot, numbers alpha and beta."""
+    """keys [N,E] of unit length, values [C,N] with a 1 for the class of each, numbers alpha and beta."""
     r = zero_shot(clip, p, x)
     unit = F.normalize(r.image, dim=-1)
-    scored = r.logits + p["alpha"] * (-p["beta"] * (1 - unit @ p["keys"].T)).exp() @ p["values"]
+    scored = r.logits + p["alpha"] * (-p["beta"] * (1 - unit @ p["keys"].T)).exp() @ p["values"].T
     return Result(r.image, r.text, scored, {}, {"scored": scored}, {"V.feat.norm": unit, "logits": r.logits})
