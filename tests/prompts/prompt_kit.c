@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include "base/io.h"
-#include "base/str.h"
 #include "onnx.pb-c.h"
 
 #define NEAR 2e-6 /* of the largest element: goldens are float32 */
@@ -40,62 +39,28 @@ int kit_close(Kit *k) {
   return rmdir(k->folder);
 }
 
-/* ---- cases ------------------------------------------------------------------ */
+/* ---- options ---------------------------------------------------------------- */
 
-static char *cut(char **at, char sep) {
-  char *word = *at, *end = strchr(word, sep);
-  *at = end != NULL ? end + 1 : word + strlen(word);
-  if (end != NULL) *end = '\0';
-  return word;
-}
-
-static void take_option(PromptOptions *o, const char *word, char **rest) {
-  const struct {
-    const char *name;
-    int64_t *at;
-  } number[] = {{"--length", &o->length},          {"--depth", &o->depth},
-                {"--vision-length", &o->vision_length}, {"--vision-depth", &o->vision_depth},
-                {"--class-count", &o->classes},    {"--top-classes", &o->top},
-                {"--keys", &o->keys}};
-  if (strcmp(word, "--csc") == 0) {
-    o->class_rows = true;
-    return;
-  }
-  if (strcmp(word, "--place") == 0) {
-    o->place = cut(rest, ' ');
-    return;
-  }
-  for (size_t i = 0; i < VL_COUNT(number); i++)
-    if (strcmp(word, number[i].name) == 0) {
-      assert_true(parse_i64(cut(rest, ' '), number[i].at));
-      return;
-    }
-  fail_msg("unknown option %s", word);
-}
-
-PromptOptions kit_options(Kit *k, const char *size, const char *text) {
-  char *rest = arena_strdup(k->arena, text);
-  PromptOptions o = {.method = cut(&rest, ' '), .seed = 1};
+PromptOptions kit_inner(Kit *k, const char *size, const vlpc_prompt_options *p) {
+  PromptOptions o = {.method = p->method,
+                     .length = p->length,
+                     .depth = p->depth,
+                     .vision_length = p->vision_length,
+                     .vision_depth = p->vision_depth,
+                     .place = p->place,
+                     .phrase = p->phrase,
+                     .class_rows = p->class_rows != 0,
+                     .classes = p->classes,
+                     .top = p->top_classes,
+                     .keys = p->keys,
+                     .seed = p->seed};
   assert_int_equal(models_clip_host(size, k->diag, &o.host), VLPC_OK);
-  while (*rest != '\0') take_option(&o, cut(&rest, ' '), &rest);
   return o;
 }
 
-uint32_t kit_cases(Kit *k, PromptCase **out) {
-  uint8_t *bytes;
-  size_t n;
-  uint32_t count = 0;
-  assert_int_equal(io_read(VLPC_TEST_DIR "/data/cases.txt", 1 << 16, k->arena, k->diag, &bytes, &n),
-                   VLPC_OK);
-  char *text = arena_strndup(k->arena, (const char *)bytes, n);
-  *out = arena_array(k->arena, PromptCase, 64);
-  while (*text != '\0') {
-    char *line = cut(&text, '\n');
-    assert_true(count < 64);
-    (*out)[count].name = cut(&line, ' ');
-    (*out)[count++].o = kit_options(k, "tiny", line);
-  }
-  return count;
+PromptOptions kit_options(Kit *k, const char *size, const char *text) {
+  vlpc_prompt_options p = prompt_options(k->arena, text);
+  return kit_inner(k, size, &p);
 }
 
 /* ---- files ------------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 #include "base/npz.h"
 #include "frontend/frontend.h"
 #include "models/models.h"
+#include "tests/prompts/prompt_cases.h"
 
 /* Everything that a test makes lies on this arena; the folder is removed with it. */
 typedef struct {
@@ -21,13 +22,8 @@ int kit_open(Kit *k);
 int kit_close(Kit *k);
 const char *kit_path(const Kit *k, const char *name);
 
-/* One line of data/cases.txt: name, method, options as the command takes them. */
-typedef struct {
-  const char *name;
-  PromptOptions o; /* for the tiny CLIP, seed 1; output NULL */
-} PromptCase;
-uint32_t kit_cases(Kit *k, PromptCase **out);
-/* Options such as "--length 4 --csc" after a method's name. */
+/* Options as the library takes them, for the CLIP of that size. */
+PromptOptions kit_inner(Kit *k, const char *size, const vlpc_prompt_options *p);
 PromptOptions kit_options(Kit *k, const char *size, const char *text);
 
 /* Writes folder/name.onnx; fails the test when that fails. */

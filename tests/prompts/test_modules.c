@@ -246,9 +246,10 @@ static void test_slots_and_lift(void **state) {
 
 static void check_case(const PromptCase *c) {
   Npz z;
+  PromptOptions o = kit_inner(&kit, "tiny", &c->o);
   const char *golden = arena_printf(kit.arena, VLPC_TEST_DIR "/data/%s.npz", c->name);
   assert_int_equal(npz_read(golden, kit.arena, kit.diag, &z), VLPC_OK);
-  const char *path = kit_with_params(&kit, kit_write(&kit, &c->o, "m"), &z, "changed");
+  const char *path = kit_with_params(&kit, kit_write(&kit, &o, "m"), &z, "changed");
   Ran r = kit_run(&kit, path, &z, "tap");
   kit_expect(&kit, &r, &z, "value/");
   static const char *const loss[][2] = {{"m.loss.onnx", "loss"}, {"m.loss2.onnx", "loss2"}};
@@ -267,7 +268,7 @@ static void test_graphs_compute_the_formulas(void **state) {
   (void)state;
   assert_false(ARENA_GUARD(kit.arena));
   PromptCase *c;
-  uint32_t n = kit_cases(&kit, &c);
+  uint32_t n = prompt_cases(kit.arena, VLPC_TEST_DIR "/data/cases.txt", &c);
   assert_true(n >= 30);
   for (uint32_t i = 0; i < n; i++) check_case(&c[i]);
 }
