@@ -178,3 +178,38 @@ bool parse_f64(const char *text, double *out) {
   *out = v;
   return true;
 }
+
+/* --- did you mean --- */
+
+enum { WORD_MAX = 32 };
+
+/* Least number of insertions, deletions and changes; 99 for long words. */
+static uint32_t edits(const char *a, const char *b) {
+  size_t n = strlen(a), m = strlen(b);
+  uint32_t row[WORD_MAX + 1];
+  if (n > WORD_MAX || m > WORD_MAX) return 99;
+  for (uint32_t j = 0; j <= m; j++) row[j] = j;
+  for (uint32_t i = 1; i <= n; i++) {
+    uint32_t corner = row[0];
+    row[0] = i;
+    for (uint32_t j = 1; j <= m; j++) {
+      uint32_t keep = corner + (a[i - 1] != b[j - 1]);
+      corner = row[j];
+      row[j] = VL_MIN(keep, VL_MIN(row[j], row[j - 1]) + 1);
+    }
+  }
+  return row[m];
+}
+
+const char *str_nearest(const char *word, const char *const *names, uint32_t n) {
+  uint32_t best = (uint32_t)VL_MIN(strlen(word), 8) / 3 + 2; /* one more than may differ */
+  const char *found = NULL;
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t e = edits(word, names[i]);
+    if (e < best && e < strlen(names[i])) {
+      best = e;
+      found = names[i];
+    }
+  }
+  return found;
+}

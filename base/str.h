@@ -38,4 +38,7 @@ size_t json_char(const char *s, size_t n, char out[JSON_CHAR_MAX]);
 bool parse_i64(const char *text, int64_t *out);
 bool parse_f64(const char *text, double *out);
 
+/* "Did you mean": the name that is most like word, or NULL when none is near. */
+const char *str_nearest(const char *word, const char *const *names, uint32_t n);
+
 #endif

@@ -61,8 +61,6 @@ typedef struct {
 VL_MUST_USE VlStatus cli_parse(Cli *c, int n, char *const *word);
 /* False when no command has that name. */
 bool cmd_find(const char *name, CmdId *out);
-/* The name that is most like word, or NULL when none is near. */
-const char *nearest(const char *word, const char *const *names, uint32_t n);
 
 #define opt(c, id) ((c)->value[OPT_##id])
 #define opt_given(c, id) ((c)->value[OPT_##id] != NULL)

@@ -96,7 +96,7 @@ static void print_overview_json(Cli *c) {
 static VlStatus no_command(Cli *c, const char *word) {
   const char *names[CMD__COUNT];
   for (uint32_t i = 0; i < CMD__COUNT; i++) names[i] = cmd_info[i].name;
-  const char *near = nearest(word, names, CMD__COUNT);
+  const char *near = str_nearest(word, names, CMD__COUNT);
   VlStatus s =
       diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
   if (near != NULL)

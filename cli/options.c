@@ -32,41 +32,6 @@ bool cmd_find(const char *name, CmdId *out) {
   return false;
 }
 
-/* --- did you mean --- */
-
-enum { WORD_MAX = 32 };
-
-/* Least number of insertions, deletions and changes; 99 for long words. */
-static uint32_t edits(const char *a, const char *b) {
-  size_t n = strlen(a), m = strlen(b);
-  uint32_t row[WORD_MAX + 1];
-  if (n > WORD_MAX || m > WORD_MAX) return 99;
-  for (uint32_t j = 0; j <= m; j++) row[j] = j;
-  for (uint32_t i = 1; i <= n; i++) {
-    uint32_t corner = row[0];
-    row[0] = i;
-    for (uint32_t j = 1; j <= m; j++) {
-      uint32_t keep = corner + (a[i - 1] != b[j - 1]);
-      corner = row[j];
-      row[j] = VL_MIN(keep, VL_MIN(row[j], row[j - 1]) + 1);
-    }
-  }
-  return row[m];
-}
-
-const char *nearest(const char *word, const char *const *names, uint32_t n) {
-  uint32_t best = (uint32_t)VL_MIN(strlen(word), 8) / 3 + 2; /* one more than may differ */
-  const char *found = NULL;
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t e = edits(word, names[i]);
-    if (e < best && e < strlen(names[i])) {
-      best = e;
-      found = names[i];
-    }
-  }
-  return found;
-}
-
 /* --- one option --- */
 
 static bool takes(CmdId cmd, uint32_t option) {
@@ -80,7 +45,7 @@ static VlStatus unknown_option(Cli *c, const char *word, size_t n) {
     if (takes(c->cmd, i)) names[count++] = opt_info[i].name;
   const char *near = NULL;
   if (n > 2 && word[1] == '-')
-    near = nearest(arena_strndup(c->arena, word + 2, n - 2), names, count);
+    near = str_nearest(arena_strndup(c->arena, word + 2, n - 2), names, count);
   VlStatus s = diag_error(c->diag, DIAG_OPTION_UNKNOWN, DIAG_NOWHERE,
                           "vlpc %s has no option '%.*s'", cmd_info[c->cmd].name, (int)n, word);
   if (near != NULL)
@@ -157,7 +122,7 @@ static VlStatus find_command(Cli *c, const char *word) {
   if (cmd_find(word, &c->cmd)) return VLPC_OK;
   const char *names[CMD__COUNT];
   for (uint32_t i = 0; i < CMD__COUNT; i++) names[i] = cmd_info[i].name;
-  const char *near = nearest(word, names, CMD__COUNT);
+  const char *near = str_nearest(word, names, CMD__COUNT);
   VlStatus s =
       diag_error(c->diag, DIAG_COMMAND_UNKNOWN, DIAG_NOWHERE, "vlpc has no command '%s'", word);
   if (near != NULL)

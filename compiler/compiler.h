@@ -13,6 +13,7 @@
 
 #include "compiler/declaration.h"
 #include "frontend/frontend.h"
+#include "models/models.h"
 #include "passes/pass.h"
 #include "passes/sched.h"
 #include "runtime/artifact.h"
@@ -93,5 +94,13 @@ void program_text(const Program *p, KernelList l, Str *out);
 /* inspect.c */
 VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Arena *a, Diag *d,
                                   Str *out);
+
+/* prompt_host.c */
+/* k has an arena and a diag; its graph is there afterwards if the model is of ONNX files. */
+VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Compile *k, PromptHost *out);
+
+/* prompt.c */
+VL_MUST_USE VlStatus prompt_write(const vlpc_prompt_options *o, Arena *a, Diag *d);
+void prompt_list(vlpc_text_format format, Str *out);
 
 #endif

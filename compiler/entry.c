@@ -198,6 +198,27 @@ static VlStatus model_write(const vlpc_model_options *o, Diag *d) {
   return models_write_clip(&c, d);
 }
 
+static VlStatus prompt_write_on(void *ctx, Arena *a, Diag *d) {
+  return prompt_write(ctx, a, d);
+}
+
+static VlStatus write_prompt(const vlpc_prompt_options *o, Diag *d) {
+  vlpc_prompt_options copy = *o;
+  return on_arena(prompt_write_on, &copy, d);
+}
+
+static VlStatus prompt_list_on(void *ctx, Arena *a, Diag *d) {
+  InspectCall *c = ctx;
+  Str out = {.arena = a};
+  prompt_list(c->format, &out);
+  return give_text(&out, d, c->text);
+}
+
+static VlStatus list_prompts(vlpc_text_format format, Diag *d, CompilerBytes *text) {
+  InspectCall c = {NULL, format, text};
+  return on_arena(prompt_list_on, &c, d);
+}
+
 static const CompilerApi api = {
     .version = COMPILER_API_VERSION,
     .vlpc_version = VLPC_VERSION_TEXT,
@@ -210,6 +231,8 @@ static const CompilerApi api = {
     .emit_text = emit_text,
     .model_write = model_write,
     .inspect = inspect,
+    .prompt_write = write_prompt,
+    .prompt_list = list_prompts,
 };
 
 VLPC_API const CompilerApi *vlpc_compiler_entry(int version);

@@ -49,12 +49,21 @@ typedef struct {
 
 /* Uniform with this standard deviation. */
 static const char *matrix(Clip *c, const char *name, int64_t rows, int64_t cols, double sd) {
-  OnnxWeight w = {name, 2, {rows, cols}, onnx_uniform, 0, sd * sqrt(3.0), 0};
+  OnnxWeight w = {.name = name,
+                  .rank = 2,
+                  .size = {rows, cols},
+                  .fill = onnx_uniform,
+                  .spread = sd * sqrt(3.0)};
   return onnx_weight(c->g, &w);
 }
 
 static const char *vector(Clip *c, const char *name, int64_t n, double center, double sd) {
-  OnnxWeight w = {name, 1, {n}, onnx_uniform, center, sd * sqrt(3.0), 0};
+  OnnxWeight w = {.name = name,
+                  .rank = 1,
+                  .size = {n},
+                  .fill = onnx_uniform,
+                  .center = center,
+                  .spread = sd * sqrt(3.0)};
   return onnx_weight(c->g, &w);
 }
 
@@ -72,22 +81,6 @@ static const char *named(Clip *c, const char *prefix, const char *what) {
 
 #define OP1(op, a) onnx_op(c->g, op, a, NULL, NULL)
 #define OP2(op, a, b) onnx_op(c->g, op, a, b, NULL)
-
-static const char *reshape(Clip *c, const char *x, uint32_t n, const int64_t *to) {
-  return OP2("Reshape", x, onnx_ints(c->g, n, to));
-}
-
-static const char *transpose(Clip *c, const char *x, uint32_t n, const int64_t *perm) {
-  const char *y = OP1("Transpose", x);
-  onnx_attr_ints(c->g, "perm", n, perm);
-  return y;
-}
-
-static const char *gather(Clip *c, const char *x, const char *index, int64_t axis) {
-  const char *y = OP2("Gather", x, index);
-  onnx_attr_int(c->g, "axis", axis);
-  return y;
-}
 
 static const char *mean(Clip *c, const char *x) {
   const char *y = OP1("ReduceMean", x);
@@ -131,20 +124,22 @@ static const char *attention(Clip *c, const Tower *t, const char *x, const char 
   double sd = 1 / sqrt((double)w), out_sd = sd / sqrt(2.0 * (double)t->layers);
   const char *qkv = OP2("MatMul", x, matrix(c, named(c, prefix, "in_proj_weight"), w, 3 * w, sd));
   qkv = OP2("Add", qkv, vector(c, named(c, prefix, "in_proj_bias"), 3 * w, 0.0, 0.02));
-  qkv = reshape(c, qkv, 5, (int64_t[]){0, 0, 3, t->heads, head});
-  qkv = transpose(c, qkv, 5, (int64_t[]){2, 0, 3, 1, 4});
-  const char *q = gather(c, qkv, onnx_int(c->g, 0), 0), *k = gather(c, qkv, onnx_int(c->g, 1), 0);
-  const char *v = gather(c, qkv, onnx_int(c->g, 2), 0);
+  qkv = onnx_reshape(c->g, qkv, 5, (int64_t[]){0, 0, 3, t->heads, head});
+  qkv = onnx_transpose(c->g, qkv, 5, (int64_t[]){2, 0, 3, 1, 4});
+  const char *q = onnx_gather(c->g, qkv, onnx_int(c->g, 0), 0);
+  const char *k = onnx_gather(c->g, qkv, onnx_int(c->g, 1), 0);
+  const char *v = onnx_gather(c->g, qkv, onnx_int(c->g, 2), 0);
   q = OP2("Mul", q, onnx_float(c->g, (float)(1 / sqrt((double)head))));
-  const char *score = OP2("MatMul", q, transpose(c, k, 4, (int64_t[]){0, 1, 3, 2}));
+  const char *score = OP2("MatMul", q, onnx_transpose(c->g, k, 4, (int64_t[]){0, 1, 3, 2}));
   if (t->causal) {
-    OnnxWeight mask = {"causal_mask", 2, {t->rows, t->rows}, fill_causal, 0, 0, 0};
+    OnnxWeight mask = {
+        .name = "causal_mask", .rank = 2, .size = {t->rows, t->rows}, .fill = fill_causal};
     score = OP2("Add", score, onnx_weight(c->g, &mask));
   }
   const char *p = OP1("Softmax", score);
   onnx_attr_int(c->g, "axis", -1);
-  const char *y = transpose(c, OP2("MatMul", p, v), 4, (int64_t[]){0, 2, 1, 3});
-  y = reshape(c, y, 3, (int64_t[]){0, 0, w});
+  const char *y = onnx_transpose(c->g, OP2("MatMul", p, v), 4, (int64_t[]){0, 2, 1, 3});
+  y = onnx_reshape(c->g, y, 3, (int64_t[]){0, 0, w});
   return linear(c, y, named(c, prefix, "out_proj"), (int64_t[]){w, w}, out_sd);
 }
 
@@ -175,18 +170,17 @@ static const char *blocks(Clip *c, const Tower *t, const char *x) {
 static const char *image_rows(Clip *c, const char *pixels, int64_t rows) {
   const ClipSize *s = c->s;
   double sd = 1 / sqrt((double)s->vw);
-  OnnxWeight conv = {"visual.conv1.weight",
-                     4,
-                     {s->vw, 3, s->patch, s->patch},
-                     onnx_uniform,
-                     0,
-                     sqrt(3.0 / (double)(3 * s->patch * s->patch)),
-                     0};
+  OnnxWeight conv = {.name = "visual.conv1.weight",
+                     .rank = 4,
+                     .size = {s->vw, 3, s->patch, s->patch},
+                     .fill = onnx_uniform,
+                     .spread = sqrt(3.0 / (double)(3 * s->patch * s->patch))};
   const char *x = OP2("Conv", pixels, onnx_weight(c->g, &conv));
   onnx_attr_ints(c->g, "kernel_shape", 2, (int64_t[]){s->patch, s->patch});
   onnx_attr_ints(c->g, "strides", 2, (int64_t[]){s->patch, s->patch});
-  x = transpose(c, reshape(c, x, 3, (int64_t[]){0, s->vw, -1}), 3, (int64_t[]){0, 2, 1});
-  const char *batch = gather(c, OP1("Shape", x), onnx_ints(c->g, 1, (int64_t[]){0}), 0);
+  x = onnx_reshape(c->g, x, 3, (int64_t[]){0, s->vw, -1});
+  x = onnx_transpose(c->g, x, 3, (int64_t[]){0, 2, 1});
+  const char *batch = onnx_gather(c->g, OP1("Shape", x), onnx_ints(c->g, 1, (int64_t[]){0}), 0);
   const char *shape = OP2("Concat", batch, onnx_ints(c->g, 2, (int64_t[]){1, s->vw}));
   onnx_attr_int(c->g, "axis", 0);
   const char *cls = OP2("Expand", vector(c, "visual.class_embedding", s->vw, 0, sd), shape);
@@ -203,7 +197,7 @@ static const char *image_tower(Clip *c, const char *pixels) {
   const char *x = layer_norm(c, image_rows(c, pixels, rows), "visual.ln_pre", s->vw);
   x = blocks(c, &t, x);
   onnx_scope(c->g, "/visual");
-  x = layer_norm(c, gather(c, x, onnx_int(c->g, 0), 1), "visual.ln_post", s->vw);
+  x = layer_norm(c, onnx_gather(c->g, x, onnx_int(c->g, 0), 1), "visual.ln_post", s->vw);
   double sd = 1 / sqrt((double)s->vw);
   return OP2("MatMul", x, matrix(c, "visual.proj", s->vw, s->embed, sd));
 }
@@ -212,7 +206,8 @@ static const char *text_tower(Clip *c, const char *ids) {
   const ClipSize *s = c->s;
   Tower t = {"transformer.resblocks", s->tw, s->tl, s->th, s->context, true};
   onnx_scope(c->g, "/text");
-  const char *x = gather(c, matrix(c, "token_embedding.weight", s->vocab, s->tw, 0.02), ids, 0);
+  const char *table = matrix(c, "token_embedding.weight", s->vocab, s->tw, 0.02);
+  const char *x = onnx_gather(c->g, table, ids, 0);
   x = OP2("Add", x, matrix(c, "positional_embedding", s->context, s->tw, 0.01));
   x = blocks(c, &t, x);
   onnx_scope(c->g, "/text");
@@ -248,11 +243,11 @@ static void build_joint(Clip *c) {
   unit_rows(c, text_tower(c, ids.name));
   const char *text = onnx_rename(c->g, "text_embeds");
   onnx_scope(c->g, "%s", "");
-  OnnxWeight scale = {"logit_scale", 0, {0}, onnx_uniform, log(100.0), 0, 0};
-  const char *cosine = OP2("MatMul", text, transpose(c, image, 2, (int64_t[]){1, 0}));
+  OnnxWeight scale = {.name = "logit_scale", .fill = onnx_fill, .center = log(100.0)};
+  const char *cosine = OP2("MatMul", text, onnx_transpose(c->g, image, 2, (int64_t[]){1, 0}));
   OP2("Mul", cosine, OP1("Exp", onnx_weight(c->g, &scale)));
   const char *logits = onnx_rename(c->g, "logits_per_text");
-  transpose(c, logits, 2, (int64_t[]){1, 0});
+  onnx_transpose(c->g, logits, 2, (int64_t[]){1, 0});
   onnx_rename(c->g, "logits_per_image");
   output(c, "logits_per_image", "images", -1, "texts");
   output(c, "logits_per_text", "texts", -1, "images");
@@ -293,6 +288,18 @@ static VlStatus find_size(const char *name, Diag *d, const ClipSize **out) {
 #define SIZE(name, ...) " " name
 #include "models/clip_sizes.def"
   );
+}
+
+VlStatus models_clip_host(const char *size, Diag *d, PromptHost *out) {
+  const ClipSize *s;
+  VL_TRY(find_size(size, d, &s));
+  *out = (PromptHost){.text_width = s->tw,
+                      .vision_width = s->vw,
+                      .embed = s->embed,
+                      .text_layers = s->tl,
+                      .vision_layers = s->vl,
+                      .context = s->context};
+  return VLPC_OK;
 }
 
 static VlStatus find_dtype(const char *name, Diag *d, VlDtype *out) {

@@ -35,7 +35,7 @@ const char *onnx_op(OnnxGraph *g, const char *op, const char *a, const char *b, 
   n->name = arena_printf(g->arena, "%s/%s_%u", g->scope, op, g->node.n);
   n->op_type = arena_strdup(g->arena, op);
   n->n_output = 1;
-  n->output = arena_one(g->arena, char *);
+  n->output = arena_array(g->arena, char *, 2);
   n->output[0] = arena_printf(g->arena, "%s_output_0", n->name);
   n->attribute = arena_array(g->arena, Onnx__AttributeProto *, ONNX_ATTRIBUTES_MAX);
   *vec_push(g->arena, &g->node) = n;
@@ -49,6 +49,13 @@ static Onnx__NodeProto *last_node(OnnxGraph *g) {
 
 const char *onnx_rename(OnnxGraph *g, const char *name) {
   return last_node(g)->output[0] = arena_strdup(g->arena, name);
+}
+
+const char *onnx_second(OnnxGraph *g) {
+  Onnx__NodeProto *n = last_node(g);
+  VL_CHECK(n->n_output == 1, "a node has at most two outputs");
+  n->n_output = 2;
+  return n->output[1] = arena_printf(g->arena, "%s_output_1", n->name);
 }
 
 static Onnx__AttributeProto *attribute(OnnxGraph *g, const char *name,
@@ -83,10 +90,60 @@ void onnx_attr_float(OnnxGraph *g, const char *name, float v) {
   at->f = v;
 }
 
+const char *onnx_reshape(OnnxGraph *g, const char *x, uint32_t n, const int64_t *to) {
+  return onnx_op(g, "Reshape", x, onnx_ints(g, n, to), NULL);
+}
+
+const char *onnx_transpose(OnnxGraph *g, const char *x, uint32_t n, const int64_t *perm) {
+  const char *y = onnx_op(g, "Transpose", x, NULL, NULL);
+  onnx_attr_ints(g, "perm", n, perm);
+  return y;
+}
+
+const char *onnx_gather(OnnxGraph *g, const char *x, const char *index, int64_t axis) {
+  const char *y = onnx_op(g, "Gather", x, index, NULL);
+  onnx_attr_int(g, "axis", axis);
+  return y;
+}
+
+/* --- metadata --- */
+
+Onnx__StringStringEntryProto *onnx_entry(Arena *a, const char *key, const char *value) {
+  Onnx__StringStringEntryProto *e = arena_one(a, Onnx__StringStringEntryProto);
+  onnx__string_string_entry_proto__init(e);
+  e->key = arena_strdup(a, key);
+  e->value = arena_strdup(a, value);
+  return e;
+}
+
+void onnx_metadata(OnnxGraph *g, const char *key, const char *value) {
+  *vec_push(g->arena, &g->metadata) = onnx_entry(g->arena, key, value);
+}
+
 /* --- weights and constants --- */
 
+static Rng numbers_of(const OnnxWeight *w) {
+  const char *name = w->stream != NULL ? w->stream : w->name;
+  return (Rng){w->seed, hash_bytes(name, strlen(name), 0)};
+}
+
+void onnx_normal(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out) {
+  Rng r = numbers_of(w);
+  for (uint32_t i = 0; i < n; i++)
+    out[i] = (float)(w->center + w->spread * rng_normal(r, begin + i));
+}
+
+void onnx_fill(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out) {
+  (void)begin;
+  for (uint32_t i = 0; i < n; i++) out[i] = (float)w->center;
+}
+
+void onnx_copy(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out) {
+  memcpy(out, w->data + begin, n * sizeof *out);
+}
+
 void onnx_uniform(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out) {
-  Rng r = {w->seed, hash_bytes(w->name, strlen(w->name), 0)};
+  Rng r = numbers_of(w);
   uint32_t word[4] = {0};
   for (uint64_t i = begin; i < begin + n; i++) {
     if (i == begin || i % 4 == 0) rng_block(r, i / 4, word);
@@ -100,6 +157,7 @@ const char *onnx_weight(OnnxGraph *g, const OnnxWeight *w) {
     if (strcmp(g->weight.at[i].w.name, w->name) == 0) return g->weight.at[i].value;
   Stored s = {.w = *w, .name = w->name, .value = w->name};
   s.w.name = s.name = s.value = arena_strdup(g->arena, w->name);
+  if (w->stream != NULL) s.w.stream = arena_strdup(g->arena, w->stream);
   s.w.seed = g->o.seed;
   if (g->o.dtype == VLPC_F16) {
     s.name = arena_printf(g->arena, "%s.fp16", w->name);

@@ -24,6 +24,9 @@ struct OnnxGraph {
   VEC(Onnx__TensorProto *) constant;
   VEC(Onnx__ValueInfoProto *) input, output;
   VEC(Stored) weight;
+  VEC(Onnx__StringStringEntryProto *) metadata;
 };
+
+Onnx__StringStringEntryProto *onnx_entry(Arena *a, const char *key, const char *value);
 
 #endif

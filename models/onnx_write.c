@@ -68,14 +68,6 @@ static void add_packed(Str *s, const ProtobufCMessage *m) {
   str_addn(s, (const char *)at, n);
 }
 
-static Onnx__StringStringEntryProto *entry(Arena *a, const char *key, const char *value) {
-  Onnx__StringStringEntryProto *e = arena_one(a, Onnx__StringStringEntryProto);
-  onnx__string_string_entry_proto__init(e);
-  e->key = arena_strdup(a, key);
-  e->value = arena_strdup(a, value);
-  return e;
-}
-
 typedef struct {
   const char *location; /* NULL: weights inside the file */
   uint64_t offset;
@@ -86,9 +78,9 @@ static void tensor_place(Onnx__TensorProto *t, Arena *a, const Place *p, uint64_
   t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
   t->n_external_data = 3;
   t->external_data = arena_array(a, Onnx__StringStringEntryProto *, 3);
-  t->external_data[0] = entry(a, "location", p->location);
-  t->external_data[1] = entry(a, "offset", arena_printf(a, "%" PRIu64, p->offset));
-  t->external_data[2] = entry(a, "length", arena_printf(a, "%" PRIu64, bytes));
+  t->external_data[0] = onnx_entry(a, "location", p->location);
+  t->external_data[1] = onnx_entry(a, "offset", arena_printf(a, "%" PRIu64, p->offset));
+  t->external_data[2] = onnx_entry(a, "length", arena_printf(a, "%" PRIu64, bytes));
 }
 
 /* A weight's fields up to its raw bytes; *raw is how many of those follow. */
@@ -136,6 +128,7 @@ static Str model_head(OnnxGraph *g) {
   model.producer_name = arena_strdup(g->arena, "vlpc");
   model.n_opset_import = 1;
   model.opset_import = &sets;
+  model.n_metadata_props = g->metadata.n, model.metadata_props = g->metadata.at;
   add_packed(&out, &model.base);
   return out;
 }

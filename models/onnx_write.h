@@ -26,7 +26,9 @@ struct OnnxWeight {
   uint32_t rank;
   int64_t size[4];
   OnnxFill *fill;
-  double center, spread; /* of onnx_uniform */
+  double center, spread; /* of onnx_uniform, onnx_normal; center alone: of onnx_fill */
+  const char *stream;    /* whose random numbers these are; NULL: its own name's */
+  const float *data;     /* of onnx_copy: its elements, which live as long as the graph */
   uint64_t seed;         /* set by onnx_weight */
 };
 
@@ -45,6 +47,9 @@ void onnx_scope(OnnxGraph *g, const char *fmt, ...) VL_PRINTF(2, 3);
 const char *onnx_op(OnnxGraph *g, const char *op, const char *a, const char *b, const char *c);
 /* Names the last node's output. */
 const char *onnx_rename(OnnxGraph *g, const char *name);
+/* Gives the last node a second output and makes that its result: the old first
+** one is still there, but has no use. */
+const char *onnx_second(OnnxGraph *g);
 void onnx_attr_int(OnnxGraph *g, const char *name, int64_t v);
 void onnx_attr_ints(OnnxGraph *g, const char *name, uint32_t n, const int64_t *v);
 void onnx_attr_float(OnnxGraph *g, const char *name, float v);
@@ -54,10 +59,18 @@ void onnx_attr_float(OnnxGraph *g, const char *name, float v);
 const char *onnx_weight(OnnxGraph *g, const OnnxWeight *w);
 /* Uniform in center ± spread; never a denormal number. */
 void onnx_uniform(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out);
+void onnx_normal(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out); /* sd: spread */
+void onnx_fill(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out);
+void onnx_copy(const OnnxWeight *w, uint64_t begin, uint32_t n, float *out);
 /* Constants in the file itself; rank 0 and 1. */
 const char *onnx_float(OnnxGraph *g, float v);
 const char *onnx_int(OnnxGraph *g, int64_t v);
 const char *onnx_ints(OnnxGraph *g, uint32_t n, const int64_t *v);
+
+/* Nodes that need a constant or an attribute. */
+const char *onnx_reshape(OnnxGraph *g, const char *x, uint32_t n, const int64_t *to);
+const char *onnx_transpose(OnnxGraph *g, const char *x, uint32_t n, const int64_t *perm);
+const char *onnx_gather(OnnxGraph *g, const char *x, const char *index, int64_t axis);
 
 /* A size of -1 is shown as the symbol. */
 typedef struct {
@@ -69,6 +82,9 @@ typedef struct {
 } OnnxPort;
 void onnx_input(OnnxGraph *g, const OnnxPort *p);
 void onnx_output(OnnxGraph *g, const OnnxPort *p);
+
+/* A text of the model's metadata_props; a key is given once. */
+void onnx_metadata(OnnxGraph *g, const char *key, const char *value);
 
 /* Writes the file, and path.data when the weights pass ONNX_EXTERNAL_ABOVE. */
 VL_MUST_USE VlStatus onnx_write(OnnxGraph *g, const char *path, Diag *d);

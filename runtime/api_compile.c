@@ -114,6 +114,23 @@ vlpc_status vlpc_compile_inspect(vlpc_compiler *c, const char *path, vlpc_text_f
   return s;
 }
 
+vlpc_status vlpc_prompt_write(vlpc_compiler *c, const vlpc_prompt_options *options) {
+  vlpc_prompt_options o;
+  if (!begin(c)) return VLPC_E_INVALID_ARG;
+  if (!options_copy(&o, sizeof o, options) || !o.method || !o.output)
+    return argument(c, "options need struct_size, method and output");
+  return c->lib.api->prompt_write(&o, c->diag);
+}
+
+vlpc_status vlpc_prompt_list(vlpc_compiler *c, vlpc_text_format format, const char **out_text) {
+  if (!begin(c)) return VLPC_E_INVALID_ARG;
+  if (!out_text) return argument(c, "out_text is NULL");
+  drop(c, &c->text);
+  VlStatus s = c->lib.api->prompt_list(format, c->diag, &c->text);
+  *out_text = text_of(&c->text);
+  return s;
+}
+
 /* The bytes of a named section. */
 static Section find_section(const vlpc_artifact *a, const char *name) {
   vlpc_section s = {.struct_size = sizeof s};

@@ -49,6 +49,8 @@ typedef struct CompilerApi {
                         CompilerBytes *text, CompilerBytes report[2]);
   VlStatus (*model_write)(const vlpc_model_options *o, Diag *d);
   VlStatus (*inspect)(const char *path, vlpc_text_format format, Diag *d, CompilerBytes *text);
+  VlStatus (*prompt_write)(const vlpc_prompt_options *o, Diag *d);
+  VlStatus (*prompt_list)(vlpc_text_format format, Diag *d, CompilerBytes *text);
 } CompilerApi;
 
 /* NULL when the library does not have this version of the table. */

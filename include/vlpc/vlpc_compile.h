@@ -90,6 +90,36 @@ typedef struct vlpc_model_options {
 /* Writes a model of a given size with seeded weights as ONNX. */
 VLPC_API vlpc_status vlpc_model_write(vlpc_compiler *c, const vlpc_model_options *options);
 
+typedef struct vlpc_prompt_options {
+  size_t struct_size;
+  const char *method; /* as vlpc_prompt_list names it */
+  const char *output; /* x.onnx; losses go to x.loss.onnx, x.loss2.onnx beside it */
+  /* The model that the module is for: ONNX files or an artifact; or a size that
+  ** vlpc_model_write knows; or its sizes. */
+  const char *models[2];
+  const char *size;
+  int64_t text_width, vision_width, embed, text_layers, vision_layers, context;
+  /* 0 and NULL: as published.  length and depth are the text's where a method has
+  ** both; those of images follow them unless they are given. */
+  int64_t length, depth, vision_length, vision_depth;
+  const char *place;   /* of learned words: "end", "middle", "front" */
+  const char *phrase;  /* whose words they start as; "": a random start */
+  int32_t class_rows;  /* 1: words of each class's own */
+  int64_t classes;     /* how many there are, where a module must know */
+  int64_t top_classes; /* of dpt-cavpt; 0: 10 */
+  int64_t keys;        /* of tip-adapter */
+  uint64_t seed;
+  const char *tokenizer; /* with ONNX models: rows that start as words have their
+                            embeddings in the file; NULL: zeros stand for them */
+} vlpc_prompt_options;
+
+/* Writes a prompt module as ONNX (docs/prompt-modules.md). */
+VLPC_API vlpc_status vlpc_prompt_write(vlpc_compiler *c, const vlpc_prompt_options *options);
+/* The methods that vlpc_prompt_write knows, with their published sizes; a depth of
+** -1 is every layer.  The text holds until the next call on c. */
+VLPC_API vlpc_status vlpc_prompt_list(vlpc_compiler *c, vlpc_text_format format,
+                                      const char **out_text);
+
 /* Describes an ONNX file: producer, opsets, inputs, outputs, operators with
 ** counts and what is not supported. */
 VLPC_API vlpc_status vlpc_compile_inspect(vlpc_compiler *c, const char *path,

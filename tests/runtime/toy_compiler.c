@@ -202,11 +202,22 @@ static VlStatus inspect(const char *path, vlpc_text_format format, Diag *d, Comp
   return text(path, out);
 }
 
+static VlStatus prompt_write(const vlpc_prompt_options *o, Diag *d) {
+  (void)o, (void)d;
+  return VLPC_OK;
+}
+
+static VlStatus prompt_list(vlpc_text_format format, Diag *d, CompilerBytes *out) {
+  (void)format, (void)d;
+  return text("", out);
+}
+
 static const CompilerApi api = {
     .version = COMPILER_API_VERSION, .vlpc_version = TOY_VERSION, .build = "toy",
     .free_bytes = free_bytes,        .emit = emit,                .driver = driver,
     .describe = describe,            .compile = compile,          .emit_text = emit_text,
-    .model_write = model_write,      .inspect = inspect,
+    .model_write = model_write,      .inspect = inspect,          .prompt_write = prompt_write,
+    .prompt_list = prompt_list,
 };
 
 VLPC_API CompilerEntryFn vlpc_compiler_entry;
