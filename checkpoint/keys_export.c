@@ -62,6 +62,21 @@ static VlStatus place_tensor(const Export *ex, const KeyRow *row, uint32_t n_row
   return unknown_name(ex, t);
 }
 
+/* What the method needs is in the set. */
+static VlStatus check_needed(const Export *ex, const KeyRow *row, uint32_t n_rows,
+                             const Safetensors *set) {
+  for (uint32_t i = 0; i < n_rows; i++) {
+    const char *name = row[i].needed ? keys_name(row[i].trainable, row[i].first, ex->a) : NULL;
+    if (!name || safetensors_find(set, name)) continue;
+    VlStatus s = diag_error(ex->d, DIAG_PROMPT_KEYS, (DiagAt){ex->file, NULL},
+                            "lacks a trainable of method %s", ex->method);
+    diag_expected(ex->d, "%s", name);
+    diag_fix(ex->d, "name the method that the prompt set was trained with");
+    return s;
+  }
+  return VLPC_OK;
+}
+
 static VlStatus make_folder(const Export *ex, const char *path) {
   if (mkdir(path, 0777) == 0 || errno == EEXIST) return VLPC_OK;
   return diag_error(ex->d, DIAG_FOLDER, (DiagAt){path, NULL}, "cannot be made: %s",
@@ -90,6 +105,7 @@ VlStatus keys_export(const char *method, const Safetensors *set, const char *fil
   *files = arena_array(a, const char *, ex.n_parts + 1u);
   for (uint32_t i = 0; i < ex.n_parts; i++) ex.part[i].folder = folder[i];
   for (uint32_t i = 0; i < set->n; i++) VL_TRY(place_tensor(&ex, row, n_rows, &set->at[i]));
+  VL_TRY(check_needed(&ex, row, n_rows, set));
   for (uint32_t i = 0; i < ex.n_parts; i++) {
     const Part *p = &ex.part[i];
     VL_TRY(place_file(&ex, i, path, &(*files)[i]));
