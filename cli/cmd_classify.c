@@ -5,6 +5,7 @@
 
 #include "cli/images.h"
 #include "cli/json.h"
+#include "cli/templates.h"
 
 typedef struct {
   Cli *c;
@@ -124,13 +125,13 @@ VlStatus cmd_classify(Cli *c) {
   TextList images = {0};
   Model m;
   VL_TRY(opt_int(c, OPT_top, (int64_t[]){0, INT32_MAX}, opt_given(c, expect) ? 0 : 5, &k.top));
+  const char *prompt = NULL, *plain = opt_given(c, prompts) ? NULL : "a photo of a {}.";
+  VL_TRY(read_template(c, plain, &prompt)); /* NULL: the prompt set's own */
   VL_TRY(ready_labels(c, NULL, &k));
   VL_TRY(list_images(c, c->arg + 1, c->n_args - 1, &images));
   VL_TRY(model_open(c, c->arg[0], &m));
   VL_TRY(ready_labels(c, &m, &k));
   k.top = VL_MIN(k.top, (int64_t)k.labels.n);
-  const char *plain = m.prompts == NULL ? "a photo of a {}." : NULL; /* NULL: the set's own */
-  const char *prompt = opt_given(c, template) ? opt(c, template) : plain;
   VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
   Json j = js_start(c);
   js_text(&j, "template", prompt);

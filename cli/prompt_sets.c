@@ -10,6 +10,7 @@
 #include "checkpoint/keys.h"
 #include "cli/json.h"
 #include "cli/model.h"
+#include "cli/templates.h"
 
 /* ---- import ------------------------------------------------------------- */
 
@@ -80,14 +81,11 @@ static VlStatus check_classes(Cli *c, const Safetensors *set, uint32_t classes) 
 
 static VlStatus add_texts(Cli *c, const char *method, Safetensors *set) {
   Texts classes;
+  const char *pattern = NULL;
   add_text(c, set, "vlpc_prompt", "1");
   add_text(c, set, "method", method);
-  if (opt_given(c, template)) {
-    if (strstr(opt(c, template), "{}") == NULL)
-      return diag_error(c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE,
-                        "--template has no place {} for the class name");
-    add_text(c, set, "template", opt(c, template));
-  }
+  VL_TRY(read_template(c, NULL, &pattern));
+  if (pattern != NULL) add_text(c, set, "template", pattern);
   if (!opt_given(c, classes)) return VLPC_OK;
   VL_TRY(read_classes(c, opt(c, classes), &classes));
   VL_TRY(check_classes(c, set, classes.n));
