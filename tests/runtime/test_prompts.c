@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,40 @@ static void changing_is_a_change_of_pointers(void **state) {
   vlpc_session_free(s);
 }
 
+typedef struct {
+  vlpc_session *s;
+  vlpc_prompts *const *p;
+  int wrong;
+} Worker;
+
+static void *change_and_run(void *ctx) {
+  Worker *w = ctx;
+  for (int i = 0; i < 60; i++) {
+    float x[4] = {0};
+    w->wrong += vlpc_session_set_prompts(w->s, w->p[i % 3]) != VLPC_OK;
+    w->wrong += image_of_zeros(w->s, x) != VLPC_OK || x[1] != (float)(10 * (i % 3) + 1);
+    if (i % 7 == 0) w->wrong += vlpc_session_forget_prompts(w->s, w->p[i % 3]) != VLPC_OK;
+  }
+  vlpc_session_free(w->s);
+  return NULL;
+}
+
+/* Sets are shared by sessions on threads of their own. */
+static void sessions_share_sets(void **state) {
+  enum { THREADS = 4 };
+  pthread_t thread[THREADS];
+  Worker w[THREADS];
+  (void)state;
+  vlpc_prompts *p[3] = {sound_set(0), sound_set(1), sound_set(2)};
+  for (int i = 0; i < THREADS; i++) {
+    w[i] = (Worker){new_session(artifact), p, 0};
+    assert_int_equal(pthread_create(&thread[i], NULL, change_and_run, &w[i]), 0);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(thread[i], NULL);
+  for (int i = 0; i < THREADS; i++) assert_int_equal(w[i].wrong, 0);
+  for (int i = 0; i < 3; i++) vlpc_prompts_close(p[i]);
+}
+
 /* ---- labels ------------------------------------------------------------- */
 
 static void classify(vlpc_session *s, float out[2]) {
@@ -414,6 +449,7 @@ int main(void) {
       cmocka_unit_test(a_set_without_losses_tensors_fits),
       cmocka_unit_test(a_set_gives_its_values),
       cmocka_unit_test(changing_is_a_change_of_pointers),
+      cmocka_unit_test(sessions_share_sets),
       cmocka_unit_test(labels_follow_the_set),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
