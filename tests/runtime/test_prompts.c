@@ -440,6 +440,28 @@ static void labels_follow_the_set(void **state) {
   vlpc_prompts_close(p[0]), vlpc_prompts_close(p[1]);
 }
 
+/* Other labels are other features with each set, and sets stay bound between calls. */
+static void labels_can_change(void **state) {
+  static const char *const labels[] = {"cat", "dog"}, *const swapped[] = {"dog", "cat"};
+  float first[2], now[2];
+  (void)state;
+  vlpc_prompts *p[2] = {sound_set(-3), sound_set(2)};
+  vlpc_session *s = new_session(artifact);
+  assert_int_equal(vlpc_session_set_prompts(s, p[0]), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_OK);
+  classify(s, first);
+  classify(s, now);
+  assert_memory_equal(now, first, sizeof now);
+  assert_true(first[0] != first[1]);
+  assert_int_equal(vlpc_session_set_prompts(s, p[1]), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, swapped, 2, NULL), VLPC_OK);
+  assert_int_equal(vlpc_session_set_prompts(s, p[0]), VLPC_OK);
+  classify(s, now);
+  assert_true(now[0] == first[1] && now[1] == first[0]);
+  vlpc_session_free(s);
+  vlpc_prompts_close(p[0]), vlpc_prompts_close(p[1]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tells_what_it_holds),
@@ -451,6 +473,7 @@ int main(void) {
       cmocka_unit_test(changing_is_a_change_of_pointers),
       cmocka_unit_test(sessions_share_sets),
       cmocka_unit_test(labels_follow_the_set),
+      cmocka_unit_test(labels_can_change),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
