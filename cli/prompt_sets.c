@@ -79,11 +79,31 @@ static VlStatus check_classes(Cli *c, const Safetensors *set, uint32_t classes) 
   return s;
 }
 
-static VlStatus add_texts(Cli *c, const char *method, Safetensors *set) {
+/* The method, and the hash of the model that the set is for; NULL: not known. */
+static VlStatus find_method(Cli *c, const char **method, const char **base) {
+  Model m;
+  vlpc_module_info info = {.struct_size = sizeof info};
+  *method = opt(c, method), *base = NULL;
+  if (!opt_given(c, for_artifact)) return opt_need(c, OPT_method);
+  VL_TRY(model_open_artifact(c, opt(c, for_artifact), &m));
+  DiagAt at = {opt(c, for_artifact), NULL};
+  if (!vlpc_artifact_module(m.artifact, &info))
+    return diag_error(c->diag, DIAG_PROMPT_FIT, at, "the artifact takes no prompts");
+  *base = info.base;
+  if (*method == NULL) *method = info.method;
+  if (strcmp(*method, info.method) == 0) return VLPC_OK;
+  VlStatus s = diag_error(c->diag, DIAG_PROMPT_FIT, at, "the artifact is of another method");
+  diag_found(c->diag, "%s", info.method);
+  diag_expected(c->diag, "%s", *method);
+  return s;
+}
+
+static VlStatus add_texts(Cli *c, const char *method, const char *base, Safetensors *set) {
   Texts classes;
   const char *pattern = NULL;
   add_text(c, set, "vlpc_prompt", "1");
   add_text(c, set, "method", method);
+  if (base != NULL) add_text(c, set, "base", base);
   VL_TRY(read_template(c, NULL, &pattern));
   if (pattern != NULL) add_text(c, set, "template", pattern);
   if (!opt_given(c, classes)) return VLPC_OK;
@@ -100,12 +120,12 @@ static void tell_file(Cli *c, const char *path) {
 static VlStatus import(Cli *c) {
   Safetensors set;
   TextList files = {0};
-  VL_TRY(opt_need(c, OPT_method));
+  const char *method = NULL, *base = NULL, *path = opt(c, output_prompt);
+  VL_TRY(find_method(c, &method, &base));
   VL_TRY(opt_need(c, OPT_output_prompt));
-  const char *method = opt(c, method), *path = opt(c, output_prompt);
   VL_TRY(list_checkpoints(c, method, &files));
   VL_TRY(keys_import(method, files.at, files.n, c->arena, c->diag, &set));
-  VL_TRY(add_texts(c, method, &set));
+  VL_TRY(add_texts(c, method, base, &set));
   VL_TRY(safetensors_write(path, &set, c->arena, c->diag));
   tell_file(c, path);
   if (!c->json) return VLPC_OK;
