@@ -1,28 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* npz.c - numpy's array files.
 **
-** An .npz is a zip archive of .npy members.  Members are found through the
-** central directory (numpy's local headers may hold no sizes), and a deflated
-** member may not claim more than deflate can give, so a small file cannot ask
-** for a large allocation. */
+** An .npz is a zip archive of .npy members. */
 #include "base/npz.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <zlib.h>
 
-#include "base/io.h"
-#include "base/str.h"
+#include "base/zip.h"
 
-enum {
-  ZIP_LOCAL = 30,
-  ZIP_CENTRAL = 46,
-  ZIP_END = 22,
-  ZIP64_END = 56,
-  ZIP64_LOCATOR = 20,
-  NPY_ALIGN = 64,
-  DEFLATE_MOST = 1032 /* one byte of a deflate stream gives at most this many */
-};
+enum { NPY_ALIGN = 64 };
 
 typedef struct {
   const uint8_t *at;
@@ -34,7 +21,6 @@ typedef struct {
 
 static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
-static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 4) << 32; }
 
 static VlStatus broken(const Source *s, const char *what) {
   return diag_error(s->d, DIAG_NPY_BROKEN, (DiagAt){s->file, s->place}, "%s", what);
@@ -201,169 +187,23 @@ static VlStatus parse_npy(const Source *s, NpyArray *x) {
   return VLPC_OK;
 }
 
-/* ---- zip ---------------------------------------------------------------- */
-
-typedef struct {
-  uint64_t entries, offset, bytes; /* of the central directory */
-} Directory;
-
-static VlStatus find_directory(const Source *s, Directory *out) {
-  uint64_t least = s->n > ZIP_END + 65535 ? s->n - ZIP_END - 65535 : 0;
-  if (s->n < ZIP_END) return broken(s, "not a zip archive");
-  uint64_t end = s->n - ZIP_END;
-  while (get32(s->at + end) != 0x06054b50) {
-    if (end == least) return broken(s, "not a zip archive");
-    end--;
-  }
-  const uint8_t *p = s->at + end;
-  *out = (Directory){get16(p + 10), get32(p + 16), get32(p + 12)};
-  bool wide = out->entries == 0xffff || out->offset == 0xffffffff || out->bytes == 0xffffffff;
-  if (wide && end >= ZIP64_LOCATOR && get32(p - ZIP64_LOCATOR) == 0x07064b50) {
-    uint64_t at = get64(p - ZIP64_LOCATOR + 8);
-    if (!vl_range_ok(at, ZIP64_END, s->n) || get32(s->at + at) != 0x06064b50) {
-      return broken(s, "the archive's directory is damaged");
-    }
-    *out = (Directory){get64(s->at + at + 32), get64(s->at + at + 48), get64(s->at + at + 40)};
-  }
-  if (!vl_range_ok(out->offset, out->bytes, s->n)) {
-    return broken(s, "the archive's directory lies outside the file");
-  }
-  return VLPC_OK;
-}
-
-typedef struct {
-  const char *name;
-  uint32_t method, flags, crc;
-  uint64_t packed, size, offset; /* offset of the local header */
-} Member;
-
-/* The zip64 extra field holds, in this order, those of size, packed size and
-** offset that are all ones in the 32-bit fields. */
-static bool read_zip64(const uint8_t *extra, uint32_t n, Member *m) {
-  for (uint32_t at = 0; at + 4 <= n;) {
-    uint32_t id = get16(extra + at), len = get16(extra + at + 2);
-    at += 4;
-    if (len > n - at) return false;
-    if (id == 1) {
-      uint64_t *field[3] = {&m->size, &m->packed, &m->offset};
-      uint32_t used = 0;
-      for (int i = 0; i < 3; i++) {
-        if (*field[i] != 0xffffffff) continue;
-        if (used + 8 > len) return false;
-        *field[i] = get64(extra + at + used);
-        used += 8;
-      }
-      return true;
-    }
-    at += len;
-  }
-  return true;
-}
-
-static VlStatus read_member(const Source *s, uint64_t *at, uint64_t end, Member *m) {
-  if (!vl_range_ok(*at, ZIP_CENTRAL, end) || get32(s->at + *at) != 0x02014b50) {
-    return broken(s, "the archive's directory is damaged");
-  }
-  const uint8_t *p = s->at + *at;
-  uint32_t n_name = get16(p + 28), n_extra = get16(p + 30), n_note = get16(p + 32);
-  uint64_t all = (uint64_t)ZIP_CENTRAL + n_name + n_extra + n_note;
-  if (!vl_range_ok(*at, all, end)) return broken(s, "the archive's directory is damaged");
-  *m = (Member){arena_strndup(s->arena, (const char *)p + ZIP_CENTRAL, n_name),
-                get16(p + 10), get16(p + 8), get32(p + 16),
-                get32(p + 20), get32(p + 24), get32(p + 42)};
-  *at += all;
-  if (!read_zip64(p + ZIP_CENTRAL + n_name, n_extra, m)) {
-    return broken(s, "the archive's directory is damaged");
-  }
-  return VLPC_OK;
-}
-
-static voidpf z_alloc(voidpf arena, uInt n, uInt size) {
-  return arena_array_bytes(arena, n, size);
-}
-static void z_free(voidpf arena, voidpf p) {
-  (void)arena;
-  (void)p;
-}
-
-static VlStatus inflate_member(const Source *s, const Member *m, const uint8_t *src,
-                               uint8_t *dst) {
-  z_stream z = {.zalloc = z_alloc, .zfree = z_free, .opaque = s->arena};
-  VL_CHECK(inflateInit2(&z, -MAX_WBITS) == Z_OK, "zlib cannot start");
-  uint64_t in = 0, out = 0;
-  int rc = Z_OK;
-  while (rc == Z_OK) {
-    uInt step_in = (uInt)VL_MIN(m->packed - in, 1u << 30);
-    uInt step_out = (uInt)VL_MIN(m->size - out, 1u << 30);
-    z.next_in = (z_const Bytef *)(src + in);
-    z.avail_in = step_in;
-    z.next_out = dst + out;
-    z.avail_out = step_out;
-    rc = inflate(&z, Z_NO_FLUSH);
-    in += step_in - z.avail_in;
-    out += step_out - z.avail_out;
-    if (rc == Z_OK && step_in == z.avail_in && step_out == z.avail_out) break;
-  }
-  inflateEnd(&z);
-  if (rc != Z_STREAM_END || out != m->size) return broken(s, "a member cannot be decompressed");
-  return VLPC_OK;
-}
-
-static uint32_t checksum(const uint8_t *p, uint64_t n) {
-  uLong c = crc32(0, Z_NULL, 0);
-  for (uint64_t at = 0; at < n;) {
-    uInt step = (uInt)VL_MIN(n - at, 1u << 30);
-    c = crc32(c, p + at, step);
-    at += step;
-  }
-  return (uint32_t)c;
-}
-
-static VlStatus unpack_member(const Source *s, const Member *m, Source *out) {
-  if (!vl_range_ok(m->offset, ZIP_LOCAL, s->n) || get32(s->at + m->offset) != 0x04034b50) {
-    return broken(s, "the member's header lies outside the file");
-  }
-  const uint8_t *p = s->at + m->offset;
-  uint64_t data = m->offset + ZIP_LOCAL + get16(p + 26) + get16(p + 28);
-  if (!vl_range_ok(data, m->packed, s->n)) return broken(s, "the member is cut short");
-  if (m->flags & 1) return broken(s, "the member is encrypted");
-  *out = *s;
-  out->n = m->size;
-  if (m->method == 0) {
-    if (m->packed != m->size) return broken(s, "the member's sizes differ");
-    out->at = s->at + data;
-  } else if (m->method == 8) {
-    if (m->size / DEFLATE_MOST > m->packed) return broken(s, "the member's size is impossible");
-    uint8_t *dst = arena_alloc(s->arena, m->size);
-    VL_TRY(inflate_member(s, m, s->at + data, dst));
-    out->at = dst;
-  } else {
-    return broken(s, "the member is compressed by an unknown method");
-  }
-  if (checksum(out->at, out->n) != m->crc) return broken(s, "the member's checksum differs");
-  return VLPC_OK;
-}
+/* ---- archives -------------------------------------------------------- */
 
 static VlStatus parse_npz(Source *s, Npz *out) {
-  Directory dir = {0};
-  VL_TRY(find_directory(s, &dir));
-  if (dir.entries > dir.bytes / ZIP_CENTRAL) {
-    return broken(s, "the archive's directory is damaged");
-  }
-  out->at = arena_array(s->arena, NpyArray, dir.entries);
-  uint64_t at = dir.offset;
-  for (uint64_t i = 0; i < dir.entries; i++) {
-    Member m = {0};
-    Source one;
-    s->place = NULL;
-    VL_TRY(read_member(s, &at, dir.offset + dir.bytes, &m));
-    s->place = arena_printf(s->arena, "member '%s'", m.name);
-    VL_TRY(unpack_member(s, &m, &one));
+  Zip z = {s->at, s->n, s->file, s->arena, DIAG_NPY_BROKEN, s->d, NULL, 0};
+  VL_TRY(zip_list(&z));
+  out->at = arena_array(s->arena, NpyArray, z.n_members);
+  for (uint32_t i = 0; i < z.n_members; i++) {
+    const ZipMember *m = &z.member[i];
+    Source one = *s;
+    one.place = arena_printf(s->arena, "member '%s'", m->name);
+    one.n = m->size;
+    VL_TRY(zip_bytes(&z, m, &one.at));
     NpyArray *x = &out->at[out->n++];
     VL_TRY(parse_npy(&one, x));
-    size_t n = strlen(m.name);
-    bool tail = n > 4 && memcmp(m.name + n - 4, ".npy", 4) == 0;
-    x->name = arena_strndup(s->arena, m.name, tail ? n - 4 : n);
+    size_t n = strlen(m->name);
+    bool tail = n > 4 && memcmp(m->name + n - 4, ".npy", 4) == 0;
+    x->name = arena_strndup(s->arena, m->name, tail ? n - 4 : n);
   }
   return VLPC_OK;
 }
@@ -464,100 +304,39 @@ VlStatus npy_write(const char *path, const NpyArray *x, Arena *a, Diag *d) {
   return finish(w, write_one(w, &head, x));
 }
 
-static void put16(Str *s, uint32_t v) {
-  char b[2] = {(char)v, (char)(v >> 8)};
-  str_addn(s, b, 2);
-}
-static void put32(Str *s, uint32_t v) {
-  put16(s, v);
-  put16(s, v >> 16);
-}
-
-typedef struct {
-  Str head; /* .npy header */
-  uint32_t crc, bytes, offset;
-} Packed;
-
-/* The fields shared by a member's local and central headers. */
-static void put_common(Str *s, const Packed *p, const char *name) {
-  put16(s, 20);
-  put16(s, 0);
-  put16(s, 0);
-  put16(s, 0);
-  put16(s, 0x21); /* 1980-01-01 */
-  put32(s, p->crc);
-  put32(s, p->bytes);
-  put32(s, p->bytes);
-  put16(s, (uint32_t)strlen(name) + 4);
-  put16(s, 0);
-}
-
-static VlStatus plan_member(const char *path, const NpyArray *x, Packed *p, Diag *d) {
-  VL_TRY(npy_header(path, x, &p->head, d));
-  uint64_t all = p->head.n + x->bytes;
-  if (all > 0xfffffffe || strlen(x->name) > 65000) {
+static VlStatus plan_member(const char *path, const NpyArray *x, Str *head, Diag *d) {
+  VL_TRY(npy_header(path, x, head, d));
+  uint64_t all = head->n + x->bytes;
+  if (all > ZIP_MAX_BYTES || strlen(x->name) > 65000) {
     VlStatus st = diag_error(d, DIAG_TOO_LARGE, (DiagAt){path, NULL},
                              "an .npz member must stay below 4 GiB");
     diag_found(d, "'%.100s', %" PRIu64 " bytes", x->name, all);
     diag_fix(d, "write it as a single .npy");
     return st;
   }
-  p->bytes = (uint32_t)all;
-  p->crc = checksum((const uint8_t *)p->head.at, p->head.n);
-  p->crc = (uint32_t)crc32_combine(p->crc, checksum(x->data, x->bytes), (z_off_t)x->bytes);
   return VLPC_OK;
 }
 
-static VlStatus write_member(FileWriter *w, const NpyArray *x, Packed *p) {
-  Str local = {.arena = p->head.arena};
-  p->offset = (uint32_t)io_offset(w);
-  put32(&local, 0x04034b50);
-  put_common(&local, p, x->name);
-  str_printf(&local, "%s.npy", x->name);
-  VL_TRY(io_write(w, local.at, local.n));
-  return write_one(w, &p->head, x);
-}
-
-static VlStatus write_directory(FileWriter *w, const Npz *z, const Packed *p, Arena *a) {
-  Str dir = {.arena = a};
-  uint32_t start = (uint32_t)io_offset(w);
+static VlStatus write_members(ZipWriter *w, const Npz *z, const Str *head) {
   for (uint32_t i = 0; i < z->n; i++) {
-    put32(&dir, 0x02014b50);
-    put16(&dir, 20);
-    put_common(&dir, &p[i], z->at[i].name);
-    put16(&dir, 0);
-    put16(&dir, 0);
-    put16(&dir, 0);
-    put32(&dir, 0);
-    put32(&dir, p[i].offset);
-    str_printf(&dir, "%s.npy", z->at[i].name);
+    const ZipSpan span[] = {{head[i].at, head[i].n}, {z->at[i].data, z->at[i].bytes}};
+    VL_TRY(zip_add(w, arena_printf(w->arena, "%s.npy", z->at[i].name), 1, span, 2));
   }
-  uint32_t bytes = (uint32_t)dir.n;
-  put32(&dir, 0x06054b50);
-  put32(&dir, 0);
-  put16(&dir, z->n);
-  put16(&dir, z->n);
-  put32(&dir, bytes);
-  put32(&dir, start);
-  put16(&dir, 0);
-  return io_write(w, dir.at, dir.n);
+  return zip_finish(w);
 }
 
 VlStatus npz_write(const char *path, const Npz *z, Arena *a, Diag *d) {
-  Packed *p = arena_array(a, Packed, VL_MAX(z->n, 1u));
+  Str *head = arena_array(a, Str, VL_MAX(z->n, 1u));
   uint64_t total = 0;
   for (uint32_t i = 0; i < z->n; i++) {
-    p[i].head.arena = a;
-    VL_TRY(plan_member(path, &z->at[i], &p[i], d));
-    total += p[i].bytes + strlen(z->at[i].name) * 2 + 200;
+    head[i].arena = a;
+    VL_TRY(plan_member(path, &z->at[i], &head[i], d));
+    total += head[i].n + z->at[i].bytes + strlen(z->at[i].name) * 2 + 200;
   }
-  if (total > 0xfffffffe || z->n > 65534) {
+  if (total > ZIP_MAX_BYTES || z->n > ZIP_MAX_MEMBERS) {
     return diag_error(d, DIAG_TOO_LARGE, (DiagAt){path, NULL}, "an .npz must stay below 4 GiB");
   }
-  FileWriter *w = NULL;
-  VL_TRY(io_create(path, d, &w));
-  VlStatus st = VLPC_OK;
-  for (uint32_t i = 0; i < z->n && st == VLPC_OK; i++) st = write_member(w, &z->at[i], &p[i]);
-  if (st == VLPC_OK) st = write_directory(w, z, p, a);
-  return finish(w, st);
+  ZipWriter w = {.arena = a};
+  VL_TRY(io_create(path, d, &w.file));
+  return finish(w.file, write_members(&w, z, head));
 }

@@ -5,6 +5,7 @@
 
 #include "cli/images.h"
 #include "cli/json.h"
+#include "cli/templates.h"
 
 typedef struct {
   Cli *c;
@@ -94,17 +95,43 @@ static VlStatus check_expect(Cli *c, const Classify *k) {
                     "has no row for any of the images");
 }
 
+/* The class names that the prompt set was trained on. */
+static VlStatus labels_of_set(Cli *c, const Model *m, Texts *out) {
+  vlpc_prompts_info info = {.struct_size = sizeof info};
+  vlpc_prompts_get_info(m->prompts, &info);
+  if (info.n_classes == 0) {
+    VlStatus s = diag_error(c->diag, DIAG_LABELS, (DiagAt){opt(c, prompts), NULL},
+                            "the prompt set names no classes");
+    diag_fix(c->diag, "add --labels, --labels-file or --classes");
+    return s;
+  }
+  const char **name = arena_array(c->arena, const char *, info.n_classes);
+  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(m->prompts, i);
+  *out = (Texts){name, info.n_classes};
+  return VLPC_OK;
+}
+
+/* Labels, and what is expected of the photos; m is NULL before the model is open. */
+static VlStatus ready_labels(Cli *c, const Model *m, Classify *k) {
+  bool of_set = opt_given(c, prompts) && !opt_given(c, labels) && !opt_given(c, labels_file) &&
+                !opt_given(c, classes);
+  if (of_set != (m != NULL)) return VLPC_OK;
+  VL_TRY(of_set ? labels_of_set(c, m, &k->labels) : read_labels(c, &k->labels));
+  return opt_given(c, expect) ? read_expect(c, opt(c, expect), &k->labels, &k->expect) : VLPC_OK;
+}
+
 VlStatus cmd_classify(Cli *c) {
   Classify k = {.c = c};
   TextList images = {0};
   Model m;
   VL_TRY(opt_int(c, OPT_top, (int64_t[]){0, INT32_MAX}, opt_given(c, expect) ? 0 : 5, &k.top));
-  VL_TRY(read_labels(c, &k.labels));
-  if (opt_given(c, expect)) VL_TRY(read_expect(c, opt(c, expect), &k.labels, &k.expect));
+  const char *prompt = NULL, *plain = opt_given(c, prompts) ? NULL : "a photo of a {}.";
+  VL_TRY(read_template(c, plain, &prompt)); /* NULL: the prompt set's own */
+  VL_TRY(ready_labels(c, NULL, &k));
   VL_TRY(list_images(c, c->arg + 1, c->n_args - 1, &images));
   VL_TRY(model_open(c, c->arg[0], &m));
+  VL_TRY(ready_labels(c, &m, &k));
   k.top = VL_MIN(k.top, (int64_t)k.labels.n);
-  const char *prompt = opt_given(c, template) ? opt(c, template) : "a photo of a {}.";
   VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
   Json j = js_start(c);
   js_text(&j, "template", prompt);

@@ -175,6 +175,8 @@ static VlStatus inspect_kind(Cli *c, FileKind kind, Json *j) {
   case FILE_NPY:
   case FILE_NPZ:
     return inspect_arrays(c, c->arg[0], j);
+  case FILE_SAFETENSORS:
+    return inspect_safetensors(c, c->arg[0], j);
   case FILE_JSON:
     return inspect_json(c, c->arg[0], j);
   case FILE_GZIP:

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_prompt.c - vlpc prompt: lists the methods, writes one. */
+/* cmd_prompt.c - vlpc prompt: lists the methods, writes one; what it does with
+** prompt sets is in prompt_sets.c. */
 #include <string.h>
 
 #include "cli/json.h"
 #include "cli/model.h"
+#include "cli/prompt_sets.h"
 
 /* ---- options --------------------------------------------------------------- */
 
@@ -96,6 +98,9 @@ static VlStatus write_method(Cli *c, vlpc_compiler *k) {
 
 VlStatus cmd_prompt(Cli *c) {
   vlpc_compiler *k;
+  bool done = false;
+  if (c->n_args > 0) VL_TRY(prompt_sets(c, &done));
+  if (done) return VLPC_OK;
   VL_TRY(compiler_open(c, &k));
   bool list = c->n_args == 0 || strcmp(c->arg[0], "list") == 0;
   return list ? list_methods(c, k) : write_method(c, k);

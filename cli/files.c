@@ -145,15 +145,41 @@ static VlStatus check_labels(Cli *c, const char *file, const Texts *t) {
   return VLPC_OK;
 }
 
+static VlStatus folder_names(Cli *c, const char *path, Texts *out) {
+  TextList all = {0}, list = {0};
+  VL_TRY(read_folder(c, path, &all));
+  for (uint32_t i = 0; i < all.n; i++)
+    if (is_folder(all.at[i])) *vec_push(c->arena, &list) = strrchr(all.at[i], '/') + 1;
+  *out = (Texts){list.at, list.n};
+  if (list.n > 0) return VLPC_OK;
+  return diag_error(c->diag, DIAG_LABELS_FILE, (DiagAt){path, NULL}, "holds no folders");
+}
+
+VlStatus read_classes(Cli *c, const char *path, Texts *out) {
+  VL_TRY(is_folder(path) ? folder_names(c, path, out) : read_lines(c, path, out));
+  const char **name = arena_array(c->arena, const char *, out->n);
+  for (uint32_t i = 0; i < out->n; i++) {
+    char *text = arena_strdup(c->arena, out->at[i]);
+    for (char *p = text; *p != '\0'; p++)
+      if (*p == '_') *p = ' ';
+    name[i] = text;
+  }
+  out->at = name;
+  return check_labels(c, path, out);
+}
+
 VlStatus read_labels(Cli *c, Texts *out) {
-  const char *list = opt(c, labels), *file = opt(c, labels_file);
-  if ((list == NULL) == (file == NULL)) {
+  const char *list = opt(c, labels), *file = opt(c, labels_file), *classes = opt(c, classes);
+  int given = (list != NULL) + (file != NULL) + (classes != NULL);
+  if (given != 1) {
     VlStatus s = diag_error(c->diag, DIAG_LABELS, DIAG_NOWHERE,
-                            list == NULL ? "there are no labels"
-                                         : "--labels and --labels-file exclude each other");
+                            given == 0        ? "there are no labels"
+                            : classes != NULL ? "--classes excludes --labels and --labels-file"
+                                              : "--labels and --labels-file exclude each other");
     diag_fix(c->diag, "add --labels \"a cat,a dog\" or --labels-file FILE");
     return s;
   }
+  if (classes != NULL) return read_classes(c, classes, out);
   if (list != NULL)
     split_labels(c, list, out);
   else

@@ -21,7 +21,11 @@ typedef struct {
 /* Lines of a text file, without the last empty one; "\r\n" ends a line too.
 ** Errors: those of io_read, E0007. */
 VL_MUST_USE VlStatus read_lines(Cli *c, const char *path, Texts *out);
-/* The labels of --labels or --labels-file.  Errors: E0006, E0007. */
+/* Class names: lines of a file, or names of the folders in a folder, sorted by their
+** bytes.  Underscores become blanks, as the official learners have it.  Errors: E0007,
+** E0011. */
+VL_MUST_USE VlStatus read_classes(Cli *c, const char *path, Texts *out);
+/* The labels of --labels, --labels-file or --classes.  Errors: E0006, E0007. */
 VL_MUST_USE VlStatus read_labels(Cli *c, Texts *out);
 
 typedef struct {

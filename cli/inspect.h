@@ -14,6 +14,7 @@ typedef enum {
   FILE_NPY,
   FILE_NPZ,
   FILE_JSON,
+  FILE_SAFETENSORS,
   FILE_GZIP,
 } FileKind;
 
@@ -22,6 +23,7 @@ VL_MUST_USE VlStatus file_kind(Cli *c, const char *path, FileKind *out);
 /* Each prints about one kind of file, on j when it is not NULL. */
 VL_MUST_USE VlStatus inspect_image(Cli *c, const char *path, FileKind kind, Json *j);
 VL_MUST_USE VlStatus inspect_arrays(Cli *c, const char *path, Json *j);
+VL_MUST_USE VlStatus inspect_safetensors(Cli *c, const char *path, Json *j);
 VL_MUST_USE VlStatus inspect_json(Cli *c, const char *path, Json *j);
 VL_MUST_USE VlStatus inspect_vocabulary(Cli *c, const char *path, Json *j);
 

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base/io.h"
+#include "base/safetensors.h"
 #include "cli/inspect.h"
 
 VlStatus file_kind(Cli *c, const char *path, FileKind *out) {
@@ -28,6 +29,8 @@ VlStatus file_kind(Cli *c, const char *path, FileKind *out) {
   *out = at < m.n && m.at[at] == '{' ? FILE_JSON : FILE_ONNX;
   for (size_t i = 0; i < VL_COUNT(row); i++)
     if (m.n >= row[i].n && memcmp(m.at, row[i].head, row[i].n) == 0) *out = row[i].kind;
+  /* the length of a header below 16 MB, then the header */
+  if (m.n > 9 && memcmp(m.at + 3, "\0\0\0\0\0{\"", 7) == 0) *out = FILE_SAFETENSORS;
   io_unmap(&m);
   return VLPC_OK;
 }
@@ -110,6 +113,30 @@ VlStatus inspect_arrays(Cli *c, const char *path, Json *j) {
   else
     js_text(j, "kind", "numpy"), js_list(j, "arrays");
   for (uint32_t i = 0; i < z.n; i++) one_array(&z.at[i], j);
+  if (j != NULL) js_end(j);
+  return VLPC_OK;
+}
+
+VlStatus inspect_safetensors(Cli *c, const char *path, Json *j) {
+  Safetensors s;
+  VL_TRY(safetensors_read(path, c->arena, c->diag, &s));
+  if (j == NULL)
+    printf("%s: safetensors, %" PRIu32 " tensors\n", path, s.n);
+  else
+    js_text(j, "kind", "safetensors"), js_object(j, "texts");
+  for (uint32_t i = 0; i < s.n_texts; i++) {
+    if (j == NULL)
+      printf("  %s: %s\n", s.text[i].key, s.text[i].value);
+    else
+      js_text(j, s.text[i].key, s.text[i].value);
+  }
+  if (j != NULL) js_end(j), js_list(j, "tensors");
+  for (uint32_t i = 0; i < s.n; i++) {
+    const SafeTensor *t = &s.at[i];
+    NpyArray x = {.name = t->name, .dtype = t->dtype, .rank = t->rank};
+    memcpy(x.size, t->size, sizeof x.size);
+    one_array(&x, j);
+  }
   if (j != NULL) js_end(j);
   return VLPC_OK;
 }

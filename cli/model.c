@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "cli/machine.h"
 #include "cli/progress.h"
+#include "cli/prompt_sets.h"
 
 VlStatus cli_foreign(Cli *c, VlStatus s, const char *text, const char *json) {
   if (s == VLPC_OK) return s;
@@ -111,9 +112,12 @@ VlStatus model_open(Cli *c, const char *path, Model *out) {
   if (out->session == NULL) return no_memory(c);
   arena_defer(c->arena, free_session, out->session);
   out->session_ms = (double)(clock_ns() - start) * 1e-6;
+  VL_TRY(fail_session(c, out, s));
   /* the session's own threads have the processors after the first */
   if (opt_given(c, pin)) pin_self();
-  return fail_session(c, out, s);
+  if (!opt_given(c, prompts)) return VLPC_OK;
+  VL_TRY(open_prompts(c, opt(c, prompts), &out->prompts));
+  return fail_session(c, out, vlpc_session_set_prompts(out->session, out->prompts));
 }
 
 VlStatus compiler_open(Cli *c, vlpc_compiler **out) {

@@ -8,6 +8,7 @@
 typedef struct {
   vlpc_artifact *artifact;
   vlpc_session *session;
+  vlpc_prompts *prompts; /* of --prompts, bound in the session; NULL: none */
   vlpc_artifact_info info;
   double open_ms, session_ms; /* time each took */
 } Model;

@@ -154,6 +154,25 @@ bool vlpc_artifact_port(const vlpc_artifact *a, const char *entry, vlpc_directio
   return options_out(out, &p, sizeof p);
 }
 
+bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out) {
+  if (!a || !a->model || !a->model->manifest.prompts.method) return false;
+  const ManifestPrompts *m = &a->model->manifest.prompts;
+  vlpc_module_info info = {.method = m->method, .base = m->base, .slot_rows = m->slot_rows,
+                           .slot_place = m->slot_place, .slot_phrase = m->slot_phrase,
+                           .n_trainables = m->n_trainables};
+  return options_out(out, &info, sizeof info);
+}
+
+bool vlpc_artifact_trainable(const vlpc_artifact *a, uint32_t i, vlpc_port *out) {
+  static const char *const none[1];
+  if (!a || !a->model || i >= a->model->manifest.prompts.n_trainables) return false;
+  const ManifestTrainable *t = &a->model->manifest.prompts.trainable[i];
+  vlpc_port p = {.name = t->name, .dtype = t->dtype, .rank = (int32_t)t->rank, .aliases = none};
+  memcpy(p.shape, t->size, sizeof p.shape);
+  if (t->class_rows && t->size[0] < 0) p.symbol[0] = "classes";
+  return options_out(out, &p, sizeof p);
+}
+
 /* ---- session ------------------------------------------------------------ */
 
 vlpc_status vlpc_session_new(vlpc_artifact *a, const vlpc_session_options *options,

@@ -340,10 +340,19 @@ static VlStatus bind_steps(vlpc_session *s, Bound *b) {
 
 /* ---- all together ------------------------------------------------------- */
 
+static VlStatus no_prompts(vlpc_session *s, const Bound *b) {
+  VlStatus st = diag_error(s->diag, DIAG_PROMPTS_MISSING, (DiagAt){s->model->path, NULL},
+                           "entry '%s' needs a prompt set", b->e->name);
+  diag_expected(s->diag, "one of method %s", s->model->manifest.prompts.method);
+  diag_fix(s->diag, "give one with --prompts FILE (vlpc_session_set_prompts)");
+  return st;
+}
+
 static VlStatus check_set(vlpc_session *s, const Bound *b) {
   const Program *p = &s->model->program;
   for (uint32_t i = 0; i < b->e->n_in; i++) {
     if (b->in[i].set) continue;
+    if (prompts_port(s->model, p->ports[b->e->in + i].name)) return no_prompts(s, b);
     return diag_error(s->diag, DIAG_INPUT_MISSING, (DiagAt){s->model->path, NULL},
                       "input '%s' of entry '%s' is not set", p->ports[b->e->in + i].name,
                       b->e->name);

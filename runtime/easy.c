@@ -7,6 +7,7 @@
 ** on the session's threads; the first that fails is done again alone, for its
 ** message. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 #define TEXT_CHUNK 64
 #define MAX_CHUNK 4096 /* of an entry with a fixed number of rows */
 #define DEFAULT_CONTEXT 77
+#define PATTERN_MAX (2 * MANIFEST_MAX_SLOT + 16)
 
 static DiagAt here(const vlpc_session *s) { return (DiagAt){s->model->path, NULL}; }
 
@@ -97,7 +99,8 @@ static VlStatus run_role(vlpc_session *s, const Role *r, uint32_t n, uint32_t em
 
 /* Before the memory that they point to goes. */
 static void forget_inputs(Bound *b) {
-  for (uint32_t i = 0; i < b->e->n_in; i++) b->in[i].set = false;
+  for (uint32_t i = 0; i < b->e->n_in; i++)
+    if (!b->in[i].of_prompts) b->in[i].set = false;
 }
 
 static VlStatus embed_dim(vlpc_session *s, uint32_t *out) {
@@ -285,27 +288,95 @@ static char *fill_template(const char *pattern, const char *label) {
   return out;
 }
 
-static VlStatus label_features(vlpc_session *s, const char *const *labels, uint32_t n,
-                               const char *pattern, Labels *out) {
+void labels_free(Labels *l) {
+  for (uint32_t i = 0; l->texts && i < l->n; i++) free(l->texts[i]);
+  free(l->texts), free(l->features);
+  *l = (Labels){.version = l->version};
+}
+
+static VlStatus label_texts(vlpc_session *s, const char *const *labels, uint32_t n,
+                            const char *pattern, Labels *out) {
   VL_TRY(embed_dim(s, &out->embed));
-  char **texts = calloc(n, sizeof *texts);
-  out->features = calloc((size_t)n * out->embed, sizeof(float));
+  out->texts = calloc(n, sizeof *out->texts);
   out->n = n;
-  VlStatus st = texts && out->features ? VLPC_OK : no_memory(s, "labels");
-  for (uint32_t i = 0; st == VLPC_OK && i < n; i++) {
-    texts[i] = fill_template(pattern, labels[i]);
-    if (!texts[i]) st = no_memory(s, "labels");
+  for (uint32_t i = 0; out->texts && i < n; i++) {
+    out->texts[i] = fill_template(pattern, labels[i]);
+    if (!out->texts[i]) return no_memory(s, "labels");
   }
-  if (st == VLPC_OK) st = embed_all_texts(s, (const char *const *)texts, n, out->features);
-  for (uint32_t i = 0; texts && i < n; i++) free(texts[i]);
-  free(texts);
-  if (st != VLPC_OK) free(out->features);
+  return out->texts ? VLPC_OK : no_memory(s, "labels");
+}
+
+/* True when the text entry has inputs that are prompts. */
+static bool texts_are_prompted(const vlpc_session *s) {
+  const ManifestRole *role = &s->model->manifest.text;
+  const ProgEntry *e = role->entry ? model_entry(s->model, role->entry, NULL) : NULL;
+  return e && prompts_ports(s->model, e) > 0;
+}
+
+/* Features of l's texts with the prompts in use, on the heap. */
+static VlStatus embed_labels(vlpc_session *s, const Labels *l, float **out) {
+  float *features = calloc((size_t)l->n * l->embed, sizeof *features);
+  if (!features) return no_memory(s, "labels");
+  VlStatus st = embed_all_texts(s, (const char *const *)l->texts, l->n, features);
+  if (st == VLPC_OK) *out = features;
+  else free(features);
   return st;
+}
+
+/* Keeps features of the labels with the prompts in use. */
+static void keep_features(vlpc_session *s, float *features) {
+  free(s->prompts->features);
+  s->prompts->features = features;
+  s->prompts->version = s->labels.version;
+}
+
+/* Features of the labels, made now when the prompts in use have none of them. */
+static VlStatus label_features(vlpc_session *s, const float **out) {
+  float *made = NULL;
+  *out = s->labels.features;
+  if (*out) return VLPC_OK;
+  if (!s->prompts || s->prompts->version != s->labels.version) {
+    VL_TRY(embed_labels(s, &s->labels, &made)); /* says so when there are no prompts */
+    keep_features(s, made);
+  }
+  *out = s->prompts->features;
+  return VLPC_OK;
+}
+
+/* Template of labels when the caller gives none. */
+static const char *own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  if (s->prompts && s->prompts->set->pattern) return s->prompts->set->pattern;
+  if (!m->method || !m->slot_rows) return "{}";
+  size_t n = 0;
+  for (uint32_t i = 0; !m->slot_phrase && i < m->slot_rows; i++)
+    own[n++] = 'X', own[n++] = ' ';
+  snprintf(own + n, PATTERN_MAX - n, "%s%s{}.", m->slot_phrase ? m->slot_phrase : "",
+           m->slot_phrase ? " " : "");
+  return own;
+}
+
+static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t n,
+                            const char *pattern) {
+  Labels made = {.version = s->labels.version + 1};
+  bool prompted = texts_are_prompted(s);
+  float *features = NULL;
+  VlStatus st = label_texts(s, labels, n, pattern, &made);
+  if (st == VLPC_OK && (s->prompts || !prompted)) st = embed_labels(s, &made, &features);
+  if (st != VLPC_OK) {
+    labels_free(&made);
+    return st;
+  }
+  labels_free(&s->labels);
+  s->labels = made;
+  if (!prompted) s->labels.features = features;
+  else if (features) keep_features(s, features);
+  return VLPC_OK;
 }
 
 static VlStatus set_labels(vlpc_session *s, const char *const *labels, uint32_t n,
                            const char *pattern) {
-  Labels made = {0};
+  char own[PATTERN_MAX];
   if (!labels || n == 0) return session_argument(s, "there are no labels");
   for (uint32_t i = 0; i < n; i++) {
     if (!labels[i] || !labels[i][0]) return session_argument(s, "a label is empty");
@@ -316,19 +387,18 @@ static VlStatus set_labels(vlpc_session *s, const char *const *labels, uint32_t 
     diag_expected(s->diag, "a text with {}, such as \"a photo of a {}.\"");
     return st;
   }
-  VL_TRY(label_features(s, labels, n, pattern ? pattern : "{}", &made));
-  free(s->labels.features);
-  s->labels = made;
-  return VLPC_OK;
+  if (!pattern) pattern = own_pattern(s, own);
+  return make_labels(s, labels, n, pattern);
 }
 
 /* out[i] = softmax over the labels; p is one row of features. */
-static void probabilities(const Labels *l, double scale, const float *p, float *out) {
+static void probabilities(const Labels *l, const float *features, double scale, const float *p,
+                          float *out) {
   double most = -INFINITY, sum = 0;
   for (uint32_t i = 0; i < l->n; i++) {
     double dot = 0;
     for (uint32_t k = 0; k < l->embed; k++)
-      dot += (double)p[k] * (double)l->features[(size_t)i * l->embed + k];
+      dot += (double)p[k] * (double)features[(size_t)i * l->embed + k];
     out[i] = (float)(scale * dot);
     most = VL_MAX(most, (double)out[i]);
   }
@@ -338,13 +408,15 @@ static void probabilities(const Labels *l, double scale, const float *p, float *
 
 static VlStatus classify(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
   const Labels *l = &s->labels;
-  if (!l->features) return session_argument(s, "no labels are set: call vlpc_set_labels first");
+  const float *of_labels = NULL;
+  if (l->n == 0) return session_argument(s, "no labels are set: call vlpc_set_labels first");
+  VL_TRY(label_features(s, &of_labels));
   double scale = s->model->manifest.logit_scale > 0 ? s->model->manifest.logit_scale : 100;
   float *features = malloc((size_t)n * l->embed * sizeof *features + 1);
   if (!features) return no_memory(s, "features");
   VlStatus st = embed_photos(s, images, n, features);
   for (uint32_t i = 0; st == VLPC_OK && i < n; i++)
-    probabilities(l, scale, features + (size_t)i * l->embed, out + (size_t)i * l->n);
+    probabilities(l, of_labels, scale, features + (size_t)i * l->embed, out + (size_t)i * l->n);
   free(features);
   return st;
 }

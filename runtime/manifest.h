@@ -85,7 +85,7 @@ typedef struct {
 } ManifestPrompts;
 
 #define MANIFEST_MAX_TRAINABLES 4096u
-#define MANIFEST_MAX_SLOT 1024u
+#define MANIFEST_MAX_SLOT 1024u /* rows, and bytes of the phrase */
 
 typedef struct {
   const char *compiler;  /* version of vlpc */

@@ -86,6 +86,8 @@ static VlStatus read_slot(Reader *r, json_t *o) {
     return bad(r, "the slot's rows are missing or out of range");
   m->slot_rows = (uint32_t)n;
   m->slot_phrase = manifest_text(r, o, "phrase");
+  if (m->slot_phrase && strlen(m->slot_phrase) > MANIFEST_MAX_SLOT)
+    return bad(r, "the slot's phrase is too long");
   const char *place = manifest_text(r, o, "place");
   for (size_t i = 0; place && i < VL_COUNT(place_words); i++) {
     if (strcmp(place, place_words[i]) == 0) m->slot_place = place_words[i];

@@ -95,7 +95,8 @@ static void empty_session(vlpc_session *s) {
     if (s->temp.handle) s->code->driver->release(s->stream, &s->temp);
     s->code->driver->stream_free(s->stream);
   }
-  free(s->labels.features);
+  labels_free(&s->labels);
+  prompts_release(s);
   free(s->packed);
   free(s->bound), free(s->symbol), free(s->map);
   threads_free(s->pool);
@@ -126,7 +127,10 @@ Bound *session_bound(vlpc_session *s, const char *entry) {
   const ProgEntry *e = model_entry(s->model, entry, s->diag);
   if (!e) return NULL;
   Bound *b = &s->bound[e - s->model->program.entries];
-  return bound_make(s, b) == VLPC_OK ? b : NULL;
+  bool made = b->made;
+  if (bound_make(s, b) != VLPC_OK) return NULL;
+  if (!made) prompts_apply(s, b);
+  return b;
 }
 
 static VlStatus check_value(vlpc_session *s, const ProgEntry *e, const ProgPort *port,
@@ -167,6 +171,7 @@ VlStatus session_set(vlpc_session *s, const char *entry, const char *name,
   if (i < 0) return diag_status(s->diag);
   VL_TRY(check_value(s, b->e, &s->model->program.ports[b->e->in + (uint32_t)i], value));
   InPort *in = &b->in[i];
+  in->of_prompts = false;
   in->value = *value;
   for (int32_t x = value->rank; x < VLPC_MAX_RANK; x++) in->value.shape[x] = 0;
   in->set = true;

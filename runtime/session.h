@@ -10,10 +10,12 @@
 #define VLPC_RUNTIME_SESSION_H
 
 #include "runtime/model.h"
+#include "runtime/prompts.h"
 
 typedef struct {
   vlpc_tensor value; /* as set; data is the caller's */
   bool set;
+  bool of_prompts; /* the value is the prompt set's or computed from it */
   DeviceMem copy; /* on a device without host memory */
 } InPort;
 
@@ -58,11 +60,23 @@ typedef struct {
   uint64_t temp_bytes;
 } Bound;
 
-/* A label set and the buffers of the easy path. */
+/* A label set of the easy path. */
 typedef struct {
-  float *features; /* [n, embed], unit length */
+  float *features; /* [n, embed], unit length; NULL where they depend on prompts */
   uint32_t n, embed;
+  char **texts;     /* then: what they are made of */
+  uint64_t version; /* differs between label sets */
 } Labels;
+
+/* What a session has made of one prompt set. */
+typedef struct BoundPrompts {
+  struct BoundPrompts *next;
+  vlpc_prompts *set; /* shared */
+  void **result;     /* outputs of the manifest's entry for prompts */
+  int64_t (*shape)[VLPC_MAX_RANK];
+  float *features;  /* of the labels of this version; 0: none */
+  uint64_t version;
+} BoundPrompts;
 
 struct vlpc_session {
   atomic_bool busy;
@@ -80,6 +94,7 @@ struct vlpc_session {
   vlpc_step_fn *on_step;
   void *on_step_user;
   Labels labels;
+  BoundPrompts *known, *prompts; /* all there are, the one in use or NULL */
   int64_t *packed; /* text_rows.c */
   uint64_t packed_bytes;
 };
@@ -112,6 +127,15 @@ bool text_rows_apply(vlpc_session *s, const Bound *b);
 ** themselves to it and nothing was done. */
 VL_MUST_USE VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done);
 
+/* bind_prompts.c */
+
+/* Gives the inputs of an entry that are prompts the values of those in use. */
+void prompts_apply(vlpc_session *s, Bound *b);
+/* Inputs of an entry that are trainables, or made of them. */
+uint32_t prompts_ports(const Model *m, const ProgEntry *e);
+bool prompts_port(const Model *m, const char *name);
+void prompts_release(vlpc_session *s); /* all of them */
+
 /* session.c */
 
 /* Fills a zeroed session that has its diag; on failure only the diag is left. */
@@ -130,6 +154,9 @@ VL_MUST_USE VlStatus session_set_out(vlpc_session *s, const char *entry, const c
                                      void *data, uint64_t bytes);
 VL_MUST_USE VlStatus session_get(vlpc_session *s, const char *entry, const char *name,
                                  vlpc_tensor *out);
+
+/* easy.c */
+void labels_free(Labels *l);
 
 /* options.c: copies an option struct of the caller's size into ours; zeros when
 ** it is NULL.  false: struct_size is 0, or it sets fields we do not have. */

@@ -40,7 +40,7 @@ static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   int64_t fixed = 0;
   *t = (Texts){.eot = role->eot, .learned = s->model->manifest.prompts.slot_rows};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
-  if (b->e->n_in != 1u + (mask >= 0)) return false;
+  if (b->e->n_in != 1u + (mask >= 0) + prompts_ports(s->model, b->e)) return false;
   t->ids = &b->in[ids].value;
   t->n = t->ids->shape[0], t->length = t->ids->shape[1];
   DimId length = p->bufs[p->ports[b->e->in + (uint32_t)ids].buf].size[1];

@@ -40,7 +40,8 @@ TEXT
 ## Codes
 
 E00 command and options · E01 files, memory, limits · E02 ONNX · E03 graph and shapes · E04 recognition and scheduling ·
-E05 artifact · E06 code and devices · E07 images and preprocessing · E08 tokenizer and texts · E09 sessions
+E05 artifact · E06 code and devices · E07 images and preprocessing · E08 tokenizer and texts · E09 sessions ·
+E10 prompt sets and checkpoints
 
 | code | status | what |
 |---|---|---|

@@ -38,6 +38,7 @@ extern "C" {
 
 typedef struct vlpc_artifact vlpc_artifact;
 typedef struct vlpc_session vlpc_session;
+typedef struct vlpc_prompts vlpc_prompts;
 
 /* ---- library ------------------------------------------------------------ */
 
@@ -227,6 +228,64 @@ typedef struct vlpc_session_info {
 
 VLPC_API bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out);
 
+/* ---- prompt sets: learned values for an artifact with a prompt module ---- */
+
+/* Reads a safetensors file whose "__metadata__" names its method (docs/prompt-sets.md).
+** A set never changes and may be used by any threads and sessions at once. */
+VLPC_API vlpc_status vlpc_prompts_open(const char *path, vlpc_prompts **out);
+/* The same from a copy of bytes; name is for messages, NULL: "prompts". */
+VLPC_API vlpc_status vlpc_prompts_open_memory(const void *bytes, size_t n, const char *name,
+                                              vlpc_prompts **out);
+/* Sessions that were given the set hold it: closing it at once is allowed. */
+VLPC_API void vlpc_prompts_close(vlpc_prompts *p);
+VLPC_API const char *vlpc_prompts_error(const vlpc_prompts *p);
+VLPC_API const char *vlpc_prompts_error_json(const vlpc_prompts *p);
+
+typedef struct vlpc_prompts_info {
+  size_t struct_size;
+  const char *method; /* "coop", "maple", … */
+  const char *base;   /* hash of the model it was trained on, NULL: not said */
+  const char *template_text; /* text for a class, "{}" its name, NULL: not said */
+  uint32_t n_classes; /* class names it was trained on, 0: not said */
+  uint32_t n_tensors;
+  uint64_t bytes; /* of all tensors */
+} vlpc_prompts_info;
+
+VLPC_API bool vlpc_prompts_get_info(const vlpc_prompts *p, vlpc_prompts_info *out);
+/* The i-th class name; NULL past the last. */
+VLPC_API const char *vlpc_prompts_class(const vlpc_prompts *p, uint32_t i);
+/* Name and value of the i-th tensor, in the order of the file; false past the last.
+** Neither may be written to. */
+VLPC_API bool vlpc_prompts_tensor(const vlpc_prompts *p, uint32_t i, const char **name,
+                                  vlpc_tensor *out);
+
+typedef struct vlpc_module_info {
+  size_t struct_size;
+  const char *method;
+  const char *base; /* hash of the model without prompts, NULL: not known */
+  /* learned rows of each text: how many, where ("end", "middle", "front"; NULL: none) and
+  ** the words before a name that they take the place of, NULL: of no words */
+  uint32_t slot_rows;
+  const char *slot_place, *slot_phrase;
+  uint32_t n_trainables;
+} vlpc_module_info;
+
+/* What was linked in by --prompt; false when the artifact has no prompt module. */
+VLPC_API bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out);
+/* The i-th tensor that a prompt set must have; shape[0] is -1 where it is the number of
+** classes.  False past the last. */
+VLPC_API bool vlpc_artifact_trainable(const vlpc_artifact *a, uint32_t i, vlpc_port *out);
+
+/* Has the entries take their trainables from a set, whose tensors are used where they
+** are.  The first time a session gets a set, it computes what depends on nothing else;
+** from then on, changing to it is a change of pointers.  Text features of labels
+** (vlpc_set_labels) are made anew at the next vlpc_classify and kept with the set.
+** NULL: no prompts.  On failure the set of before stays.  Errors: E1023 … E1025. */
+VLPC_API vlpc_status vlpc_session_set_prompts(vlpc_session *s, vlpc_prompts *p);
+/* Frees what the session has computed for a set and lets go of it; the set in use
+** stops being so. */
+VLPC_API vlpc_status vlpc_session_forget_prompts(vlpc_session *s, vlpc_prompts *p);
+
 /* ---- the easy path: photos and labels in, probabilities out ------------- */
 
 typedef struct vlpc_image {
@@ -249,7 +308,9 @@ VLPC_API vlpc_status vlpc_embed_images(vlpc_session *s, const vlpc_image *images
 VLPC_API vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts, uint32_t n,
                                       float *out);
 /* Computes and keeps the text features of n labels.  In the template each "{}"
-** becomes the label; NULL: the label alone.  The strings may go afterwards. */
+** becomes the label; NULL: the label alone, or with prompts the template of the set
+** or the words that the module's rows take the place of.  The strings may go
+** afterwards. */
 VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t n,
                                      const char *template_text);
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */

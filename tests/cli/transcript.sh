@@ -8,7 +8,7 @@
 #   ! a line it prints on stderr
 #   ? its exit code, when it is not 0
 #
-# In the folder, data, small_clip and photos are links to what ships.  With
+# In the folder, data, small_clip, photos and checkpoints are links to what ships.  With
 # BLESS=1 the transcript is rewritten instead.
 set -u
 file=$1
@@ -21,6 +21,7 @@ mkdir "$work/home" "$work/run"
 ln -s "$root/tests/cli/data" "$work/run/data"
 ln -s "$root/models/small_clip" "$work/run/small_clip"
 ln -s "$root/models/photos" "$work/run/photos"
+ln -s "$root/tests/checkpoint/data" "$work/run/checkpoints"
 unset VLPC_THREADS VLPC_ISA VLPC_CACHE_DIR VLPC_COMPILER_LIBRARY
 export HOME="$work/home" XDG_CACHE_HOME="$work/home/cache" TERM=dumb LC_ALL=C
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prompt_sets.h - vlpc prompt import, export and info. */
+#ifndef VLPC_CLI_PROMPT_SETS_H
+#define VLPC_CLI_PROMPT_SETS_H
+
+#include "cli/files.h"
+
+/* Does what the first argument says; *done is false, and nothing was done, when it is
+** none of import, export and info. */
+VL_MUST_USE VlStatus prompt_sets(Cli *c, bool *done);
+/* A set that is closed with c's arena.  Errors are the library's. */
+VL_MUST_USE VlStatus open_prompts(Cli *c, const char *path, vlpc_prompts **out);
+
+#endif
