@@ -121,6 +121,8 @@ static void walk_loops(Walk *k, KLoops *l) {
 }
 
 static void walk_gemm(Walk *k, KGemm *g) {
+  WALK_ENUM(k, KNum, g->in);
+  WALK_ENUM(k, KNum, g->out);
   walk_size(k, &g->g);
   walk_size(k, &g->m);
   walk_i64(k, &g->k);
@@ -156,6 +158,7 @@ static void walk_attention(Walk *k, KAttention *t) {
 }
 
 static void walk_rows(Walk *k, KRows *r) {
+  WALK_ENUM(k, KNum, r->out);
   KSize *size[] = {&r->g, &r->m, &r->cols, &r->o_g, &r->o_m, &r->x_g, &r->x_m};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
   walk_f32(k, &r->eps);
@@ -268,13 +271,13 @@ static const KAccess *loops_access(const KLoops *l, uint32_t operand) {
 }
 
 static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
-  int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
+  int64_t columns = (g->n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL;
   uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
   uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
   if (operand == 2)
-    add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
+    add_span(out, ksize(gemm_panel_elements(g)), ksize(1));
   else if (operand == bias)
-    add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
+    add_span(out, ksize(columns), ksize(1));
   else {
     bool is_c = operand == 0, is_r = operand == residual;
     add_span(out, g->g, is_c ? g->c_g : is_r ? g->r_g : g->a_g);
@@ -378,6 +381,9 @@ VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
     return VLPC_I64;
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
+  if (k->kind == KK_GEMM && operand <= 2)
+    return knum_dtype(operand ? k->gemm.in : k->gemm.out);
+  if (k->kind == KK_LAYERNORM && operand == 0) return knum_dtype(k->rows.out);
   return VLPC_F32;
 }
 
@@ -465,11 +471,16 @@ static bool loops_ok(const Kernel *k) {
   return access_ok(k, &l->store, l->n_body) && operands_once(k);
 }
 
+static bool nums_ok(KNum in, KNum out) {
+  return (unsigned)in <= NUM_BF16 && (unsigned)out <= NUM_BF16;
+}
+
 static bool plain_ok(const Kernel *k) {
   switch (k->kind) {
   case KK_GEMM: {
     const KGemm *g = &k->gemm;
     return k->n_operands == 3u + g->has_bias + g->has_residual && g->k > 0 && g->n > 0 &&
+           nums_ok(g->in, g->out) &&
            g->k <= SIZE_LIMIT / 64 && g->n <= SIZE_LIMIT / 64 && (unsigned)g->act <= ACT_TANH;
   }
   case KK_ATTENTION: {
@@ -480,10 +491,12 @@ static bool plain_ok(const Kernel *k) {
            t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
   }
   case KK_LAYERNORM:
-    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
+    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta &&
+           nums_ok(NUM_F32, k->rows.out);
   case KK_SOFTMAX:
   case KK_L2NORM:
-    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
+    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta &&
+           k->rows.out == NUM_F32;
   case KK_SCAN:
     return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
   case KK_TOPK:
@@ -555,7 +568,7 @@ void kernel_describe(const Kernel *k, Str *out) {
     describe_loops(&k->loops, out);
     break;
   case KK_GEMM:
-    str_add(out, "gemm");
+    str_add(out, k->gemm.in == NUM_BF16 ? "gemm bf16" : "gemm");
     add_size(out, "m", k->gemm.m);
     str_printf(out, " k=%lld n=%lld%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
                k->gemm.has_bias ? " bias" : "", act_name[k->gemm.act],
@@ -573,7 +586,8 @@ void kernel_describe(const Kernel *k, Str *out) {
                                        : "");
     break;
   case KK_LAYERNORM:
-    str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols);
+    str_add(out, k->rows.out == NUM_BF16 ? "layernorm bf16" : "layernorm");
+    add_size(out, "cols", k->rows.cols);
     break;
   case KK_SOFTMAX:
     str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);

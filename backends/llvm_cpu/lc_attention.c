@@ -331,7 +331,8 @@ static void make_scores(const Attn *x, const Part *p, const Block *q) {
   begin_tile(x, p, q, &t);
   lb_if(b, &visible, lb_icmp(b, LLVMIntSLT, lb_mulc(b, g.from, GEMM_PANEL), t.seen));
   tile_product(x, &g, &t,
-               (LeTile){.rows = x->q_row,
+               (LeTile){.dtype = VLPC_F32,
+                        .rows = x->q_row,
                         .b = x->k_pack,
                         .panel_bytes = lb_i64(b, 64 * x->k->d),
                         .k = lb_i64(b, x->k->d),
@@ -349,7 +350,8 @@ static void multiply_values(const Attn *x, const Part *p, const Block *q) {
   begin_group(x, lb_i64(b, panels(x->k->dv)), &g);
   begin_tile(x, p, q, &t);
   tile_product(x, &g, &t,
-               (LeTile){.rows = x->s_row,
+               (LeTile){.dtype = VLPC_F32,
+                        .rows = x->s_row,
                         .b = x->v_pack,
                         .panel_bytes = lb_mulc(b, p->n_keys, 4 * GEMM_PANEL),
                         .k = t.seen,
@@ -633,7 +635,12 @@ static void attention_run(Emit *e, const Kernel *kernel) {
   lb_end_for(b, &tasks);
 }
 
+static void attention_need(Emit *e, const Kernel *kernel) {
+  (void)kernel;
+  le_need_tiles(e, VLPC_F32);
+}
+
 const LcKind lc_attention = {.run = attention_run,
                              .tasks = attention_tasks,
                              .scratch = attention_scratch,
-                             .needs_tiles = true};
+                             .need = attention_need};
