@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define KERNELS_VERSION 2u
+#define KERNELS_VERSION 3u
 #define KERNELS_MAX 65536u
 
 /* ---- the walk ----------------------------------------------------------- */
@@ -135,6 +135,8 @@ static void walk_gemm(Walk *k, KGemm *g) {
 }
 
 static void walk_attention(Walk *k, KAttention *t) {
+  WALK_ENUM(k, KNum, t->in);
+  WALK_ENUM(k, KNum, t->out);
   KSize *size[] = {&t->batch, &t->lq,      &t->q_b,     &t->q_r,     &t->o_b,
                    &t->o_r,   &t->mask[0], &t->mask[1], &t->mask[2], &t->mask[3]};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
@@ -364,6 +366,11 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
 
 /* ---- element types ------------------------------------------------------- */
 
+static VlDtype attention_dtype(const KAttention *t, uint32_t operand) {
+  if (operand == kattention_extra(t)) return t->varlen ? VLPC_I64 : VLPC_F32;
+  return knum_dtype(operand ? t->in : t->out);
+}
+
 static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
   if (operand == 0) {
     bool index = l->reduce == KR_ARGMAX || l->reduce == KR_ARGMAX_LAST;
@@ -377,8 +384,7 @@ static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
 
 VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
   if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
-  if (k->kind == KK_ATTENTION && k->attention.varlen && operand == kattention_extra(&k->attention))
-    return VLPC_I64;
+  if (k->kind == KK_ATTENTION) return attention_dtype(&k->attention, operand);
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
   if (k->kind == KK_GEMM && operand <= 2)
@@ -485,6 +491,7 @@ static bool plain_ok(const Kernel *k) {
   }
   case KK_ATTENTION: {
     const KAttention *t = &k->attention;
+    if (!nums_ok(t->in, t->out) || (t->in == NUM_BF16 && t->d % 2)) return false;
     return t->n_segments >= 1 && t->n_segments <= ATTENTION_SEGMENTS &&
            k->n_operands == kattention_extra(t) + t->has_mask + t->varlen &&
            t->varlen + t->has_mask + (t->n_segments > 1) <= 1 && t->heads > 0 &&
@@ -575,7 +582,8 @@ void kernel_describe(const Kernel *k, Str *out) {
                k->gemm.has_residual ? " residual" : "");
     break;
   case KK_ATTENTION:
-    str_printf(out, "attention heads=%lld d=%lld", (long long)k->attention.heads,
+    str_add(out, k->attention.in == NUM_BF16 ? "attention bf16" : "attention");
+    str_printf(out, " heads=%lld d=%lld", (long long)k->attention.heads,
                (long long)k->attention.d);
     add_size(out, "lq", k->attention.lq);
     for (uint32_t i = 0; i < k->attention.n_segments; i++)

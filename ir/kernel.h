@@ -124,7 +124,8 @@ static inline int64_t gemm_panel_elements(const KGemm *g) {
 }
 
 /* ---- attention: softmax(scale · q kᵀ + mask) v per batch and head --------
-** operands: out, q, then k and v of each segment, mask?.  f32.  The keys are the
+** operands: out, q, then k and v of each segment, mask?.  q, k and v are held as
+** `in` says (bf16: d is even), out as `out`, the mask is f32.  The keys are the
 ** rows of the segments one after another.  Head h takes columns h·d … h·d+d-1 of
 ** q and k, h·dv … of v and out; rows are strided, columns contiguous; a batch
 ** stride of 0 shares rows between the entries.  The mask, which there is with one
@@ -133,12 +134,16 @@ static inline int64_t gemm_panel_elements(const KGemm *g) {
 ** With varlen there is one segment and the last operand is bounds: batch runs of
 ** rows, run s the rows bounds[s] … bounds[s+1]-1 of lq = n rows in all (i64,
 ** rising from 0; else the kernel stops with FAULT_INDEX); a row sees run 0 and its
-** own run up to itself.  Batch strides are then 0. */
+** own run up to itself.  Batch strides are then 0.
+** With bf16 both products are summed as in gemm, and exp(score - largest) is
+** rounded to bf16 before it multiplies v, but not for the sum that divides; the
+** largest is that of the row's keys so far where a kernel takes keys in parts. */
 typedef struct {
   KSize n, k_b, k_r, v_b, v_r; /* rows, batch and row strides */
 } KSegment;
 
 typedef struct {
+  KNum in, out;
   KSize batch, lq;
   uint32_t n_segments; /* 1 … ATTENTION_SEGMENTS */
   KSegment segment[ATTENTION_SEGMENTS];

@@ -39,6 +39,14 @@ Lv le_bf16(Emit *e, Lv v) {
   return lb_bits(b, r, like(v, b->i16));
 }
 
+Lv le_load_bf16(Emit *e, Lv p, Lv mask) {
+  Lb *b = &e->b;
+  Lt half = LLVMVectorType(b->i16, LC_W), over[2] = {half, b->ptr};
+  Lv arg[4] = {p, lb_i32(b, 2), mask, LLVMConstNull(half)};
+  Lv v = mask ? lb_intrinsic(b, "llvm.masked.load", 2, over, 4, arg) : lb_load(b, half, p, 2);
+  return LLVMBuildZExt(b->b, v, b->vi, "");
+}
+
 void le_store_rounded(Emit *e, VlDtype d, Lv v, Lv p, Lv mask) {
   Lb *b = &e->b;
   if (d != VLPC_BF16) {

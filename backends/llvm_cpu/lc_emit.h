@@ -77,6 +77,8 @@ void le_need_tiles(Emit *e, VlDtype dtype);
 /* sum + a[1]·w[1] + a[0]·w[0], in this order, rounded after each, for pairs of
 ** bf16 in words of 32 bits. */
 Lv le_dot_bf16(Emit *e, Lv a, Lv w, Lv sum);
+/* LC_W bf16 as 32-bit integers, the bf16 in the low half; masked-off lanes are 0. */
+Lv le_load_bf16(Emit *e, Lv p, Lv mask);
 /* LC_W floats rounded to bf16, as 16-bit integers, and stored. */
 Lv le_bf16(Emit *e, Lv v);
 void le_store_rounded(Emit *e, VlDtype d, Lv v, Lv p, Lv mask);

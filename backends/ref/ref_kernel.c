@@ -333,9 +333,18 @@ static double exponentials(double *p, int64_t n) {
   return sum;
 }
 
+static void round_factors(const KAttention *t, double *p, int64_t n) {
+  for (int64_t j = 0; j < n && t->in == NUM_BF16; j++) {
+    uint16_t bits = 0;
+    dtype_store(VLPC_BF16, &bits, 0, p[j]);
+    p[j] = dtype_load(VLPC_BF16, &bits, 0);
+  }
+}
+
 static void attend(const Run *r, const KAttention *t, Query x, double *p) {
   int64_t n = scores(r, t, x, p);
   double sum = exponentials(p, n);
+  round_factors(t, p, n);
   int64_t to = x.b * at(r, t->o_b) + x.q * at(r, t->o_r) + x.h * t->dv;
   for (int64_t c = 0; c < t->dv; c++) {
     double v = 0;
@@ -361,6 +370,7 @@ static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t
     p[j] *= (double)t->scale;
   }
   double sum = exponentials(p, n);
+  round_factors(t, p, n);
   for (int64_t c = 0; c < t->dv; c++) {
     double v = 0;
     for (int64_t j = 0; j < n; j++) {
