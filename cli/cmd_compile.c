@@ -80,7 +80,8 @@ VlStatus cmd_compile(Cli *c) {
                             .seal = opt(c, seal),
                             .passes = opt(c, passes),
                             .external_root = opt(c, external_root),
-                            .progress = on_progress};
+                            .progress = on_progress,
+                            .precision = opt(c, precision)};
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
   if (!opt_given(c, emit)) {
     VL_TRY(opt_need(c, OPT_output));

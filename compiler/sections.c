@@ -99,7 +99,7 @@ static void tower_facts(const Program *p, Manifest *m) {
 
 void manifest_section(const Compile *c, Str *out) {
   const Program *p = &c->plan.program;
-  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip", .precision = "fp32"};
+  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip", .precision = c->bf16 ? "bf16" : "fp32"};
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
   if (m.text.entry && c->text_rows.entry.name) {
@@ -129,7 +129,7 @@ void manifest_section(const Compile *c, Str *out) {
 ** Whoever links more onto the graph takes those values from there; initializers
 ** behind them (blob#N) are not in the artifact. */
 void graph_section(const Compile *c, Str *out) {
-  static const char *const layout[] = {"plain", "panels", "padded"};
+  static const char *const layout[] = {"plain", "panels", "padded", "panels_bf16"};
   for (uint32_t i = 0; i < c->plan.n_consts; i++) {
     const SchedConst *k = &c->plan.consts[i];
     const ProgBuf *b = &c->plan.program.bufs[k->buf];

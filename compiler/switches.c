@@ -20,6 +20,7 @@ static const struct {
     {"text_rows", COMPILE_NO_TEXT_ROWS},
     {"narrow", COMPILE_NO_NARROW},
     {"absorb", COMPILE_NO_ABSORB},
+    {"bf16_attention", SCHED_NO_BF16_ATTENTION},
 };
 
 static const struct {

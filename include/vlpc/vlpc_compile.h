@@ -59,6 +59,8 @@ typedef struct vlpc_compile_options {
                                 the model's folder */
   vlpc_progress_fn *progress;
   void *progress_user;
+  const char *precision; /* "fp32" or "bf16": how factors of matrix products are held and
+                            multiplied (sums are fp32); NULL: "fp32" */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */
