@@ -99,7 +99,8 @@ static void tower_facts(const Program *p, Manifest *m) {
 
 void manifest_section(const Compile *c, Str *out) {
   const Program *p = &c->plan.program;
-  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip", .precision = c->bf16 ? "bf16" : "fp32"};
+  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip"};
+  m.precision = c->bf16 ? "bf16" : "fp32";
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
   if (m.text.entry && c->text_rows.entry.name) {
