@@ -40,7 +40,7 @@ static bool multiplies(const Sched *s, Val v, uint32_t k) {
 static bool rounds(const Sched *s, Val v) {
   const Info *in = &s->info[v.i];
   OpCode op = ir_op(s->g, v);
-  if (in->at_compile || in->inlined || val_ok(in->into)) return false;
+  if (in->at_compile || in->given || in->inlined || val_ok(in->into)) return false;
   if (is_attention(op)) return in->bf16;
   bool ends_gemm = val_ok(in->act) || val_ok(in->residual);
   return ends_gemm || is_gemm(op) || op == OP_layernorm;
@@ -68,7 +68,8 @@ static void decide(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++)
     s->info[i].whole = s->info[i].multiplied = false;
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
-    if (s->info[i].needed && !s->info[i].at_compile) note_reader(s, (Val){i});
+    const Info *in = &s->info[i];
+    if (in->needed && !in->at_compile && !in->given) note_reader(s, (Val){i});
   }
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Info *in = &s->info[i];
@@ -98,7 +99,7 @@ void sched_hold(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Info *in = &s->info[i];
     Val v = {i};
-    bool attends = in->needed && !in->at_compile && is_attention(ir_op(s->g, v));
+    bool attends = in->needed && !in->at_compile && !in->given && is_attention(ir_op(s->g, v));
     in->bf16 = attends && !(s->flags & SCHED_NO_BF16_ATTENTION) && has_pairs(s, v);
   }
   do decide(s);

@@ -326,8 +326,8 @@ static void top1_json(const Run *r, Str *out) {
   }
   int64_t same = 0, n = r->image.in.shape[0];
   for (int64_t i = 0; i < n; i++) same += nearest(r, 0, i) == nearest(r, 1, i);
-  str_printf(out, ", \"top1\": {\"rows\": %lld, \"classes\": %lld, \"same\": %lld}}\n", (long long)n,
-             (long long)r->text.in.shape[0], (long long)same);
+  str_printf(out, ", \"top1\": {\"rows\": %lld, \"classes\": %lld, \"same\": %lld}}\n",
+             (long long)n, (long long)r->text.in.shape[0], (long long)same);
 }
 
 static VlStatus measure(Run *r, Str *out) {
