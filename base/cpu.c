@@ -15,7 +15,8 @@
 
 #include "base/base.h"
 
-static const char *const isa_names[ISA__COUNT] = {"portable", "avx2", "avx512"};
+static const char *const isa_names[ISA__COUNT] = {"portable", "avx2", "avx512",
+                                                 "avx512bf16"};
 
 /* ---- processor ---------------------------------------------------------- */
 
@@ -24,17 +25,19 @@ static const char *const isa_names[ISA__COUNT] = {"portable", "avx2", "avx512"};
 
 #define ARCH "x86_64"
 
-enum { XCR_AVX = 0x6, XCR_AVX512 = 0xe6 };
+enum { XCR_AVX = 0x6, XCR_AVX512 = 0xe6, AVX512_BF16 = 1 << 5 /* leaf 7.1, eax */ };
 
 typedef struct {
   unsigned a, b, c, d;
 } Cpuid;
 
-static Cpuid cpuid(unsigned leaf) {
+static Cpuid cpuid_sub(unsigned leaf, unsigned sub) {
   Cpuid r = {0};
-  if (!__get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d)) r = (Cpuid){0};
+  if (!__get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d)) r = (Cpuid){0};
   return r;
 }
+
+static Cpuid cpuid(unsigned leaf) { return cpuid_sub(leaf, 0); }
 
 /* Register sets that the system saves. */
 static unsigned xcr0(void) {
@@ -53,7 +56,8 @@ CpuIsa cpu_isa_best(void) {
               has(seven.b, bit_AVX2);
   bool avx512 = avx2 && has(saved, XCR_AVX512) &&
                 has(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
-  return avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_PORTABLE;
+  bool bf16 = avx512 && seven.a >= 1 && has(cpuid_sub(7, 1).a, AVX512_BF16);
+  return bf16 ? ISA_AVX512_BF16 : avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_PORTABLE;
 }
 
 static void read_model(char out[64]) {

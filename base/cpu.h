@@ -13,12 +13,13 @@ typedef enum {
   ISA_PORTABLE = 0, /* the architecture's baseline, 4 lanes */
   ISA_AVX2,         /* AVX2 and FMA, 8 lanes */
   ISA_AVX512,       /* AVX-512 F, BW, DQ, VL, 16 lanes */
+  ISA_AVX512_BF16,  /* and AVX512-BF16: dot products of bf16 pairs */
   ISA__COUNT
 } CpuIsa;
 
 CpuIsa cpu_isa_best(void);
 bool cpu_isa_runs(CpuIsa isa);
-const char *cpu_isa_name(CpuIsa isa); /* "portable", "avx2", "avx512" */
+const char *cpu_isa_name(CpuIsa isa); /* "portable" … "avx512bf16" */
 bool cpu_isa_parse(const char *name, CpuIsa *out);
 const char *cpu_arch(void);           /* "x86_64", "aarch64" */
 /* Processors this process may use (affinity and cgroup quota). */

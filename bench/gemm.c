@@ -2,7 +2,7 @@
 /* gemm.c - how near the GEMM kernels come to this core's FMA peak, at CLIP's
 ** shapes.
 **
-**   bench_gemm [--target avx512] [--seconds 0.3] [--threads 1] [--rows M] [--json]
+**   bench_gemm [--target avx512] [--seconds 0.3] [--threads 1] [--rows M] [--bf16] [--json]
 **
 ** The peak is measured right before and after each shape, in the same process,
 ** as the clock moves: a loop of independent multiply-adds in registers, of the
@@ -31,7 +31,7 @@ typedef struct {
   double seconds; /* per shape */
   int threads;
   int64_t rows; /* only this M; 0: all */
-  bool json;
+  bool json, bf16;
 } Options;
 
 typedef struct {
@@ -65,9 +65,12 @@ static void *map_code(const uint8_t *at, size_t n) {
 
 enum { CHAINS = 12, DEPTH = 8 };
 
-/* float peak(i64 n): n · CHAINS · DEPTH independent vector multiply-adds. */
-static void emit_peak(Lb *b) {
+/* float peak(i64 n): n · CHAINS · DEPTH independent vector multiply-adds, or
+** sums of two bf16 products. */
+static void emit_peak(Emit *e, bool bf16) {
+  Lb *b = &e->b;
   Lt vec = LLVMVectorType(b->f32, b->target->lanes);
+  Lt words = LLVMVectorType(b->i32, b->target->lanes);
   lb_function(b, "peak", b->f32, 1, &b->i64, false);
   Lv acc[CHAINS];
   for (int i = 0; i < CHAINS; i++) acc[i] = lb_var(b, vec, lb_const(b, vec, i));
@@ -76,7 +79,10 @@ static void emit_peak(Lb *b) {
   Lv x = LLVMBuildSIToFP(b->b, i, b->f32, ""), v = LLVMGetPoison(vec);
   for (uint32_t l = 0; l < b->target->lanes; l++) v = lb_set_lane(b, v, x, (int)l);
   for (int u = 0; u < DEPTH; u++)
-    for (int c = 0; c < CHAINS; c++) lb_set(b, acc[c], lb_fma(b, lb_get(b, acc[c]), v, v));
+    for (int c = 0; c < CHAINS; c++) {
+      Lv sum = lb_get(b, acc[c]), w = lb_bits(b, v, words);
+      lb_set(b, acc[c], bf16 ? le_dot_bf16(e, w, w, sum) : lb_fma(b, sum, v, v));
+    }
   lb_end_for(b, &loop);
   Lv sum = lb_get(b, acc[0]);
   for (int c = 1; c < CHAINS; c++) sum = lb_fadd(b, sum, lb_get(b, acc[c]));
@@ -87,27 +93,28 @@ typedef float PeakFn(int64_t);
 
 typedef struct {
   PeakFn *fn;
-  uint32_t lanes;
+  uint32_t work; /* operations of one instruction */
   void *code;
   size_t bytes;
 } Peak;
 
-static Peak peak_open(const char *target) {
+static Peak peak_open(const char *target, bool bf16) {
   LcTarget t;
   if (!lc_target_parse(target, &t)) die("no such target");
   Arena *a = arena_new(0);
   Diag *d = diag_new();
-  Lb b;
+  Emit e = {0};
   LcImage image;
   uint64_t at = 0;
-  lb_init(&b, &t, "peak");
-  emit_peak(&b);
-  if (lc_assemble(&b, a, d, &image) != VLPC_OK) die(diag_text(d));
+  lb_init(&e.b, &t, "peak");
+  emit_peak(&e, bf16);
+  if (lc_assemble(&e.b, a, d, &image) != VLPC_OK) die(diag_text(d));
   if (!lc_symbol(&image, "peak", &at)) die("no peak loop");
-  Peak p = {.lanes = t.lanes, .code = map_code(image.at, image.n), .bytes = image.n};
+  Peak p = {.work = t.lanes * (bf16 ? 4 : 2), .bytes = image.n};
+  p.code = map_code(image.at, image.n);
   void *entry = (char *)p.code + at;
   memcpy(&p.fn, &entry, sizeof p.fn);
-  lb_fini(&b);
+  lb_fini(&e.b);
   diag_free(d);
   arena_free(a);
   return p;
@@ -121,7 +128,7 @@ static double peak_now(const Peak *p) {
     double start = now();
     volatile float sink = p->fn(n);
     (void)sink;
-    best = fmax(best, (double)n * CHAINS * DEPTH * 2 * p->lanes / (now() - start) / 1e9);
+    best = fmax(best, (double)n * CHAINS * DEPTH * p->work / (now() - start) / 1e9);
   } while (now() < end);
   return best;
 }
@@ -161,6 +168,13 @@ static float *fill(int64_t n) {
   return p;
 }
 
+/* n bf16 in the room of as many floats. */
+static float *fill_bf16(int64_t n) {
+  float *p = fill(n);
+  for (int64_t i = 0; i < n; i++) dtype_store(VLPC_BF16, p, i, (double)(i % 251) / 125 - 1);
+  return p;
+}
+
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
@@ -175,7 +189,7 @@ static Speed time_job(Job *j, const Shape *s, const Options *o, float *weights, 
   int n = 0;
   double end = now() + o->seconds;
   for (int i = 0; n < MAX_RUNS && (i < 5 || now() < end); i++) {
-    j->operand[2] = weights + i % copies * s->k * s->n;
+    j->operand[2] = weights + i % copies * s->k * s->n / (o->bf16 ? 2 : 1);
     double start = now();
     run_threads(j, o->threads);
     if (i > 0) t[n++] = now() - start;
@@ -185,9 +199,12 @@ static Speed time_job(Job *j, const Shape *s, const Options *o, float *weights, 
   return (Speed){work / t[n / 2], work / t[0]};
 }
 
-static Kernel kernel_of(const Shape *s) {
+static Kernel kernel_of(const Shape *s, bool bf16) {
   Kernel k = {.kind = KK_GEMM, .n_operands = 4u + s->residual, .n_sizes = 1};
-  k.gemm = (KGemm){.g = ksize(1),
+  bool rounds = bf16 && !s->residual; /* as in a model: the residual stream is f32 */
+  k.gemm = (KGemm){.in = bf16 ? NUM_BF16 : NUM_F32,
+                   .out = rounds ? NUM_BF16 : NUM_F32,
+                   .g = ksize(1),
                    .m = {0, 0},
                    .k = s->k,
                    .n = s->n,
@@ -203,7 +220,7 @@ static Kernel kernel_of(const Shape *s) {
 static Speed measure(const Shape *s, const Options *o) {
   Arena *a = arena_new(0);
   Diag *d = diag_new();
-  Kernel k = kernel_of(s);
+  Kernel k = kernel_of(s, o->bf16);
   const uint8_t *code;
   size_t n;
   if (lc_emit((KernelList){&k, 1}, o->target, a, d, &code, &n) != VLPC_OK) die(diag_text(d));
@@ -218,10 +235,11 @@ static Speed measure(const Shape *s, const Options *o) {
   memcpy(&j.run, &at[0], sizeof j.run);
   memcpy(&tasks, &at[1], sizeof tasks);
   j.tasks = tasks(j.size);
-  int64_t copies = s->cached ? 1 : VL_MAX(1, WEIGHT_BYTES / 4 / (s->k * s->n));
-  float *weights = fill(copies * s->k * s->n);
-  j.operand[0] = fill(s->m * s->n), j.operand[1] = fill(s->m * s->k), j.operand[3] = fill(s->n);
-  j.operand[4] = fill(s->m * s->n);
+  int64_t half = o->bf16 ? 2 : 1;
+  int64_t copies = s->cached ? 1 : VL_MAX(1, WEIGHT_BYTES * half / 4 / (s->k * s->n));
+  float *weights = (o->bf16 ? fill_bf16 : fill)(copies * s->k * s->n);
+  j.operand[0] = fill(s->m * s->n), j.operand[3] = fill(s->n);
+  j.operand[1] = (o->bf16 ? fill_bf16 : fill)(s->m * s->k), j.operand[4] = fill(s->m * s->n);
   Speed speed = time_job(&j, s, o, weights, copies);
   free(weights);
   for (int i = 0; i < 5; i++)
@@ -261,8 +279,11 @@ static Options options(int argc, char **argv) {
       o.threads = atoi(value), i++;
     else if (strcmp(argv[i], "--rows") == 0)
       o.rows = atoll(value), i++;
+    else if (strcmp(argv[i], "--bf16") == 0)
+      o.bf16 = true;
     else
-      die("usage: bench_gemm [--target T] [--seconds S] [--threads N] [--rows M] [--json]");
+      die("usage: bench_gemm [--target T] [--seconds S] [--threads N] [--rows M] [--bf16] "
+          "[--json]");
   }
   if (o.threads < 1 || o.threads > MAX_THREADS) die("--threads is 1 … 64");
   return o;
@@ -280,7 +301,7 @@ static double report(const Shape *s, const Peak *p, const Options *o) {
 int main(int argc, char **argv) {
   static const int64_t rows[] = {1, 8, 50, 197, 400, 800, 1576}, widths[] = {512, 768};
   Options o = options(argc, argv);
-  Peak p = peak_open(o.target);
+  Peak p = peak_open(o.target, o.bf16);
   double log_sum = 0;
   int n = 0;
   if (!o.json)

@@ -155,9 +155,12 @@ static VlStatus warm_up(Bench *b) {
   return VLPC_OK;
 }
 
+static bool is_bf16(const Bench *b) {
+  return strcmp(b->m.info.precision, "bf16") == 0;
+}
+
 static double measured_peak(const Bench *b) {
-  CpuIsa isa = cpu_isa_best();
-  return fma_peak(isa, VL_MAX(b->session.threads, 1));
+  return arithmetic_peak(cpu_isa_best(), is_bf16(b), VL_MAX(b->session.threads, 1));
 }
 
 static VlStatus measure(Bench *b) {
@@ -259,8 +262,8 @@ static void print_text(const Bench *b) {
   printf("  time        best %.3f ms, median %.3f ms, 95 %% below %.3f ms (%" PRIu32 " runs)\n",
          b->best_ms, b->median_ms, b->p95_ms, b->n_runs);
   if (b->run.flops > 0)
-    printf("  speed       %.1f GFLOP/s, %.1f %% of the measured FMA peak (%.1f GFLOP/s)\n",
-           gflops(b), 100 * peak_fraction(b), b->peak * 1e-9);
+    printf("  speed       %.1f GFLOP/s, %.1f %% of the measured %s peak (%.1f GFLOP/s)\n",
+           gflops(b), 100 * peak_fraction(b), is_bf16(b) ? "bf16" : "FMA", b->peak * 1e-9);
   else
     printf("  speed       not known: the compiler library is not there\n");
   printf("  start       load %.1f ms (code: %s), first run %.1f ms\n", b->load_ms,

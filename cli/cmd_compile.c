@@ -81,8 +81,10 @@ VlStatus cmd_compile(Cli *c) {
                             .passes = opt(c, passes),
                             .external_root = opt(c, external_root),
                             .progress = on_progress,
-                            .prompt = opt(c, prompt),
-                            .prompt_spec = opt(c, prompt_spec)};
+                             .prompt = opt(c, prompt),
+                             .prompt_spec = opt(c, prompt_spec),
+                             .precision = opt(c, precision),
+                             .calibrate = opt(c, calibrate)};
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
   if (!opt_given(c, emit)) {
     VL_TRY(opt_need(c, OPT_output));

@@ -68,6 +68,7 @@ static void artifact_json(const Model *m, Json *j) {
   js_text(j, "tokenizer", i->tokenizer);
   js_int(j, "classes", i->n_classes);
   js_bool(j, "contains_code", i->has_code);
+  calibration_json(m, j);
   js_list(j, "entries");
   for (uint32_t e = 0; vlpc_artifact_entry(m->artifact, e) != NULL; e++) {
     const char *entry = vlpc_artifact_entry(m->artifact, e);
@@ -115,6 +116,7 @@ static void print_artifact(Cli *c, const Model *m) {
          i->weight_bytes);
   printf("  program        %" PRIu32 " kernels, %" PRIu32 " steps\n", i->n_kernels, i->n_steps);
   printf("  contains code  %s\n", i->has_code ? "yes" : "no");
+  print_calibration(m);
   if (i->image_size > 0) printf("  image          %" PRId32 " pixels a side\n", i->image_size);
   if (i->context_length > 0) printf("  text           %" PRId32 " tokens\n", i->context_length);
   printf("  tokenizer      %s\n", i->tokenizer != NULL ? i->tokenizer : "none");

@@ -5,6 +5,7 @@
 
 #include "base/npz.h"
 #include "cli/json.h"
+#include "cli/model.h"
 
 typedef enum {
   FILE_ARTIFACT,
@@ -26,5 +27,9 @@ VL_MUST_USE VlStatus inspect_arrays(Cli *c, const char *path, Json *j);
 VL_MUST_USE VlStatus inspect_safetensors(Cli *c, const char *path, Json *j);
 VL_MUST_USE VlStatus inspect_json(Cli *c, const char *path, Json *j);
 VL_MUST_USE VlStatus inspect_vocabulary(Cli *c, const char *path, Json *j);
+
+/* What an artifact states about its error against fp32; nothing when it does not. */
+void print_calibration(const Model *m);
+void calibration_json(const Model *m, Json *j);
 
 #endif

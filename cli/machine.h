@@ -16,9 +16,9 @@ uint64_t memory_private(void);
 /* Keeps the calling thread on the first processor that it may use. */
 void pin_self(void);
 
-/* Best rate of multiply-adds that threads threads reach together, in FLOP/s (2
-** per multiply-add), from loops that touch no memory.  Takes a third of a
-** second; 0 when memory is out. */
-double fma_peak(CpuIsa isa, int threads);
+/* Best rate of multiply-adds of f32, or of bf16 with f32 sums, that threads threads
+** reach together, in FLOP/s (2 per multiply-add), from loops that touch no
+** memory.  Takes a third of a second; 0 when memory is out. */
+double arithmetic_peak(CpuIsa isa, bool bf16, int threads);
 
 #endif

@@ -28,22 +28,49 @@ enum { CHAINS = 12, ROUNDS = 20000, PIECES = 64 };
 
 PEAK_LOOP(peak_portable, 4, )
 #ifdef __x86_64__
+#include <immintrin.h>
+
+/* The same with sums of two bf16 products. */
+__attribute__((target("avx512f,avx512bf16"))) static float peak_bf16(float seed) {
+  __m512 acc[CHAINS], sum = _mm512_setzero_ps();
+  __m512bh a = (__m512bh)_mm512_set1_ps(seed), b = (__m512bh)_mm512_set1_ps(1.0f);
+  for (int i = 0; i < CHAINS; i++) acc[i] = _mm512_set1_ps((float)i);
+  for (int r = 0; r < ROUNDS; r++)
+    _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++)
+      acc[i] = _mm512_dpbf16_ps(acc[i], a, b);
+  for (int i = 0; i < CHAINS; i++) sum = _mm512_add_ps(sum, acc[i]);
+  return _mm512_reduce_add_ps(sum);
+}
+
 PEAK_LOOP(peak_avx2, 8, __attribute__((target("avx2,fma"))))
 PEAK_LOOP(peak_avx512, 16, __attribute__((target("avx512f"))))
 #endif
 
 typedef struct {
   float (*loop)(float seed);
-  int lanes;
+  int work; /* operations of one instruction */
 } Peak;
 
 static const Peak peaks[ISA__COUNT] = {
-    [ISA_PORTABLE] = {peak_portable, 4},
+    [ISA_PORTABLE] = {peak_portable, 8},
 #ifdef __x86_64__
-    [ISA_AVX2] = {peak_avx2, 8},
-    [ISA_AVX512] = {peak_avx512, 16},
+    [ISA_AVX2] = {peak_avx2, 16},
+    [ISA_AVX512] = {peak_avx512, 32},
+    [ISA_AVX512_BF16] = {peak_avx512, 32},
 #endif
 };
+
+/* Of bf16; levels without such products do them as multiply-adds. */
+static const Peak bf16_peaks[ISA__COUNT] = {
+#ifdef __x86_64__
+    [ISA_AVX512_BF16] = {peak_bf16, 64},
+#endif
+};
+
+static Peak peak_of(CpuIsa isa, bool bf16) {
+  if (bf16 && bf16_peaks[isa].loop) return bf16_peaks[isa];
+  return peaks[peaks[isa].loop ? isa : ISA_PORTABLE];
+}
 
 typedef struct {
   float (*loop)(float seed);
@@ -56,12 +83,12 @@ static void do_pieces(void *ctx, int64_t begin, int64_t end, int thread) {
   for (int64_t i = begin; i < end; i++) w->out[i % PIECES] = w->loop(1.0f + (float)i);
 }
 
-double fma_peak(CpuIsa isa, int threads) {
-  const Peak *p = &peaks[peaks[isa].loop != NULL ? isa : ISA_PORTABLE];
-  Work w = {p->loop, {0}};
+double arithmetic_peak(CpuIsa isa, bool bf16, int threads) {
+  Peak p = peak_of(isa, bf16);
+  Work w = {p.loop, {0}};
   ThreadPool *pool = threads_new(threads, false);
   if (pool == NULL) return 0;
-  double flops = 2.0 * p->lanes * CHAINS * ROUNDS * PIECES, best = 0;
+  double flops = (double)p.work * CHAINS * ROUNDS * PIECES, best = 0;
   for (int64_t start = clock_ns(), now = start; now - start < 300000000;) {
     threads_run(pool, PIECES, do_pieces, &w);
     int64_t end = clock_ns();

@@ -42,11 +42,23 @@ static VlStatus join_towers(Compile *c) {
   return pass_join(swapped ? b : a, swapped ? a : b, c->a, c->d, &c->graph);
 }
 
+static VlStatus read_precision(Compile *c) {
+  const char *asked = c->o->precision ? c->o->precision : "fp32";
+  c->bf16 = strcmp(asked, "bf16") == 0;
+  if (c->bf16) c->sched_flags |= SCHED_BF16;
+  if (c->bf16 || strcmp(asked, "fp32") == 0) return VLPC_OK;
+  VlStatus s = diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "there is no such precision");
+  diag_found(c->d, "%s", asked);
+  diag_expected(c->d, "fp32 or bf16");
+  return s;
+}
+
 VlStatus compile_lower(Compile *c) {
   c->dump.arena = c->a;
   c->pass.on_dump = keep_dump;
   c->pass.dump_ctx = c;
   VL_TRY(compile_switches(c));
+  VL_TRY(read_precision(c));
   while (c->n_models < COMPILE_MAX_MODELS && c->o->models[c->n_models]) c->n_models++;
   if (c->n_models == 0)
     return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no model file was given");

@@ -36,6 +36,7 @@ typedef struct {
   Diag *d;
   PassOpts pass;
   uint32_t sched_flags;
+  bool bf16; /* the precision asked for */
   uint32_t n_models;
   FeModel *model[COMPILE_MAX_MODELS];
   Graph *imported[COMPILE_MAX_MODELS];

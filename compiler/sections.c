@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/backend.h"
+#include "base/cpu.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "runtime/code_store.h"
@@ -97,7 +98,8 @@ static void tower_facts(const Program *p, Manifest *m) {
 
 void manifest_section(const Compile *c, Str *out) {
   const Program *p = &c->plan.program;
-  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip", .precision = "fp32"};
+  Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip"};
+  m.precision = c->bf16 ? "bf16" : "fp32";
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
   if (m.text.entry && c->text_rows.entry.name) {
@@ -128,7 +130,7 @@ void manifest_section(const Compile *c, Str *out) {
 ** Whoever links more onto the graph takes those values from there; initializers
 ** behind them (blob#N) are not in the artifact. */
 void graph_section(const Compile *c, Str *out) {
-  static const char *const layout[] = {"plain", "panels", "padded"};
+  static const char *const layout[] = {"plain", "panels", "padded", "panels_bf16"};
   for (uint32_t i = 0; i < c->plan.n_consts; i++) {
     const SchedConst *k = &c->plan.consts[i];
     const ProgBuf *b = &c->plan.program.bufs[k->buf];
@@ -185,16 +187,29 @@ static VlStatus seal_one(const Compile *c, Section kernels, const char *target, 
   return VLPC_OK;
 }
 
+/* Whether the list of --seal names a level; "all" leaves out one that f32 code
+** is never run at. */
+static bool is_sealed(const Compile *c, CpuIsa isa) {
+  const char *at = c->o->seal, *name = cpu_isa_name(isa);
+  if (strcmp(at, "all") == 0) return isa != ISA_AVX512_BF16 || c->bf16;
+  while (*at) {
+    size_t n = strcspn(at, ",");
+    if (n == strlen(name) && memcmp(at, name, n) == 0) return true;
+    at += n + (at[n] == ',');
+  }
+  return false;
+}
+
 VlStatus seal_section(const Compile *c, ArtifactWriter *w) {
-  static const char *const all[] = {"portable", "avx2", "avx512"};
   const uint8_t *bytes = NULL;
   size_t n = 0;
   kernels_write(c->plan.kernels, c->a, &bytes, &n);
   Section kernels = {bytes, n};
   Str out = {.arena = c->a};
-  for (size_t i = 0; i < VL_COUNT(all); i++) {
-    bool wanted = strcmp(c->o->seal, "all") == 0 || strstr(c->o->seal, all[i]);
-    if (wanted) VL_TRY(seal_one(c, kernels, arena_printf(c->a, "%s-%s", "x86_64", all[i]), &out));
+  for (int i = 0; i < ISA__COUNT; i++) {
+    const char *level = cpu_isa_name((CpuIsa)i);
+    if (is_sealed(c, (CpuIsa)i))
+      VL_TRY(seal_one(c, kernels, arena_printf(c->a, "x86_64-%s", level), &out));
   }
   return artifact_writer_section(w, SECTION_code, str_text(&out), out.n);
 }

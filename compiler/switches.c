@@ -21,6 +21,7 @@ static const struct {
     {"narrow", COMPILE_NO_NARROW},
     {"absorb", COMPILE_NO_ABSORB},
     {"cut", COMPILE_NO_CUT},
+    {"bf16_attention", SCHED_NO_BF16_ATTENTION},
 };
 
 static const struct {

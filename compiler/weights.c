@@ -227,6 +227,25 @@ static void pack_panels(const float *from, int64_t k, int64_t n, float *to) {
   }
 }
 
+/* Pairs of k side by side (kernel.h). */
+static void pack_panels_bf16(const float *from, int64_t k, int64_t n, uint16_t *to) {
+  for (int64_t p = 0; p < n; p += GEMM_PANEL) {
+    int64_t cols = VL_MIN(GEMM_PANEL, n - p);
+    for (int64_t r = 0; r < k; r++) {
+      uint16_t *pair = to + (r / 2 * GEMM_PANEL) * 2 + r % 2;
+      for (int64_t c = 0; c < cols; c++) pair[2 * c] = bf16_from_f32(from[r * n + p + c]);
+    }
+    to += (k + k % 2) * GEMM_PANEL;
+  }
+}
+
+static void pack(ConstLayout layout, const void *from, const int64_t *size, void *to) {
+  if (layout == CONST_PANELS_BF16)
+    pack_panels_bf16(from, size[0], size[1], to);
+  else
+    pack_panels(from, size[0], size[1], to);
+}
+
 /* A whole value that lies in the model as it is wanted is streamed. */
 static bool streams(const View *w) {
   return w->from == w->to && is_row_major(w);
@@ -248,6 +267,12 @@ typedef struct {
   uint8_t *value, *packed;
 } Scratch;
 
+/* What the value takes before it is packed, room for padding included. */
+static uint64_t value_bytes(const Compile *c, const SchedConst *k) {
+  uint64_t packed = c->plan.program.bufs[k->buf].bytes;
+  return k->layout == CONST_PANELS_BF16 ? 2 * packed : packed;
+}
+
 static VlStatus write_const(const Compile *c, const SchedConst *k, Scratch *s, ArtifactWriter *w) {
   const ProgBuf *buf = &c->plan.program.bufs[k->buf];
   const Type *t = ir_type_of(c->graph, k->v);
@@ -261,11 +286,12 @@ static VlStatus write_const(const Compile *c, const SchedConst *k, Scratch *s, A
   Target to = {.at = s->value};
   int64_t stride = 1;
   for (uint32_t i = t->rank; i-- > 0; stride *= size[i]) to.stride[i] = stride;
-  memset(s->value, 0, buf->bytes);
+  memset(s->value, 0, value_bytes(c, k));
   VL_TRY(fill(c, k->v, to));
-  if (k->layout != CONST_PANELS) return artifact_writer_add(w, s->value, buf->bytes);
+  bool packs = k->layout == CONST_PANELS || k->layout == CONST_PANELS_BF16;
+  if (!packs) return artifact_writer_add(w, s->value, buf->bytes);
   memset(s->packed, 0, buf->bytes);
-  pack_panels((const float *)(const void *)s->value, size[0], size[1], (float *)(void *)s->packed);
+  pack(k->layout, s->value, size, s->packed);
   return artifact_writer_add(w, s->packed, buf->bytes);
 }
 
@@ -276,7 +302,7 @@ static uint64_t scratch_bytes(const Compile *c) {
   for (uint32_t i = 0; i < c->plan.n_consts; i++) {
     const SchedConst *k = &c->plan.consts[i];
     if (k->layout == CONST_PLAIN && view_of(c->graph, k->v, &v) && streams(&v)) continue;
-    most = VL_MAX(most, c->plan.program.bufs[k->buf].bytes);
+    most = VL_MAX(most, value_bytes(c, k));
   }
   return most;
 }

@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define KERNELS_VERSION 2u
+#define KERNELS_VERSION 3u
 #define KERNELS_MAX 65536u
 
 /* ---- the walk ----------------------------------------------------------- */
@@ -121,6 +121,8 @@ static void walk_loops(Walk *k, KLoops *l) {
 }
 
 static void walk_gemm(Walk *k, KGemm *g) {
+  WALK_ENUM(k, KNum, g->in);
+  WALK_ENUM(k, KNum, g->out);
   walk_size(k, &g->g);
   walk_size(k, &g->m);
   walk_i64(k, &g->k);
@@ -133,6 +135,8 @@ static void walk_gemm(Walk *k, KGemm *g) {
 }
 
 static void walk_attention(Walk *k, KAttention *t) {
+  WALK_ENUM(k, KNum, t->in);
+  WALK_ENUM(k, KNum, t->out);
   KSize *size[] = {&t->batch, &t->lq,      &t->q_b,     &t->q_r,     &t->o_b,
                    &t->o_r,   &t->mask[0], &t->mask[1], &t->mask[2], &t->mask[3]};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
@@ -156,6 +160,7 @@ static void walk_attention(Walk *k, KAttention *t) {
 }
 
 static void walk_rows(Walk *k, KRows *r) {
+  WALK_ENUM(k, KNum, r->out);
   KSize *size[] = {&r->g, &r->m, &r->cols, &r->o_g, &r->o_m, &r->x_g, &r->x_m};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
   walk_f32(k, &r->eps);
@@ -268,13 +273,13 @@ static const KAccess *loops_access(const KLoops *l, uint32_t operand) {
 }
 
 static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
-  int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
+  int64_t columns = (g->n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL;
   uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
   uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
   if (operand == 2)
-    add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
+    add_span(out, ksize(gemm_panel_elements(g)), ksize(1));
   else if (operand == bias)
-    add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
+    add_span(out, ksize(columns), ksize(1));
   else {
     bool is_c = operand == 0, is_r = operand == residual;
     add_span(out, g->g, is_c ? g->c_g : is_r ? g->r_g : g->a_g);
@@ -363,6 +368,11 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
 
 /* ---- element types ------------------------------------------------------- */
 
+static VlDtype attention_dtype(const KAttention *t, uint32_t operand) {
+  if (operand == kattention_extra(t)) return t->varlen ? VLPC_I64 : VLPC_F32;
+  return knum_dtype(operand ? t->in : t->out);
+}
+
 static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
   if (operand == 0) {
     bool index = l->reduce == KR_ARGMAX || l->reduce == KR_ARGMAX_LAST;
@@ -376,10 +386,12 @@ static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
 
 VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
   if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
-  if (k->kind == KK_ATTENTION && k->attention.varlen && operand == kattention_extra(&k->attention))
-    return VLPC_I64;
+  if (k->kind == KK_ATTENTION) return attention_dtype(&k->attention, operand);
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
+  if (k->kind == KK_GEMM && operand <= 2)
+    return knum_dtype(operand ? k->gemm.in : k->gemm.out);
+  if (k->kind == KK_LAYERNORM && operand == 0) return knum_dtype(k->rows.out);
   return VLPC_F32;
 }
 
@@ -467,25 +479,33 @@ static bool loops_ok(const Kernel *k) {
   return access_ok(k, &l->store, l->n_body) && operands_once(k);
 }
 
+static bool nums_ok(KNum in, KNum out) {
+  return (unsigned)in <= NUM_BF16 && (unsigned)out <= NUM_BF16;
+}
+
 static bool plain_ok(const Kernel *k) {
   switch (k->kind) {
   case KK_GEMM: {
     const KGemm *g = &k->gemm;
     return k->n_operands == 3u + g->has_bias + g->has_residual && g->k > 0 && g->n > 0 &&
+           nums_ok(g->in, g->out) &&
            g->k <= SIZE_LIMIT / 64 && g->n <= SIZE_LIMIT / 64 && (unsigned)g->act <= ACT_TANH;
   }
   case KK_ATTENTION: {
     const KAttention *t = &k->attention;
+    if (!nums_ok(t->in, t->out) || (t->in == NUM_BF16 && t->d % 2)) return false;
     return t->n_segments >= 1 && t->n_segments <= ATTENTION_SEGMENTS &&
            k->n_operands == kattention_extra(t) + t->has_mask + t->varlen &&
            t->varlen + t->has_mask + (t->n_segments > 1) <= 1 && t->heads > 0 &&
            t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
   }
   case KK_LAYERNORM:
-    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
+    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta &&
+           nums_ok(NUM_F32, k->rows.out);
   case KK_SOFTMAX:
   case KK_L2NORM:
-    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
+    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta &&
+           k->rows.out == NUM_F32;
   case KK_SCAN:
     return k->n_operands == 2 && axis_is_plain(k) && dtype_valid((int)k->axis.dtype);
   case KK_TOPK:
@@ -557,14 +577,15 @@ void kernel_describe(const Kernel *k, Str *out) {
     describe_loops(&k->loops, out);
     break;
   case KK_GEMM:
-    str_add(out, "gemm");
+    str_add(out, k->gemm.in == NUM_BF16 ? "gemm bf16" : "gemm");
     add_size(out, "m", k->gemm.m);
     str_printf(out, " k=%lld n=%lld%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
                k->gemm.has_bias ? " bias" : "", act_name[k->gemm.act],
                k->gemm.has_residual ? " residual" : "");
     break;
   case KK_ATTENTION:
-    str_printf(out, "attention heads=%lld d=%lld", (long long)k->attention.heads,
+    str_add(out, k->attention.in == NUM_BF16 ? "attention bf16" : "attention");
+    str_printf(out, " heads=%lld d=%lld", (long long)k->attention.heads,
                (long long)k->attention.d);
     add_size(out, "lq", k->attention.lq);
     for (uint32_t i = 0; i < k->attention.n_segments; i++)
@@ -575,7 +596,8 @@ void kernel_describe(const Kernel *k, Str *out) {
                                        : "");
     break;
   case KK_LAYERNORM:
-    str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols);
+    str_add(out, k->rows.out == NUM_BF16 ? "layernorm bf16" : "layernorm");
+    add_size(out, "cols", k->rows.cols);
     break;
   case KK_SOFTMAX:
     str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);

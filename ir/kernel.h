@@ -22,6 +22,12 @@ typedef struct {
 
 static inline KSize ksize(int64_t c) { return (KSize){c, -1}; }
 
+/* How an operand's elements are held.  bf16 is rounded to nearest even; in sums
+** of bf16 products magnitudes below 2^-126 may count as zero. */
+typedef enum { NUM_F32 = 0, NUM_BF16 } KNum;
+
+static inline VlDtype knum_dtype(KNum n) { return n == NUM_BF16 ? VLPC_BF16 : VLPC_F32; }
+
 typedef enum {
   KK_LOOPS = 1,
   KK_GEMM,
@@ -90,14 +96,20 @@ typedef struct {
 } KLoops;
 
 /* ---- gemm: C[g,m,:] = act(A[g,m,:] · W + bias) + residual[g,m,:] ---------
-** operands: C, A, W, bias?, residual?.  All f32.  W is [K, N] packed in panels
-** of 16 columns: panel p holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond
-** N; bias is padded to a multiple of 16.  Rows are contiguous.  C may be the
-** residual itself.  g and m are two levels of rows, each with its stride. */
+** operands: C, A, W, bias?, residual?.  A and W are held as `in` says, C as
+** `out`, the rest is f32.  W is [K, N] packed in panels of 16 columns: panel p
+** holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond N; bias is padded to a
+** multiple of 16.  Rows are contiguous.  C may be the residual itself when it is
+** f32.  g and m are two levels of rows, each with its stride.
+** bf16 panels interleave pairs of k: with H = ceil(K / 2), W[k, 16p + l] is at
+** ((p·H + k/2)·16 + l)·2 + k%2, zero beyond K.  Sums are f32 and take of each pair
+** the odd k first, a multiply-add rounded once each, in ascending pairs: every
+** level of instructions gives the same bits, but for what lies below 2^-126. */
 typedef enum { ACT_NONE = 0, ACT_GELU_ERF, ACT_GELU_TANH, ACT_GELU_QUICK, ACT_RELU, ACT_TANH } KAct;
 #define GEMM_PANEL 16
 
 typedef struct {
+  KNum in, out;
   KSize g, m;
   int64_t k, n;
   KSize c_g, c_m, a_g, a_m, r_g, r_m; /* strides of the two row levels */
@@ -105,8 +117,15 @@ typedef struct {
   KAct act;
 } KGemm;
 
+/* Elements of W as packed. */
+static inline int64_t gemm_panel_elements(const KGemm *g) {
+  int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
+  return panels * GEMM_PANEL * (g->in == NUM_BF16 ? g->k + g->k % 2 : g->k);
+}
+
 /* ---- attention: softmax(scale · q kᵀ + mask) v per batch and head --------
-** operands: out, q, then k and v of each segment, mask?.  f32.  The keys are the
+** operands: out, q, then k and v of each segment, mask?.  q, k and v are held as
+** `in` says (bf16: d is even), out as `out`, the mask is f32.  The keys are the
 ** rows of the segments one after another.  Head h takes columns h·d … h·d+d-1 of
 ** q and k, h·dv … of v and out; rows are strided, columns contiguous; a batch
 ** stride of 0 shares rows between the entries.  The mask, which there is with one
@@ -115,12 +134,16 @@ typedef struct {
 ** With varlen there is one segment and the last operand is bounds: batch runs of
 ** rows, run s the rows bounds[s] … bounds[s+1]-1 of lq = n rows in all (i64,
 ** rising from 0; else the kernel stops with FAULT_INDEX); a row sees run 0 and its
-** own run up to itself.  Batch strides are then 0. */
+** own run up to itself.  Batch strides are then 0.
+** With bf16 both products are summed as in gemm, and exp(score - largest) is
+** rounded to bf16 before it multiplies v, but not for the sum that divides; the
+** largest is that of the row's keys so far where a kernel takes keys in parts. */
 typedef struct {
   KSize n, k_b, k_r, v_b, v_r; /* rows, batch and row strides */
 } KSegment;
 
 typedef struct {
+  KNum in, out;
   KSize batch, lq;
   uint32_t n_segments; /* 1 … ATTENTION_SEGMENTS */
   KSegment segment[ATTENTION_SEGMENTS];
@@ -134,9 +157,11 @@ typedef struct {
 static inline uint32_t kattention_extra(const KAttention *k) { return 2 + 2 * k->n_segments; }
 
 /* ---- rows: one result row from one operand row --------------------------
-** operands: out, x (and gamma?, beta? for layernorm).  f32; columns contiguous.
+** operands: out, x (and gamma?, beta? for layernorm).  f32, but out as `out`
+** says (bf16: layernorm only); columns contiguous.
 ** Rows have two levels (g, m) with strides as in gemm. */
 typedef struct {
+  KNum out;
   KSize g, m, cols;
   KSize o_g, o_m, x_g, x_m;
   float eps;

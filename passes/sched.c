@@ -36,7 +36,7 @@ static void emit_view(Sched *s, Val v) {
     break;
   default:
     if (place_reshaped(s, &from, t, &view)) break;
-    from = sched_copied(s, v, &from, t->dtype);
+    from = sched_copied(s, v, &from, place_dtype(s, &from));
     ok = place_reshaped(s, &from, t, &view);
   }
   if (!ok) {
@@ -46,7 +46,7 @@ static void emit_view(Sched *s, Val v) {
   Info *in = &s->info[v.i];
   if (in->output || val_ok(in->concat)) {
     Place to = sched_dest(s, v);
-    sched_copy(s, v, &view, &to, t->dtype);
+    sched_copy(s, v, &view, &to);
   } else {
     in->place = view;
     in->placed = true;
@@ -212,7 +212,7 @@ static void copy_outputs(Sched *s, const SchedEntry *e, const ProgEntry *pe) {
     if (s->info[v.i].output == pe->out + i + 1) continue;
     const Type *t = ir_type_of(s->g, v);
     Place from = sched_source(s, v), to = place_contiguous(s, s->ports.at[pe->out + i].buf, t);
-    sched_copy(s, v, &from, &to, t->dtype);
+    sched_copy(s, v, &from, &to);
   }
 }
 
@@ -223,6 +223,7 @@ static ProgEntry schedule_entry(Sched *s, const SchedEntry *e) {
   open_inputs(s, e, &pe);
   open_outputs(s, e, &pe);
   sched_fuse(s);
+  sched_hold(s);
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) emit_node(s, (Val){i});
   copy_outputs(s, e, &pe);
   pe.n_steps = s->steps.n - pe.step;

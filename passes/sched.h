@@ -17,7 +17,8 @@
 typedef enum {
   CONST_PLAIN = 0, /* row-major */
   CONST_PANELS,    /* [K, N] in panels of GEMM_PANEL columns (kernel.h) */
-  CONST_PADDED     /* [N] padded with zeroes to a multiple of GEMM_PANEL */
+  CONST_PADDED,    /* [N] padded with zeroes to a multiple of GEMM_PANEL */
+  CONST_PANELS_BF16 /* [K, N] in bf16 panels of pairs of k (kernel.h) */
 } ConstLayout;
 
 typedef struct {
@@ -38,7 +39,9 @@ enum {                             /* rewrites that can be switched off */
        SCHED_NO_FUSE_EW = 1 << 0,  /* each elementwise node its own loop nest */
        SCHED_NO_EPILOGUE = 1 << 1, /* activations and residuals apart from gemm */
        SCHED_NO_CONCAT = 1 << 2,   /* concat copies its operands */
-       SCHED_NO_INPLACE = 1 << 3   /* a residual sum gets a buffer of its own */
+       SCHED_NO_INPLACE = 1 << 3,  /* a residual sum gets a buffer of its own */
+       SCHED_NO_BF16_ATTENTION = 1 << 4, /* attention multiplies in f32 */
+       SCHED_BF16 = 1 << 5         /* asked for: factors of products are held as bf16 */
 };
 
 typedef struct {

@@ -134,8 +134,7 @@ static void place_in_concats(Sched *s, const Val *reader) {
   }
 }
 
-/* The value whose buffer v is a view of. */
-static Val root_of(const Sched *s, Val v) {
+Val sched_root(const Sched *s, Val v) {
   while (sched_is_view(ir_op(s->g, v)) && !s->info[v.i].at_compile && !s->info[v.i].given)
     v = ir_in(s->g, v, 0);
   return v;
@@ -152,7 +151,7 @@ static void note_uses(Sched *s) {
     for (uint32_t k = 0; k < ir_n_in(s->g, v); k++) {
       Val x = ir_in(s->g, v, k);
       if (!val_ok(x) || !live(s, x)) continue;
-      Info *xi = &s->info[x.i], *ri = &s->info[root_of(s, x).i];
+      Info *xi = &s->info[x.i], *ri = &s->info[sched_root(s, x).i];
       if (xi->inlined) xi->emit_at = VL_MAX(xi->emit_at, in->emit_at);
       uint32_t at = sched_is_view(ir_op(s->g, v)) ? in->last_use : in->emit_at;
       ri->last_use = VL_MAX(ri->last_use, at);

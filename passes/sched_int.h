@@ -31,6 +31,9 @@ typedef struct {
   uint32_t emit_at;  /* index of the node in whose step it is computed */
   uint32_t last_use;
   uint32_t output; /* port number + 1 */
+  KNum held;       /* how it lies in memory (sched_held.c) */
+  bool bf16;       /* attention: multiplies in bf16 */
+  bool whole, multiplied; /* read as f32; as a factor of bf16 products */
   bool placed;
   Place place;
 } Info;
@@ -93,9 +96,11 @@ uint32_t sched_const_buf(Sched *s, Val v, ConstLayout layout);
 /* Weights or bias of a gemm in their layout: columns of a value that another
 ** gemm takes whole are a part of its panels. */
 Place sched_weight(Sched *s, Val v, ConstLayout layout);
-/* A copy of p in row-major order in a new temporary. */
+VlDtype place_dtype(const Sched *s, const Place *p); /* of its buffer */
+/* A copy of p in row-major order in a new temporary; both convert between
+** floats where the types differ. */
 Place sched_copied(Sched *s, Val v, const Place *p, VlDtype dtype);
-void sched_copy(Sched *s, Val v, const Place *from, const Place *to, VlDtype dtype);
+void sched_copy(Sched *s, Val v, const Place *from, const Place *to);
 /* Two levels of rows (g, m) that all n places share; false when they have
 ** none.  The last axis must be contiguous in each. */
 typedef struct {
@@ -137,5 +142,10 @@ bool *sched_constants(const Graph *g, Arena *a);
 /* sched_fuse.c */
 void sched_fuse(Sched *s);
 bool sched_is_view(OpCode op);
+/* The value whose buffer v is a view of. */
+Val sched_root(const Sched *s, Val v);
+
+/* sched_held.c */
+void sched_hold(Sched *s);
 
 #endif

@@ -21,12 +21,19 @@ static void store_at(Nest *n, const Place *p) {
   nest_end(n, &x);
 }
 
-void sched_copy(Sched *s, Val v, const Place *from, const Place *to, VlDtype dtype) {
+/* The last row, cast where it is not of the type wanted. */
+static void cast_row(Nest *n, VlDtype from, VlDtype to) {
+  if (from != to) nest_op(n, OP_cast, to, n->n_body - 1, 0, 0);
+}
+
+void sched_copy(Sched *s, Val v, const Place *from, const Place *to) {
+  VlDtype dtype = place_dtype(s, from);
   Nest *n = nest_begin(s, v);
   AxisMap m = identity();
   axes_of(n, to->size, to->rank);
   NestAccess x = nest_access(n, from, &m);
   nest_load(n, dtype, &x);
+  cast_row(n, dtype, place_dtype(s, to));
   store_at(n, to);
 }
 
@@ -55,7 +62,7 @@ void sched_concat(Sched *s, Val v) {
     memcpy(part.size, t->dim, sizeof part.size);
     if (!val_eq(s->info[x.i].concat, v)) {
       Place from = sched_source(s, x);
-      sched_copy(s, v, &from, &part, t->dtype);
+      sched_copy(s, v, &from, &part);
     }
     at = sched_add(s, at, t->dim[axis]);
   }
@@ -81,7 +88,7 @@ void sched_pad(Sched *s, Val v) {
     part = moved;
   }
   memcpy(part.size, xt->dim, sizeof part.size);
-  sched_copy(s, v, &from, &part, t->dtype);
+  sched_copy(s, v, &from, &part);
 }
 
 void sched_generated(Sched *s, Val v) {
@@ -225,7 +232,7 @@ static Place conv_padded(Sched *s, Val v) {
     part = moved;
   }
   memcpy(part.size, xt->dim, sizeof part.size);
-  sched_copy(s, v, &from, &part, t.dtype);
+  sched_copy(s, v, &from, &part);
   return whole;
 }
 
@@ -423,11 +430,11 @@ void sched_gather(Sched *s, Val v) {
 
 void sched_scatter_nd(Sched *s, Val v) {
   Val data = ir_in(s->g, v, 0), ids = ir_in(s->g, v, 1), updates = ir_in(s->g, v, 2);
-  const Type *t = ir_type_of(s->g, v), *it = ir_type_of(s->g, ids), *ut = ir_type_of(s->g, updates);
+  const Type *it = ir_type_of(s->g, ids), *ut = ir_type_of(s->g, updates);
   uint32_t k = 0;
   if (!index_count(s, v, it, &k)) return;
   Place from = sched_source(s, data), to = sched_dest(s, v), at = sched_source(s, ids);
-  sched_copy(s, v, &from, &to, t->dtype);
+  sched_copy(s, v, &from, &to);
   Nest *n = nest_begin(s, v);
   n->serial = true;
   axes_of(n, ut->dim, ut->rank);

@@ -153,6 +153,10 @@ static uint32_t add_buf(Sched *s, BufKind kind, const Type *t) {
   return s->bufs.n - 1;
 }
 
+VlDtype place_dtype(const Sched *s, const Place *p) {
+  return s->bufs.at[p->buf].dtype;
+}
+
 uint32_t sched_temp(Sched *s, const Type *t) {
   return add_buf(s, BUF_TEMP, t);
 }
@@ -169,22 +173,29 @@ Place sched_dest(Sched *s, Val v) {
     VL_CHECK(place_shifted(s, &whole, axis, in->concat_at, &in->place), "sched_fuse checked it");
     memcpy(in->place.size, t->dim, sizeof in->place.size);
   } else {
-    in->place = place_contiguous(s, sched_temp(s, t), t);
+    Type held = *t;
+    if (in->held == NUM_BF16) held.dtype = VLPC_BF16;
+    in->place = place_contiguous(s, sched_temp(s, &held), &held);
   }
   in->placed = true;
   return in->place;
 }
 
+static VlDtype const_dtype(const Sched *s, Val v, ConstLayout layout) {
+  return layout == CONST_PANELS_BF16 ? VLPC_BF16 : ir_type_of(s->g, v)->dtype;
+}
+
 static uint64_t const_bytes(const Sched *s, Val v, ConstLayout layout, DimId *padded) {
-  const Type *t = ir_type_of(s->g, v);
-  int64_t count = 0, n = 0;
+  int64_t count = 0, n = 0, k = 0;
   VL_CHECK(ir_count_const(s->g, v, &count), "a constant has a run-time size");
   if (layout != CONST_PLAIN) {
     VL_CHECK(ir_size_const(s->g, v, -1, &n) && n > 0, "a panel has no columns");
-    count = count / n * (int64_t)vl_align_up((uint64_t)n, GEMM_PANEL);
+    k = count / n;
+    if (layout == CONST_PANELS_BF16) k += k % 2;
+    count = k * (int64_t)vl_align_up((uint64_t)n, GEMM_PANEL);
   }
   *padded = dim_const(s->dims, count);
-  return (uint64_t)count * dtype_size(t->dtype);
+  return (uint64_t)count * dtype_size(const_dtype(s, v, layout));
 }
 
 uint32_t sched_const_buf(Sched *s, Val v, ConstLayout layout) {
@@ -194,6 +205,7 @@ uint32_t sched_const_buf(Sched *s, Val v, ConstLayout layout) {
   buf = add_buf(s, BUF_CONST, ir_type_of(s->g, v));
   ProgBuf *b = &s->bufs.at[buf];
   DimId padded = DIM_NONE;
+  b->dtype = const_dtype(s, v, layout);
   b->bytes = const_bytes(s, v, layout, &padded);
   if (layout != CONST_PLAIN) b->rank = 1, b->size[0] = padded;
   b->offset = s->weight_bytes;
@@ -221,7 +233,8 @@ Place sched_weight(Sched *s, Val v, ConstLayout layout) {
   Val whole = v;
   int64_t from = 0, k = 1;
   if (!is_columns(s, v, &whole, &from)) whole = v, from = 0;
-  if (layout == CONST_PANELS) VL_CHECK(ir_size_const(s->g, whole, 0, &k), "linear weight");
+  if (layout != CONST_PADDED) VL_CHECK(ir_size_const(s->g, whole, 0, &k), "linear weight");
+  if (layout == CONST_PANELS_BF16) k += k % 2;
   return (Place){.buf = sched_const_buf(s, whole, layout), .off = sched_const(s, from * k)};
 }
 
@@ -237,7 +250,7 @@ Place sched_copied(Sched *s, Val v, const Place *p, VlDtype dtype) {
   Type t = {.dtype = dtype, .rank = p->rank};
   memcpy(t.dim, p->size, sizeof t.dim);
   Place to = place_contiguous(s, sched_temp(s, &t), &t);
-  sched_copy(s, v, p, &to, dtype);
+  sched_copy(s, v, p, &to);
   return to;
 }
 

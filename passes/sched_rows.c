@@ -21,6 +21,7 @@ static bool plan_levels(Sched *s, RowPlan *p) {
 
 static Place temp_like(Sched *s, Val v, const Place *p) {
   Type t = *ir_type_of(s->g, v);
+  t.dtype = place_dtype(s, p);
   t.rank = p->rank;
   memcpy(t.dim, p->size, sizeof t.dim);
   return place_contiguous(s, sched_temp(s, &t), &t);
@@ -28,12 +29,11 @@ static Place temp_like(Sched *s, Val v, const Place *p) {
 
 /* False, and the node refused, when its rows have no two levels. */
 static bool plan_rows(Sched *s, Val v, RowPlan *p) {
-  VlDtype dtype = ir_type_of(s->g, v)->dtype;
   p->target = p->out;
   if (plan_levels(s, p)) return true;
-  if (!place_is_contiguous(s, &p->x)) p->x = sched_copied(s, v, &p->x, dtype);
+  if (!place_is_contiguous(s, &p->x)) p->x = sched_copied(s, v, &p->x, place_dtype(s, &p->x));
   if (plan_levels(s, p)) return true;
-  if (p->has_residual) p->residual = sched_copied(s, v, &p->residual, dtype);
+  if (p->has_residual) p->residual = sched_copied(s, v, &p->residual, VLPC_F32);
   p->out = temp_like(s, v, &p->target);
   p->detour = true;
   if (plan_levels(s, p)) return true;
@@ -42,7 +42,7 @@ static bool plan_rows(Sched *s, Val v, RowPlan *p) {
 }
 
 static void finish_rows(Sched *s, Val v, const RowPlan *p) {
-  if (p->detour) sched_copy(s, v, &p->out, &p->target, ir_type_of(s->g, v)->dtype);
+  if (p->detour) sched_copy(s, v, &p->out, &p->target);
 }
 
 /* A rank-0 or rank-1 operand as one row. */
@@ -73,10 +73,15 @@ static bool runs_in_place(Sched *s, Val last, Val residual, const Place *r) {
   const Info *in = &s->info[residual.i], *to = &s->info[last.i];
   if (s->flags & SCHED_NO_INPLACE || to->output || val_ok(to->concat) || in->at_compile)
     return false;
+  if (to->held != NUM_F32) return false;
   if (val_ok(in->concat) || in->output || in->last_use != to->emit_at) return false;
   if (sched_is_view(ir_op(s->g, residual))) return false;
   return s->bufs.at[r->buf].kind == BUF_TEMP && place_is_contiguous(s, r) &&
          ir_type_id(s->g, last).i == ir_type_id(s->g, residual).i;
+}
+
+static bool is_bf16(const Sched *s, const Place *p) {
+  return place_dtype(s, p) == VLPC_BF16;
 }
 
 /* C = act(x·W + b) + residual, where x's rows and W, b come from node lin and
@@ -102,7 +107,8 @@ static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
   VL_CHECK(ir_size_const(g, w, 0, &k->k) && ir_size_const(g, w, 1, &k->n), "linear weight");
   draft_arg(&d, &p.out);
   draft_arg(&d, &p.x);
-  Place wp = sched_weight(s, w, CONST_PANELS);
+  ConstLayout panels = is_bf16(s, &p.x) ? CONST_PANELS_BF16 : CONST_PANELS;
+  Place wp = sched_weight(s, w, panels);
   draft_arg(&d, &wp);
   if (val_ok(b)) {
     Place bp = sched_weight(s, b, CONST_PADDED);
@@ -117,6 +123,8 @@ static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
     k->r_g = draft_size(&d, p.rows.g_stride[2]);
     k->r_m = draft_size(&d, p.rows.m_stride[2]);
   }
+  k->in = is_bf16(s, &p.x) ? NUM_BF16 : NUM_F32;
+  k->out = is_bf16(s, &p.out) ? NUM_BF16 : NUM_F32;
   k->has_bias = val_ok(b);
   k->has_residual = p.has_residual;
   k->act = act_of(s, in->act);
@@ -141,6 +149,7 @@ static bool gemm_ready(Sched *s, Val v) {
 void sched_linear(Sched *s, Val v) {
   if (!gemm_ready(s, v)) return;
   Place x = sched_source(s, ir_in(s->g, v, 0));
+  if (s->flags & SCHED_BF16 && !is_bf16(s, &x)) x = sched_copied(s, v, &x, VLPC_BF16);
   emit_gemm(s, v, val_ok(s->info[v.i].into) ? s->info[v.i].into : v, &x);
 }
 
@@ -184,7 +193,7 @@ static bool heads_ready(Sched *s, Val v, Val x, Place *p, Heads *out) {
   for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = ir_type_of(s->g, v)->dim[i];
   *p = place_broadcast(s, p, &t);
   if (heads_of(s, p, out)) return true;
-  *p = sched_copied(s, v, p, VLPC_F32);
+  *p = sched_copied(s, v, p, place_dtype(s, p));
   return heads_of(s, p, out);
 }
 
@@ -281,6 +290,8 @@ void sched_attention(Sched *s, Val v) {
   }
   draft_arg(&d, &p.out);
   for (uint32_t i = 0; i < p.n; i++) draft_arg(&d, &p.in[i]);
+  k->in = is_bf16(s, &p.in[0]) ? NUM_BF16 : NUM_F32;
+  k->out = is_bf16(s, &p.out) ? NUM_BF16 : NUM_F32;
   k->scale = (float)ir_attr_float(s->g, v, A_scale, 1);
   k->causal = ir_attr_int(s->g, v, A_causal, 0) != 0;
   attention_sizes(&d, &p);
@@ -289,7 +300,7 @@ void sched_attention(Sched *s, Val v) {
     return;
   }
   draft_end(&d);
-  if (p.out.buf != p.target.buf) sched_copy(s, v, &p.out, &p.target, VLPC_F32);
+  if (p.out.buf != p.target.buf) sched_copy(s, v, &p.out, &p.target);
 }
 
 /* ---- layernorm, softmax, l2norm ------------------------------------------ */
@@ -361,6 +372,7 @@ void sched_rows(Sched *s, Val v) {
   k->cols = draft_size(&d, p.x.size[p.x.rank - 1]);
   k->o_g = draft_size(&d, p.rows.g_stride[0]), k->o_m = draft_size(&d, p.rows.m_stride[0]);
   k->x_g = draft_size(&d, p.rows.g_stride[1]), k->x_m = draft_size(&d, p.rows.m_stride[1]);
+  k->out = is_bf16(s, &p.out) ? NUM_BF16 : NUM_F32;
   k->eps = (float)ir_attr_float(g, v, A_eps, 0);
   k->log = op == OP_log_softmax;
   draft_end(&d);
@@ -371,7 +383,7 @@ void sched_rows(Sched *s, Val v) {
 
 void sched_axis(Sched *s, Val v) {
   const Graph *g = s->g;
-  const Type *xt = ir_type_of(g, ir_in(g, v, 0)), *t = ir_type_of(g, v);
+  const Type *xt = ir_type_of(g, ir_in(g, v, 0));
   uint32_t axis = (uint32_t)ir_attr_int(g, v, A_axis, 0);
   int64_t perm[VLPC_MAX_RANK], back[VLPC_MAX_RANK], size = 0;
   bool scan = ir_op(g, v) == OP_cumsum;
@@ -406,5 +418,5 @@ void sched_axis(Sched *s, Val v) {
                      .largest = ir_attr_int(g, v, A_largest, 1) != 0,
                      .want_indices = ir_op(g, v) == OP_topk_indices};
   draft_end(&d);
-  if (detour) sched_copy(s, v, &out, &turned, t->dtype);
+  if (detour) sched_copy(s, v, &out, &turned);
 }

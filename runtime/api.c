@@ -26,11 +26,7 @@ const char *vlpc_status_name(vlpc_status status) { return status_name(status); }
 
 int vlpc_status_exit_code(vlpc_status status) { return status_exit_code(status); }
 
-/* Targets have a bounded number of values, so each gets a constant text. */
-static const char *cpu_target_text(void) {
-  static const char *const text[ISA__COUNT] = {"portable", "avx2", "avx512"};
-  return text[cpu_isa_best()];
-}
+static const char *cpu_target_text(void) { return cpu_isa_name(cpu_isa_best()); }
 
 bool vlpc_device(uint32_t i, vlpc_device_info *out) {
   const DeviceDriver *dr = device_at(i);

@@ -3,12 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
+#include "runtime/calibrate.h"
 #include "runtime/compiler_lib.h"
 #include "runtime/session.h"
 
 struct vlpc_compiler {
   Diag *diag;
   CompilerLib lib;         /* empty when it could not be opened */
+  char *library;           /* where it was asked for; NULL: the usual places */
   CompilerBytes report[2]; /* by vlpc_text_format */
   CompilerBytes text;      /* last text given out */
 };
@@ -33,6 +37,7 @@ vlpc_status vlpc_compiler_open(const vlpc_compiler_options *options, vlpc_compil
   }
   if (!options_copy(&o, sizeof o, options))
     return argument(c, "options.struct_size is not that of a known vlpc_compiler_options");
+  if (o.library && !(c->library = strdup(o.library))) return VLPC_E_NOMEM;
   return compiler_lib_open(o.library, c->diag, &c->lib);
 }
 
@@ -43,6 +48,7 @@ void vlpc_compiler_close(vlpc_compiler *c) {
   drop(c, &c->text);
   compiler_lib_close(&c->lib);
   diag_free(c->diag);
+  free(c->library);
   free(c);
 }
 
@@ -70,12 +76,58 @@ static void drop_reports(vlpc_compiler *c) {
   drop(c, &c->report[VLPC_JSON]);
 }
 
+/* ---- with a calibration -------------------------------------------------- */
+
+static bool is_calibrated(const vlpc_compile_options *o) {
+  bool bf16 = o->precision && strcmp(o->precision, "bf16") == 0;
+  return bf16 && !(o->calibrate && strcmp(o->calibrate, "none") == 0);
+}
+
+static VlStatus compile_as(vlpc_compiler *c, const vlpc_compile_options *o, const char *precision,
+                           const char *output) {
+  vlpc_compile_options one = *o;
+  one.precision = precision;
+  one.output = output;
+  if (strcmp(precision, "fp32") == 0) one.seal = NULL;
+  drop_reports(c);
+  return c->lib.api->compile(&one, c->diag, c->report);
+}
+
+/* The model in both precisions, the difference of their answers, and the second
+** with it; the first two are removed. */
+static VlStatus compile_both(vlpc_compiler *c, const vlpc_compile_options *o, Arena *a) {
+  Calibration k = {.exact = arena_printf(a, "%s.fp32.part", o->output),
+                   .rounded = arena_printf(a, "%s.bf16.part", o->output),
+                   .inputs = o->calibrate,
+                   .compiler_library = c->library};
+  Str found = {.arena = a};
+  VlStatus s = compile_as(c, o, "fp32", k.exact);
+  if (s == VLPC_OK) s = compile_as(c, o, o->precision, k.rounded);
+  if (s == VLPC_OK) s = calibrate(&k, c->diag, &found);
+  if (s == VLPC_OK)
+    s = artifact_append(k.rounded, o->output, SECTION_calibration, &found, c->diag);
+  unlink(k.exact), unlink(k.rounded);
+  return s;
+}
+
+static VlStatus compile_calibrated(vlpc_compiler *c, const vlpc_compile_options *o) {
+  Arena *a = arena_new(0);
+  if (!a || ARENA_GUARD(a)) {
+    arena_free(a);
+    return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "no memory is left to calibrate");
+  }
+  VlStatus s = compile_both(c, o, a);
+  arena_free(a);
+  return s;
+}
+
 vlpc_status vlpc_compile(vlpc_compiler *c, const vlpc_compile_options *options) {
   vlpc_compile_options o;
   if (!begin(c)) return VLPC_E_INVALID_ARG;
   if (!options_copy(&o, sizeof o, options) || !o.models[0] || !o.output)
     return argument(c, "options need struct_size, models[0] and output");
   drop_reports(c);
+  if (is_calibrated(&o)) return compile_calibrated(c, &o);
   return c->lib.api->compile(&o, c->diag, c->report);
 }
 

@@ -17,6 +17,7 @@ static const char *const names[SECTION__END] = {
     [SECTION_weights] = "weights",       [SECTION_tokenizer] = "tokenizer",
     [SECTION_preprocess] = "preprocess", [SECTION_classes] = "classes",
     [SECTION_provenance] = "provenance", [SECTION_code] = "code",
+    [SECTION_calibration] = "calibration",
 };
 
 static const SectionKind needed[] = {SECTION_manifest, SECTION_program, SECTION_kernels,

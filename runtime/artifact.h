@@ -24,6 +24,7 @@
 
 #include "base/diag.h"
 #include "base/io.h"
+#include "base/str.h"
 
 #define ARTIFACT_MAGIC "VLPC\r\n\x1a\n"
 #define ARTIFACT_VERSION 1u
@@ -45,6 +46,7 @@ typedef enum {
   SECTION_classes = 8,    /* class names, one a line */
   SECTION_provenance = 9, /* JSON: hashes of the sources */
   SECTION_code = 10,      /* sealed code: code_store.h */
+  SECTION_calibration = 11, /* JSON: calibrate.h; readers may skip it */
   SECTION__END
 } SectionKind;
 
@@ -91,6 +93,9 @@ VL_MUST_USE VlStatus artifact_writer_section(ArtifactWriter *w, SectionKind kind
 ** failure. */
 VL_MUST_USE VlStatus artifact_writer_commit(ArtifactWriter *w);
 void artifact_writer_abandon(ArtifactWriter *w); /* frees w; takes NULL */
+/* Writes the artifact `from` to the file `to` with one more section, the last. */
+VL_MUST_USE VlStatus artifact_append(const char *from, const char *to, SectionKind kind,
+                                     const Str *bytes, Diag *d);
 
 /* ---- artifact.c --------------------------------------------------------- */
 

@@ -46,8 +46,8 @@ VlStatus artifact_writer_begin(ArtifactWriter *w, SectionKind kind) {
   VL_CHECK(!w->in_section && kind > 0 && kind < SECTION__END, "a section begins in another");
   VL_CHECK(w->n == 0 || w->row[w->n - 1].kind < kind, "sections come in ascending order");
   VL_TRY(io_pad_to(w->file, ARTIFACT_ALIGN));
-  w->row[w->n] = (ArtifactRow){.kind = kind, .flags = ARTIFACT_REQUIRED,
-                               .offset = io_offset(w->file)};
+  uint32_t flags = kind == SECTION_calibration ? 0 : ARTIFACT_REQUIRED;
+  w->row[w->n] = (ArtifactRow){.kind = kind, .flags = flags, .offset = io_offset(w->file)};
   XXH3_128bits_reset(w->hash);
   w->in_section = true;
   return VLPC_OK;
@@ -116,4 +116,27 @@ void artifact_writer_abandon(ArtifactWriter *w) {
   io_abandon(w->file);
   XXH3_freeState(w->hash);
   free(w);
+}
+
+static VlStatus copy_sections(ArtifactWriter *w, const ArtifactFile *f) {
+  for (uint32_t i = 0; i < f->header.n_sections; i++) {
+    const ArtifactRow *r = &f->row[i];
+    VL_TRY(artifact_writer_section(w, (SectionKind)r->kind, f->file.at + r->offset,
+                                   (size_t)r->bytes));
+  }
+  return VLPC_OK;
+}
+
+VlStatus artifact_append(const char *from, const char *to, SectionKind kind, const Str *bytes,
+                         Diag *d) {
+  ArtifactFile f;
+  ArtifactWriter *w = NULL;
+  VL_TRY(artifact_map(from, d, &f));
+  VlStatus s = artifact_writer_open(to, d, &w);
+  if (s == VLPC_OK) s = copy_sections(w, &f);
+  if (s == VLPC_OK) s = artifact_writer_section(w, kind, bytes->at, bytes->n);
+  artifact_unmap(&f);
+  if (s == VLPC_OK) return artifact_writer_commit(w);
+  artifact_writer_abandon(w);
+  return s;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cpu.h"
 #include "runtime/model.h"
 
 static int64_t now_ns(void) {
@@ -56,11 +57,19 @@ static void free_one(LoadedCode *c) {
   free(c);
 }
 
+/* Code of f32 gains nothing from products of bf16: it is made and sealed for
+** one level less. */
+static const char *wanted_isa(const Model *m, const vlpc_session_options *o) {
+  bool bf16 = strcmp(m->manifest.precision, "bf16") == 0;
+  if (o->isa || bf16 || cpu_isa_best() != ISA_AVX512_BF16) return o->isa;
+  return cpu_isa_name(ISA_AVX512);
+}
+
 /* Called with the lock held. */
 static VlStatus find_or_load(Model *m, const vlpc_session_options *o, LoadedCode *c, Diag *d,
                              const LoadedCode **out) {
   VL_TRY(find_driver(o, d, c));
-  VL_TRY(c->driver->target(o->isa, d, c->target));
+  VL_TRY(c->driver->target(wanted_isa(m, o), d, c->target));
   for (const LoadedCode *have = m->loaded; have; have = have->next) {
     if (have->driver != c->driver || strcmp(have->target, c->target) != 0) continue;
     *out = have;

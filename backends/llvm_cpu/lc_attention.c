@@ -46,7 +46,7 @@ typedef struct {
     Lv start, key, v;          /* number of its first key */
     Lv k_b, k_r, v_b, v_r;     /* bytes */
   } segment[ATTENTION_SEGMENTS];
-  Lv k_pack, v_pack, scores, values, top, sum;          /* in scratch */
+  Lv k_pack, v_pack, scores, values, top, sum, parts;   /* in scratch */
   Lv q_row, s_row, rescale;                             /* on the stack, per row of a block */
   Lv packed;                                            /* variable: head in the panels */
   Lv bounds;                                            /* of varlen */
@@ -69,8 +69,18 @@ typedef struct {
 static int64_t panels(int64_t cols) {
   return (cols + GEMM_PANEL - 1) / GEMM_PANEL;
 }
+static int64_t in_bytes(const KAttention *k) {
+  return (int64_t)dtype_size(knum_dtype(k->in));
+}
+static int64_t out_bytes(const KAttention *k) {
+  return (int64_t)dtype_size(knum_dtype(k->out));
+}
+/* Columns of q and k as words of a tile's step: one f32 or two bf16. */
+static int64_t words(const KAttention *k) {
+  return k->d * in_bytes(k) / 4;
+}
 static int64_t k_pack_bytes(const KAttention *k) {
-  return 4 * KEYS * k->d;
+  return 4 * KEYS * words(k);
 }
 static int64_t v_pack_bytes(const KAttention *k) {
   return 64 * KEYS * panels(k->dv);
@@ -82,6 +92,7 @@ static int64_t value_pitch(const KAttention *k) {
 static uint64_t attention_scratch(const Kernel *kernel) {
   const KAttention *k = &kernel->attention;
   int64_t tile = ROWS * (PITCH + value_pitch(k));
+  if (k->out != NUM_F32) tile += QUERIES * value_pitch(k);
   return (uint64_t)(k_pack_bytes(k) + v_pack_bytes(k) + tile + 8 * QUERIES);
 }
 
@@ -98,10 +109,11 @@ static void add_segment(Attn *x, uint32_t i) {
   Emit *e = x->e;
   Lb *b = &e->b;
   const KSegment *s = &x->k->segment[i];
+  VlDtype in = knum_dtype(x->k->in);
   x->segment[i].start = x->lk;
   x->segment[i].key = le_operand(e, 2 + 2 * i), x->segment[i].v = le_operand(e, 3 + 2 * i);
-  x->segment[i].k_b = le_bytes(e, s->k_b), x->segment[i].k_r = le_bytes(e, s->k_r);
-  x->segment[i].v_b = le_bytes(e, s->v_b), x->segment[i].v_r = le_bytes(e, s->v_r);
+  x->segment[i].k_b = le_bytes_of(e, s->k_b, in), x->segment[i].k_r = le_bytes_of(e, s->k_r, in);
+  x->segment[i].v_b = le_bytes_of(e, s->v_b, in), x->segment[i].v_r = le_bytes_of(e, s->v_r, in);
   Lv n = le_size(e, s->n);
   if (x->k->n_segments > 1)
     n = lb_min(b, lb_max(b, n, lb_i64(b, 0)), lb_i64(b, INT64_C(1) << 40));
@@ -113,8 +125,9 @@ static Attn prologue(Emit *e, const KAttention *k) {
   Attn x = {.e = e, .k = k, .lq = le_size(e, k->lq), .lk = lb_i64(b, 0)};
   x.blocks = le_ceil_div(e, x.lq, QUERIES);
   x.out = le_operand(e, 0), x.q = le_operand(e, 1);
-  x.q_b = le_bytes(e, k->q_b), x.q_r = le_bytes(e, k->q_r);
-  x.o_b = le_bytes(e, k->o_b), x.o_r = le_bytes(e, k->o_r);
+  VlDtype in = knum_dtype(k->in), out = knum_dtype(k->out);
+  x.q_b = le_bytes_of(e, k->q_b, in), x.q_r = le_bytes_of(e, k->q_r, in);
+  x.o_b = le_bytes_of(e, k->o_b, out), x.o_r = le_bytes_of(e, k->o_r, out);
   for (uint32_t i = 0; i < k->n_segments; i++) add_segment(&x, i);
   if (k->has_mask) x.mask = le_operand(e, kattention_extra(k));
   if (k->varlen) x.bounds = le_operand(e, kattention_extra(k));
@@ -125,6 +138,7 @@ static Attn prologue(Emit *e, const KAttention *k) {
   x.values = lb_atc(b, x.scores, ROWS * PITCH);
   x.top = lb_atc(b, x.values, ROWS * value_pitch(k));
   x.sum = lb_atc(b, x.top, 4 * QUERIES);
+  x.parts = lb_atc(b, x.sum, 4 * QUERIES);
   x.q_row = lb_array(b, b->ptr, ROWS), x.s_row = lb_array(b, b->ptr, ROWS);
   x.rescale = lb_array(b, b->f32, ROWS);
   x.packed = lb_var(b, b->i64, lb_i64(b, -1));
@@ -192,11 +206,11 @@ static Lv source_row(const Attn *x, const Part *p, Lv key, bool of_values) {
   return at;
 }
 
-/* k_pack[p][c][l] = key[16p + l][c].  Rows past the last key repeat it: their
-** scores are masked. */
+/* k_pack[p][c][l] = key[16p + l][c], in words; moved as f32, whatever they hold.
+** Rows past the last key repeat it: their scores are masked. */
 static void pack_keys(const Attn *x, const Part *p) {
   Lb *b = &x->e->b;
-  int64_t d = x->k->d;
+  int64_t d = words(x->k);
   Lv last = lb_addc(b, p->n_keys, -1);
   LbLoop loop;
   Lv key = lb_for(b, &loop, lb_i64(b, 0), p->n_keys, LC_W);
@@ -240,6 +254,30 @@ static void pack_values(const Attn *x, const Part *p) {
   lb_end_for(b, &loop);
 }
 
+/* The same of bf16, two keys to a word: v_pack[p][j/2][l] = v[j], v[j+1][16p + l];
+** an odd last key stands beside zeros. */
+static void pack_value_pairs(const Attn *x, const Part *p) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  LbLoop loop;
+  Lv pairs = le_ceil_div(e, p->n_keys, 2), last = lb_addc(b, p->n_keys, -1);
+  Lv j = lb_for(b, &loop, lb_i64(b, 0), pairs, 1), even = lb_mulc(b, j, 2);
+  Lv odd = lb_min(b, lb_addc(b, even, 1), last);
+  Lv row[2] = {source_row(x, p, lb_add(b, p->key0, even), true),
+               source_row(x, p, lb_add(b, p->key0, odd), true)};
+  Lv there = lb_splat(b, lb_icmp(b, LLVMIntNE, odd, even));
+  for (int64_t c = 0; c < panels(x->k->dv); c++) {
+    int64_t left = x->k->dv - c * LC_W;
+    Lv mask = left < LC_W ? lb_tail_mask(b, lb_i64(b, left)) : NULL;
+    Lv low = le_load_bf16(e, lb_atc(b, row[0], 32 * c), mask);
+    Lv high = le_load_bf16(e, lb_atc(b, row[1], 32 * c), mask);
+    high = lb_select(b, there, LLVMBuildShl(b->b, high, lb_vi(b, 16), ""), lb_vi(b, 0));
+    Lv at = lb_mulc(b, lb_add(b, lb_mulc(b, pairs, c), j), 64);
+    lb_store(b, LLVMBuildOr(b->b, low, high, ""), lb_at(b, x->v_pack, at), 4);
+  }
+  lb_end_for(b, &loop);
+}
+
 static void pack(const Attn *x, const Part *p) {
   Lb *b = &x->e->b;
   Lv stale = lb_icmp(b, LLVMIntNE, lb_get(b, x->packed), p->head_id);
@@ -247,7 +285,10 @@ static void pack(const Attn *x, const Part *p) {
   LbIf need;
   lb_if(b, &need, LLVMBuildOr(b->b, stale, several, ""));
   pack_keys(x, p);
-  pack_values(x, p);
+  if (x->k->in == NUM_BF16)
+    pack_value_pairs(x, p);
+  else
+    pack_values(x, p);
   lb_set(b, x->packed, p->head_id);
   lb_end_if(b, &need);
 }
@@ -331,9 +372,10 @@ static void make_scores(const Attn *x, const Part *p, const Block *q) {
   begin_tile(x, p, q, &t);
   lb_if(b, &visible, lb_icmp(b, LLVMIntSLT, lb_mulc(b, g.from, GEMM_PANEL), t.seen));
   tile_product(x, &g, &t,
-               (LeTile){.rows = x->q_row,
+               (LeTile){.dtype = knum_dtype(x->k->in),
+                        .rows = x->q_row,
                         .b = x->k_pack,
-                        .panel_bytes = lb_i64(b, 64 * x->k->d),
+                        .panel_bytes = lb_i64(b, 64 * words(x->k)),
                         .k = lb_i64(b, x->k->d),
                         .out = x->scores,
                         .out_bytes = lb_i64(b, PITCH)});
@@ -346,13 +388,15 @@ static void multiply_values(const Attn *x, const Part *p, const Block *q) {
   Lb *b = &x->e->b;
   Group g;
   RowTile t;
+  Lv steps = x->k->in == NUM_BF16 ? le_ceil_div(x->e, p->n_keys, 2) : p->n_keys;
   begin_group(x, lb_i64(b, panels(x->k->dv)), &g);
   begin_tile(x, p, q, &t);
   tile_product(x, &g, &t,
-               (LeTile){.rows = x->s_row,
+               (LeTile){.dtype = knum_dtype(x->k->in),
+                        .rows = x->s_row,
                         .b = x->v_pack,
-                        .panel_bytes = lb_mulc(b, p->n_keys, 4 * GEMM_PANEL),
-                        .k = t.seen,
+                        .panel_bytes = lb_mulc(b, steps, 4 * GEMM_PANEL),
+                        .k = lb_max(b, t.seen, lb_i64(b, 0)), /* below 0 in later chunks */
                         .out = x->values,
                         .out_bytes = lb_i64(b, value_pitch(x->k))});
   end_tile(x, &t);
@@ -398,7 +442,8 @@ static Lv mask_scores(const Attn *x, const Part *p, const Block *q, const RowTil
   return lb_hmax(b, lb_get(b, top));
 }
 
-/* Row i's scores to exp(score - shift) in place; returns their sum. */
+/* Row i's scores to exp(score - shift) in place, bf16 at half the pitch; returns
+** their sum. */
 static Lv exp_scores(const Attn *x, const RowTile *t, Lv i, Lv shift) {
   Lb *b = &x->e->b;
   Lv shifts = lb_splat(b, shift), sum = lb_var(b, b->vf, lb_vf(b, 0));
@@ -406,7 +451,8 @@ static Lv exp_scores(const Attn *x, const RowTile *t, Lv i, Lv shift) {
   Lv key = lb_for(b, &loop, lb_i64(b, 0), t->seen, LC_W);
   Lv at = lb_at(b, score_row(x, i), lb_mulc(b, key, 4));
   Lv s = lm_exp(b, lb_fsub(b, lb_load_vf(b, at, NULL, NULL), shifts));
-  lb_store_vf(b, s, at, NULL);
+  Lv to = lb_at(b, score_row(x, i), lb_mulc(b, key, in_bytes(x->k)));
+  le_store_rounded(x->e, knum_dtype(x->k->in), s, to, NULL);
   lb_set(b, sum, lb_fadd(b, lb_get(b, sum), s));
   lb_end_for(b, &loop);
   return lb_hsum(b, lb_get(b, sum));
@@ -457,13 +503,43 @@ static void softmax_rows(const Attn *x, const Part *p, const Block *q) {
   end_tile(x, &t);
 }
 
+typedef struct {
+  Lv out, part; /* a row of the result, and of its sum so far */
+} OutRow;
+
+/* The sum lies in the result itself when that is f32. */
+static OutRow out_row(const Attn *x, const Part *p, const Block *q, Lv i) {
+  Lb *b = &x->e->b;
+  OutRow r = {.out = lb_at(b, p->out, lb_mul(b, lb_add(b, q->query, i), x->o_r))};
+  Lv row = lb_mulc(b, lb_add(b, q->row0, i), value_pitch(x->k));
+  r.part = x->k->out == NUM_F32 ? r.out : lb_at(b, x->parts, row);
+  return r;
+}
+
+/* v to the row of out; what chunks to come are added to stays f32, in parts. */
+static void store_values(const Attn *x, const Block *q, const OutRow *r, Lv c, Lv v, Lv mask) {
+  Lb *b = &x->e->b;
+  Lv part = lb_at(b, r->part, lb_mulc(b, c, 4));
+  if (x->k->out == NUM_F32) {
+    lb_store_vf(b, v, part, mask);
+    return;
+  }
+  LbIf last;
+  lb_if(b, &last, q->last);
+  Lv to = lb_at(b, r->out, lb_mulc(b, c, out_bytes(x->k)));
+  le_store_rounded(x->e, knum_dtype(x->k->out), v, to, mask);
+  lb_else(b, &last);
+  lb_store_vf(b, v, part, NULL);
+  lb_end_if(b, &last);
+}
+
 /* out = (out · rescale, unless first) + scores · v, divided by the sum at last */
 static void add_values(const Attn *x, const Part *p, const Block *q) {
   Lb *b = &x->e->b;
   Lv zero = lb_f32(b, 0), one = lb_f32(b, 1);
   LbLoop rows, cols;
   Lv i = lb_for(b, &rows, lb_i64(b, 0), q->n, 1), slot = lb_mulc(b, i, 4);
-  Lv to = lb_at(b, p->out, lb_mul(b, lb_add(b, q->query, i), x->o_r));
+  OutRow r = out_row(x, p, q, i);
   Lv sum = lb_load(b, b->f32, lb_at(b, q->sum, slot), 4);
   Lv whole = lb_select(b, lb_fcmp(b, LLVMRealOEQ, sum, zero), zero, lb_fdiv(b, one, sum));
   Lv factor = lb_splat(b, lb_select(b, q->last, whole, one));
@@ -474,9 +550,9 @@ static void add_values(const Attn *x, const Part *p, const Block *q) {
   Lv v = lb_var(b, b->vf, lb_load_vf(b, lb_at(b, from, at), NULL, NULL));
   LbIf again;
   lb_if(b, &again, LLVMBuildNot(b->b, q->first, ""));
-  lb_set(b, v, lb_fma(b, lb_load_vf(b, lb_at(b, to, at), mask, NULL), rescale, lb_get(b, v)));
+  lb_set(b, v, lb_fma(b, lb_load_vf(b, lb_at(b, r.part, at), mask, NULL), rescale, lb_get(b, v)));
   lb_end_if(b, &again);
-  lb_store_vf(b, lb_fmul(b, lb_get(b, v), factor), lb_at(b, to, at), mask);
+  store_values(x, q, &r, c, lb_fmul(b, lb_get(b, v), factor), mask);
   lb_end_for(b, &cols);
   lb_end_for(b, &rows);
 }
@@ -516,8 +592,8 @@ static void run_chunk(const Attn *x, const Part *p) {
 /* Base addresses for head h; entry offsets are added by the callers. */
 static void locate_head(const Attn *x, Lv h, Part *p) {
   Lb *b = &x->e->b;
-  Lv d = lb_mulc(b, h, 4 * x->k->d), dv = lb_mulc(b, h, 4 * x->k->dv);
-  p->out = lb_at(b, x->out, dv);
+  Lv d = lb_mulc(b, h, in_bytes(x->k) * x->k->d), dv = lb_mulc(b, h, in_bytes(x->k) * x->k->dv);
+  p->out = lb_at(b, x->out, lb_mulc(b, h, out_bytes(x->k) * x->k->dv));
   p->q = lb_at(b, x->q, d);
   p->n_sources = x->k->n_segments;
   for (uint32_t i = 0; i < p->n_sources; i++) {
@@ -633,7 +709,11 @@ static void attention_run(Emit *e, const Kernel *kernel) {
   lb_end_for(b, &tasks);
 }
 
+static void attention_need(Emit *e, const Kernel *kernel) {
+  le_need_tiles(e, knum_dtype(kernel->attention.in));
+}
+
 const LcKind lc_attention = {.run = attention_run,
                              .tasks = attention_tasks,
                              .scratch = attention_scratch,
-                             .needs_tiles = true};
+                             .need = attention_need};

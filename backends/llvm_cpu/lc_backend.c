@@ -55,7 +55,7 @@ static void emit_reach(Emit *e, const Kernel *k, uint32_t i) {
 
 static void emit_all(Emit *e, KernelList kernels) {
   for (uint32_t i = 0; i < kernels.n; i++)
-    if (kind_of(&kernels.at[i])->needs_tiles) le_need_tiles(e);
+    if (kind_of(&kernels.at[i])->need) kind_of(&kernels.at[i])->need(e, &kernels.at[i]);
   for (uint32_t i = 0; i < kernels.n; i++) {
     emit_run(e, &kernels.at[i], i);
     emit_tasks(e, &kernels.at[i], i);

@@ -10,7 +10,11 @@ Lv le_size(Emit *e, KSize s) {
   return lb_load(b, b->i64, lb_atc(b, e->sizes, 8 * (int64_t)s.dyn), 8);
 }
 
-Lv le_bytes(Emit *e, KSize stride) { return lb_mulc(&e->b, le_size(e, stride), 4); }
+Lv le_bytes_of(Emit *e, KSize stride, VlDtype d) {
+  return lb_mulc(&e->b, le_size(e, stride), (int64_t)dtype_size(d));
+}
+
+Lv le_bytes(Emit *e, KSize stride) { return le_bytes_of(e, stride, VLPC_F32); }
 
 Lv le_operand(Emit *e, uint32_t i) {
   return lb_load(&e->b, e->b.ptr, lb_atc(&e->b, e->operands, 8 * (int64_t)i), 8);

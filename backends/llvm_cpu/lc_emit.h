@@ -12,7 +12,7 @@
 
 typedef struct {
   Lb b;
-  Lv micro; /* the tile function below, NULL until first used */
+  Lv micro[2]; /* the tile functions below, of f32 and bf16; NULL until first used */
   Lv operands, sizes, begin, end, scratch; /* of the function being filled */
 } Emit;
 
@@ -22,7 +22,7 @@ typedef struct {
   void (*run)(Emit *, const Kernel *);
   Lv (*tasks)(Emit *, const Kernel *);
   uint64_t (*scratch)(const Kernel *); /* bytes per thread; NULL: none */
-  bool needs_tiles;                    /* calls le_tile */
+  void (*need)(Emit *, const Kernel *); /* le_need_tiles for what run calls; NULL: nothing */
 } LcKind;
 
 extern const LcKind lc_gemm, lc_attention, lc_layernorm, lc_softmax, lc_l2norm, lc_loops, lc_scan,
@@ -32,6 +32,7 @@ extern const LcKind lc_gemm, lc_attention, lc_layernorm, lc_softmax, lc_l2norm, 
 
 /* The value of a size, as i64.  Call it before loops: it may be a load. */
 Lv le_size(Emit *e, KSize s);
+Lv le_bytes_of(Emit *e, KSize stride, VlDtype d);
 Lv le_bytes(Emit *e, KSize stride); /* of an f32 stride */
 Lv le_operand(Emit *e, uint32_t i);
 /* ceil(a / c), a >= 0 */
@@ -57,8 +58,10 @@ void le_reach(Emit *e, const Kernel *k, Lv lo_hi);
 /* lc_micro.c: one tile of A·B.
 ** out[i][16p + l] = Σ_k rows[i][k] · b[p·panel_bytes + 64k + 4l], k ascending,
 ** for i < n_rows (1 … target->mr) and p < n_panels (1 … target->panels).  The
-** order of the sum depends on nothing else. */
+** order of the sum depends on nothing else.  With bf16, k goes by pairs that
+** share 4 bytes in rows and b, the odd one of a pair first. */
 typedef struct {
+  VlDtype dtype; /* of rows and b: f32 or bf16 */
   Lv n_rows, n_panels;
   Lv rows; /* array of n_rows pointers */
   Lv b, panel_bytes, k;
@@ -68,6 +71,16 @@ typedef struct {
 } LeTile;
 void le_tile(Emit *e, const LeTile *t);
 /* Emits the tile functions, once a module, before the functions that use them. */
-void le_need_tiles(Emit *e);
+void le_need_tiles(Emit *e, VlDtype dtype);
+
+/* lc_bf16.c */
+/* sum + a[1]·w[1] + a[0]·w[0], in this order, rounded after each, for pairs of
+** bf16 in words of 32 bits. */
+Lv le_dot_bf16(Emit *e, Lv a, Lv w, Lv sum);
+/* LC_W bf16 as 32-bit integers, the bf16 in the low half; masked-off lanes are 0. */
+Lv le_load_bf16(Emit *e, Lv p, Lv mask);
+/* LC_W floats rounded to bf16, as 16-bit integers, and stored. */
+Lv le_bf16(Emit *e, Lv v);
+void le_store_rounded(Emit *e, VlDtype d, Lv v, Lv p, Lv mask);
 
 #endif

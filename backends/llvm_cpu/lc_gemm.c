@@ -23,7 +23,7 @@ typedef struct {
   Emit *e;
   const KGemm *k;
   Lv m, rows, blocks; /* rows of a batch entry, all rows, row blocks */
-  int64_t panels, groups;
+  int64_t panels, groups, panel_bytes;
   Lv c, a, w, bias, res;
   Lv c_g, c_m, a_g, a_m, r_g, r_m; /* bytes */
   Lv a_row, c_row, r_row;          /* arrays of ROWS pointers */
@@ -45,14 +45,16 @@ static Gemm prologue(Emit *e, const KGemm *k) {
   Lb *b = &e->b;
   Gemm x = {.e = e, .k = k, .panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL};
   x.groups = n_groups(e, k);
+  VlDtype in = knum_dtype(k->in), out = knum_dtype(k->out);
+  x.panel_bytes = gemm_panel_elements(k) / x.panels * (int64_t)dtype_size(in);
   x.m = le_size(e, k->m);
   x.rows = lb_mul(b, le_size(e, k->g), x.m);
   x.blocks = le_ceil_div(e, x.rows, ROWS);
   x.c = le_operand(e, 0), x.a = le_operand(e, 1), x.w = le_operand(e, 2);
   if (k->has_bias) x.bias = le_operand(e, 3);
   if (k->has_residual) x.res = le_operand(e, 3 + k->has_bias);
-  x.c_g = le_bytes(e, k->c_g), x.c_m = le_bytes(e, k->c_m);
-  x.a_g = le_bytes(e, k->a_g), x.a_m = le_bytes(e, k->a_m);
+  x.c_g = le_bytes_of(e, k->c_g, out), x.c_m = le_bytes_of(e, k->c_m, out);
+  x.a_g = le_bytes_of(e, k->a_g, in), x.a_m = le_bytes_of(e, k->a_m, in);
   x.r_g = le_bytes(e, k->r_g), x.r_m = le_bytes(e, k->r_m);
   x.a_row = lb_array(b, b->ptr, ROWS), x.c_row = lb_array(b, b->ptr, ROWS);
   if (k->has_residual) x.r_row = lb_array(b, b->ptr, ROWS);
@@ -85,12 +87,17 @@ typedef struct {
 
 typedef void PanelFn(const Gemm *x, const OutRow *r, Lv j); /* j-th panel of the row */
 
+/* Of a panel in a row of C. */
+static int64_t out_bytes(const Gemm *x) {
+  return GEMM_PANEL * (int64_t)dtype_size(knum_dtype(x->k->out));
+}
+
 /* Where the result goes and what is added to it is asked for before the tile
 ** runs: short pieces of far-apart rows are nothing a prefetcher sees. */
 static void fetch_panel(const Gemm *x, const OutRow *r, Lv j) {
   Lb *b = &x->e->b;
-  Lv at = lb_mulc(b, lb_add(b, r->panel0, j), 4 * GEMM_PANEL);
-  lb_prefetch(b, lb_at(b, r->to, at), 3);
+  Lv panel = lb_add(b, r->panel0, j), at = lb_mulc(b, panel, 4 * GEMM_PANEL);
+  lb_prefetch(b, lb_at(b, r->to, lb_mulc(b, panel, out_bytes(x))), 3);
   if (r->res) lb_prefetch(b, lb_at(b, r->res, at), 3);
 }
 
@@ -104,7 +111,8 @@ static void finish_panel(const Gemm *x, const OutRow *r, Lv j) {
   if (x->bias) v = lb_fadd(b, v, lb_load_vf(b, lb_at(b, x->bias, at), NULL, NULL));
   v = le_activate(x->e, x->k->act, v);
   if (r->res) v = lb_fadd(b, v, lb_load_vf(b, lb_at(b, r->res, at), mask, NULL));
-  lb_store_vf(b, v, lb_at(b, r->to, at), mask);
+  Lv to = lb_at(b, r->to, lb_mulc(b, panel, out_bytes(x)));
+  le_store_rounded(x->e, knum_dtype(x->k->out), v, to, mask);
 }
 
 /* A full group is unrolled unless fn is long; others loop. */
@@ -161,14 +169,15 @@ static Task locate(const Gemm *x, Lv t) {
   Lv after = le_part(e, panels, lb_addc(b, group, 1), groups);
   k.n_panels = lb_sub(b, after, k.panel);
   Lv has_next = lb_icmp(b, LLVMIntSLT, after, panels);
-  k.next = lb_at(b, x->w, lb_mulc(b, lb_select(b, has_next, after, k.panel), 64 * x->k->k));
+  k.next = lb_at(b, x->w, lb_mulc(b, lb_select(b, has_next, after, k.panel), x->panel_bytes));
   return k;
 }
 
 /* Lines of the next group that tile i of n fetches: where, and how far apart. */
 static void fetch_ahead(const Gemm *x, const Task *k, Lv i, Lv n, LeTile *tile) {
   Lb *b = &x->e->b;
-  int64_t steps = VL_MAX(x->k->k / 4, 1), bytes = 64 * x->k->k * x->e->b.target->panels;
+  int64_t steps = VL_MAX(x->panel_bytes / 256, 1);
+  int64_t bytes = x->panel_bytes * x->e->b.target->panels;
   Lv parts = lb_mul(b, n, k->shares);
   Lv part = lb_add(b, lb_mul(b, k->share, n), i);
   Lv from = le_part(x->e, lb_i64(b, bytes / 128), part, parts);
@@ -187,11 +196,12 @@ static void run_task(const Gemm *x, const Task *k) {
   Lv i = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
   Lv row0 = le_part(e, k->n, i, n_tiles);
   Lv n_rows = lb_sub(b, le_part(e, k->n, lb_addc(b, i, 1), n_tiles), row0);
-  LeTile tile = {.n_rows = n_rows,
+  LeTile tile = {.dtype = knum_dtype(x->k->in),
+                 .n_rows = n_rows,
                  .n_panels = k->n_panels,
                  .rows = lb_at(b, x->a_row, lb_mulc(b, row0, 8)),
-                 .b = lb_at(b, x->w, lb_mulc(b, k->panel, 64 * x->k->k)),
-                 .panel_bytes = lb_i64(b, 64 * x->k->k),
+                 .b = lb_at(b, x->w, lb_mulc(b, k->panel, x->panel_bytes)),
+                 .panel_bytes = lb_i64(b, x->panel_bytes),
                  .k = lb_i64(b, x->k->k),
                  .out = x->tile,
                  .out_bytes = lb_i64(b, 4 * TILE_COLS)};
@@ -211,4 +221,8 @@ static void gemm_run(Emit *e, const Kernel *kernel) {
   lb_end_for(&e->b, &loop);
 }
 
-const LcKind lc_gemm = {.run = gemm_run, .tasks = gemm_tasks, .needs_tiles = true};
+static void gemm_need(Emit *e, const Kernel *kernel) {
+  le_need_tiles(e, knum_dtype(kernel->gemm.in));
+}
+
+const LcKind lc_gemm = {.run = gemm_run, .tasks = gemm_tasks, .need = gemm_need};

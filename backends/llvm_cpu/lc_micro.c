@@ -21,7 +21,8 @@ enum { P_ROWS, P_B, P_PANEL, P_K, P_OUT, P_PITCH, P_AHEAD, P_STEP, P__COUNT };
 typedef struct {
   Emit *e;
   uint32_t rows, panels, per_panel; /* registers per panel */
-  Lt vec;
+  VlDtype dtype;                    /* of rows and panels */
+  Lt vec, word;                     /* a register of sums; what one step takes of a row */
   Lv row[MAX_ROWS];
   Lv acc[MAX_ROWS * MAX_REGS]; /* variables */
   Lv k, b;                     /* variables: bytes into a row, B's position */
@@ -29,28 +30,39 @@ typedef struct {
 
 static Lv param(const Tile *t, unsigned i) { return LLVMGetParam(t->e->b.fn, i); }
 
+static Lt words(const Tile *t) { return LLVMVectorType(t->word, t->e->b.target->lanes); }
+
 static Lv broadcast(const Tile *t, Lv scalar) {
   Lb *b = &t->e->b;
-  Lv one = LLVMBuildInsertElement(b->b, LLVMGetPoison(t->vec), scalar, lb_i32(b, 0), "");
-  Lv zeros = LLVMConstNull(LLVMVectorType(b->i32, LLVMGetVectorSize(t->vec)));
-  return LLVMBuildShuffleVector(b->b, one, LLVMGetPoison(t->vec), zeros, "");
+  Lv one = LLVMBuildInsertElement(b->b, LLVMGetPoison(words(t)), scalar, lb_i32(b, 0), "");
+  Lv zeros = LLVMConstNull(LLVMVectorType(b->i32, t->e->b.target->lanes));
+  return LLVMBuildShuffleVector(b->b, one, LLVMGetPoison(words(t)), zeros, "");
 }
 
-/* One k: `u` steps past the loop's position. */
-static void step(Tile *t, uint32_t u) {
+/* The word of a row at p; half of one when k is odd and ends there. */
+static Lv load_word(const Tile *t, Lv p, bool half) {
+  Lb *b = &t->e->b;
+  if (half) return LLVMBuildZExt(b->b, lb_load(b, b->i16, p, 2), b->i32, "");
+  return lb_load(b, t->word, p, (uint32_t)dtype_size(t->dtype));
+}
+
+/* One word: `u` steps past the loop's position. */
+static void step(Tile *t, uint32_t u, bool half) {
   Lb *b = &t->e->b;
   uint32_t regs = t->panels * t->per_panel, lane_bytes = 64 / t->per_panel;
   Lv col[MAX_REGS];
   for (uint32_t j = 0; j < regs; j++) {
     Lv panel = lb_at(b, lb_get(b, t->b), lb_mulc(b, param(t, P_PANEL), j / t->per_panel));
-    col[j] = lb_load(b, t->vec, lb_atc(b, panel, 64 * u + j % t->per_panel * lane_bytes), 4);
+    col[j] = lb_load(b, words(t), lb_atc(b, panel, 64 * u + j % t->per_panel * lane_bytes), 4);
   }
   for (uint32_t i = 0; i < t->rows; i++) {
     Lv at = lb_atc(b, lb_at(b, t->row[i], lb_get(b, t->k)), 4 * u);
-    Lv a = broadcast(t, lb_load(b, b->f32, at, 4));
+    Lv a = broadcast(t, load_word(t, at, half));
     for (uint32_t j = 0; j < regs; j++) {
       Lv acc = t->acc[i * regs + j];
-      lb_set(b, acc, lb_fma(b, a, col[j], lb_get(b, acc)));
+      Lv sum = lb_get(b, acc);
+      lb_set(b, acc, t->dtype == VLPC_BF16 ? le_dot_bf16(t->e, a, col[j], sum)
+                                           : lb_fma(b, a, col[j], sum));
     }
   }
 }
@@ -62,7 +74,7 @@ static void steps(Tile *t, Lv to, uint32_t unroll, Lv ahead) {
   LLVMBuildCondBr(b->b, lb_icmp(b, LLVMIntSLT, lb_get(b, t->k), to), head, done);
   LLVMPositionBuilderAtEnd(b->b, head);
   for (uint32_t u = 0; u < unroll; u++) {
-    step(t, u);
+    step(t, u, false);
     if (ahead && u % 2 == 0) lb_prefetch(b, lb_atc(b, lb_get(b, ahead), 32 * u), 2);
   }
   if (ahead) lb_set(b, ahead, lb_at(b, lb_get(b, ahead), param(t, P_STEP)));
@@ -87,13 +99,24 @@ static void params(Lb *b, Lt type[P__COUNT]) {
   type[P_ROWS] = type[P_B] = type[P_OUT] = type[P_AHEAD] = b->ptr;
 }
 
-static Lv tile_function(Emit *e, uint32_t rows, uint32_t panels) {
+/* The last k of an odd number: the panels hold zeros beside it. */
+static void half_step(Tile *t, Lv k) {
+  Lb *b = &t->e->b;
+  LbIf odd;
+  lb_if(b, &odd, lb_icmp(b, LLVMIntNE, lb_remc(b, k, 2), lb_i64(b, 0)));
+  step(t, 0, true);
+  lb_end_if(b, &odd);
+}
+
+static Lv tile_function(Emit *e, VlDtype dtype, uint32_t rows, uint32_t panels) {
   Lb *b = &e->b;
-  Tile t = {.e = e, .rows = rows, .panels = panels, .per_panel = GEMM_PANEL / b->target->lanes};
+  Tile t = {.e = e, .dtype = dtype, .rows = rows, .panels = panels,
+            .per_panel = GEMM_PANEL / b->target->lanes};
   t.vec = LLVMVectorType(b->f32, b->target->lanes);
+  t.word = dtype == VLPC_BF16 ? b->i32 : b->f32;
   VL_CHECK(rows <= MAX_ROWS && panels * t.per_panel <= MAX_REGS, "tile is too large");
   char name[32];
-  snprintf(name, sizeof name, "tile_%ux%u", rows, panels);
+  snprintf(name, sizeof name, "tile_%s_%ux%u", dtype_name(dtype), rows, panels);
   Lt type[P__COUNT];
   params(b, type);
   Lv fn = lb_function(b, name, b->void_t, P__COUNT, type, true);
@@ -106,24 +129,27 @@ static Lv tile_function(Emit *e, uint32_t rows, uint32_t panels) {
   t.k = lb_var(b, b->i64, lb_i64(b, 0));
   t.b = lb_var(b, b->ptr, param(&t, P_B));
   Lv ahead = lb_var(b, b->ptr, param(&t, P_AHEAD));
-  Lv k = param(&t, P_K);
+  Lv k = lb_divc(b, param(&t, P_K), 4 / (int64_t)dtype_size(dtype));
   Lv whole = LLVMBuildAnd(b->b, k, lb_i64(b, -(int64_t)UNROLL), "");
   steps(&t, lb_mulc(b, whole, 4), UNROLL, ahead);
   steps(&t, lb_mulc(b, k, 4), 1, NULL);
+  if (dtype == VLPC_BF16) half_step(&t, param(&t, P_K));
   store(&t);
   LLVMBuildRetVoid(b->b);
   return fn;
 }
 
 /* micro(rows, panels, …) calls the tile of that size. */
-static Lv chooser(Emit *e) {
+static Lv chooser(Emit *e, VlDtype dtype) {
   Lb *b = &e->b;
   uint32_t mr = b->target->mr, np = b->target->panels;
   Lv tile[MAX_ROWS * MAX_REGS];
-  for (uint32_t i = 0; i < mr * np; i++) tile[i] = tile_function(e, i / np + 1, i % np + 1);
+  for (uint32_t i = 0; i < mr * np; i++)
+    tile[i] = tile_function(e, dtype, i / np + 1, i % np + 1);
   Lt type[P__COUNT + 1] = {b->i64};
   params(b, type + 1);
-  Lv fn = lb_function(b, "tile", b->void_t, P__COUNT + 1, type, true);
+  const char *name = dtype == VLPC_BF16 ? "tile_bf16" : "tile";
+  Lv fn = lb_function(b, name, b->void_t, P__COUNT + 1, type, true);
   Lv arg[P__COUNT];
   for (unsigned i = 0; i < P__COUNT; i++) arg[i] = LLVMGetParam(fn, i + 1);
   LLVMBasicBlockRef done = lb_block(b, "out");
@@ -140,8 +166,11 @@ static Lv chooser(Emit *e) {
   return fn;
 }
 
-void le_need_tiles(Emit *e) {
-  if (!e->micro) e->micro = chooser(e);
+static Lv *micro_of(Emit *e, VlDtype dtype) { return &e->micro[dtype == VLPC_BF16]; }
+
+void le_need_tiles(Emit *e, VlDtype dtype) {
+  Lv *micro = micro_of(e, dtype);
+  if (!*micro) *micro = chooser(e, dtype);
 }
 
 void le_tile(Emit *e, const LeTile *t) {
@@ -152,5 +181,5 @@ void le_tile(Emit *e, const LeTile *t) {
   Lv *p = arg + 1;
   p[P_ROWS] = t->rows, p[P_B] = t->b, p[P_PANEL] = t->panel_bytes, p[P_K] = t->k;
   p[P_OUT] = t->out, p[P_PITCH] = t->out_bytes, p[P_AHEAD] = t->ahead, p[P_STEP] = t->ahead_step;
-  lb_call(b, e->micro, P__COUNT + 1, arg);
+  lb_call(b, *micro_of(e, t->dtype), P__COUNT + 1, arg);
 }

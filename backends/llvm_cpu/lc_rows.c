@@ -56,6 +56,12 @@ static Lv at_col(const Row *r, Lv base, Lv col) {
   return lb_at(&r->e->b, base, lb_mulc(&r->e->b, col, 4));
 }
 
+static void put(const Row *r, Lv v, Lv col, Lv mask) {
+  Lb *b = &r->e->b;
+  VlDtype d = knum_dtype(r->k->out);
+  le_store_rounded(r->e, d, v, lb_at(b, r->out, lb_mulc(b, col, (int64_t)dtype_size(d))), mask);
+}
+
 static Lv load(const Row *r, Lv base, Lv col, Lv mask) {
   return lb_load_vf(&r->e->b, at_col(r, base, col), mask, NULL);
 }
@@ -92,7 +98,7 @@ static void pass_normalise(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
   Lv v = lb_fmul(b, lb_fsub(b, load(r, r->x, col, mask), p->a), p->b);
   if (p->gamma) v = lb_fmul(b, v, load(r, p->gamma, col, mask));
   if (p->beta) v = lb_fadd(b, v, load(r, p->beta, col, mask));
-  lb_store_vf(b, v, at_col(r, r->out, col), mask);
+  put(r, v, col, mask);
 }
 
 /* x · a */
@@ -189,7 +195,8 @@ static void each_row(Emit *e, const KRows *k, void (*row)(const Row *)) {
   Lb *b = &e->b;
   Row r = {.e = e, .k = k, .cols = le_size(e, k->cols)};
   Lv out = le_operand(e, 0), x = le_operand(e, 1);
-  Lv o_g = le_bytes(e, k->o_g), o_m = le_bytes(e, k->o_m);
+  VlDtype d = knum_dtype(k->out);
+  Lv o_g = le_bytes_of(e, k->o_g, d), o_m = le_bytes_of(e, k->o_m, d);
   Lv x_g = le_bytes(e, k->x_g), x_m = le_bytes(e, k->x_m);
   LeRows at = le_rows_at(e, e->begin, le_size(e, k->m));
   LbLoop loop;

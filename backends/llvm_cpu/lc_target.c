@@ -11,7 +11,8 @@
 #define V2 "+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16"
 #define AVX2 V2 ",+avx,+avx2,+fma,+f16c,+bmi,+bmi2"
 #define AVX512 AVX2 ",+avx512f,+avx512bw,+avx512dq,+avx512vl"
-#define NAMES "portable, avx2 or avx512"
+#define AVX512_BF16 AVX512 ",+avx512bf16"
+#define NAMES "portable, avx2, avx512 or avx512bf16"
 
 static const LcTarget targets[ISA__COUNT] = {
     [ISA_PORTABLE] = {.tune = "x86-64-v2", .features = V2, .lanes = 4, .mr = 2, .panels = 1},
@@ -19,6 +20,8 @@ static const LcTarget targets[ISA__COUNT] = {
                   .lanes = 8, .mr = 6, .panels = 1},
     [ISA_AVX512] = {.tune = "znver4", .features = AVX512, .has_fma = true, .has_f16 = true,
                     .lanes = 16, .mr = 8, .panels = 3},
+    [ISA_AVX512_BF16] = {.tune = "znver4", .features = AVX512_BF16, .has_fma = true,
+                         .has_f16 = true, .has_bf16 = true, .lanes = 16, .mr = 8, .panels = 3},
 };
 
 #elif defined(__aarch64__)

@@ -20,6 +20,7 @@ typedef struct {
   const char *features; /* LLVM's feature string */
   bool has_fma;
   bool has_f16;     /* half <-> float in hardware */
+  bool has_bf16;    /* float -> bf16 and sums of two bf16 products in hardware */
   uint32_t lanes;   /* floats in one register */
   uint32_t mr;      /* GEMM tile: most rows, */
   uint32_t panels;  /* and panels of 16 columns */

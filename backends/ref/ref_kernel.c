@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "backends/ref/ref.h"
+#include "base/program.h"
 #include "runtime/code.h"
 
 typedef struct {
   void *const *op;
   const int64_t *size;
   Arena *a;
+  VlDtype type[PROG_MAX_ARGS]; /* of the operands, but for loops */
 } Run;
 
 static int64_t at(const Run *r, KSize s) {
@@ -17,11 +19,11 @@ static int64_t at(const Run *r, KSize s) {
 }
 
 static double load(const Run *r, uint32_t operand, int64_t i) {
-  return (double)((const float *)r->op[operand])[i];
+  return dtype_load(r->type[operand], r->op[operand], i);
 }
 
 static void store(const Run *r, int64_t i, double v) {
-  ((float *)r->op[0])[i] = (float)v;
+  dtype_store(r->type[0], r->op[0], i, v);
 }
 
 /* ---- reach --------------------------------------------------------------- */
@@ -243,10 +245,16 @@ static double activate(double x, KAct act) {
   return act == ACT_TANH ? tanh(x) : gelu(x, act);
 }
 
+/* Where W[k, c] lies. */
+static int64_t panel_at(const KGemm *g, int64_t k, int64_t c) {
+  int64_t pair = g->in == NUM_BF16 ? 2 : 1, words = (g->k + pair - 1) / pair;
+  int64_t word = (c / GEMM_PANEL * words + k / pair) * GEMM_PANEL + c % GEMM_PANEL;
+  return word * pair + k % pair;
+}
+
 static double gemm_cell(const Run *r, const KGemm *g, int64_t a, int64_t c) {
   double sum = 0;
-  const float *w = (const float *)r->op[2] + c / GEMM_PANEL * g->k * GEMM_PANEL + c % GEMM_PANEL;
-  for (int64_t k = 0; k < g->k; k++) sum += load(r, 1, a + k) * (double)w[k * GEMM_PANEL];
+  for (int64_t k = 0; k < g->k; k++) sum += load(r, 1, a + k) * load(r, 2, panel_at(g, k, c));
   if (g->has_bias) sum += load(r, 3, c);
   return activate(sum, g->act);
 }
@@ -325,9 +333,18 @@ static double exponentials(double *p, int64_t n) {
   return sum;
 }
 
+static void round_factors(const KAttention *t, double *p, int64_t n) {
+  for (int64_t j = 0; j < n && t->in == NUM_BF16; j++) {
+    uint16_t bits = 0;
+    dtype_store(VLPC_BF16, &bits, 0, p[j]);
+    p[j] = dtype_load(VLPC_BF16, &bits, 0);
+  }
+}
+
 static void attend(const Run *r, const KAttention *t, Query x, double *p) {
   int64_t n = scores(r, t, x, p);
   double sum = exponentials(p, n);
+  round_factors(t, p, n);
   int64_t to = x.b * at(r, t->o_b) + x.q * at(r, t->o_r) + x.h * t->dv;
   for (int64_t c = 0; c < t->dv; c++) {
     double v = 0;
@@ -353,6 +370,7 @@ static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t
     p[j] *= (double)t->scale;
   }
   double sum = exponentials(p, n);
+  round_factors(t, p, n);
   for (int64_t c = 0; c < t->dv; c++) {
     double v = 0;
     for (int64_t j = 0; j < n; j++) {
@@ -490,7 +508,9 @@ static int run_axis(const Run *r, const Kernel *k) {
 }
 
 int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a) {
-  Run r = {operand, size, a};
+  Run r = {.op = operand, .size = size, .a = a};
+  for (uint32_t i = 0; k->kind != KK_LOOPS && i < k->n_operands; i++)
+    r.type[i] = kernel_operand_dtype(k, i);
   switch (k->kind) {
   case KK_LOOPS:
     return run_loops(&r, k);

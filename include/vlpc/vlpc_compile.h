@@ -61,6 +61,11 @@ typedef struct vlpc_compile_options {
   void *progress_user;
   const char *prompt;      /* ONNX file of a prompt module to link in; NULL: none */
   const char *prompt_spec; /* its declaration; NULL: in its metadata, or beside it */
+  const char *precision; /* "fp32" or "bf16": how factors of matrix products are held and
+                            multiplied (sums are fp32); NULL: "fp32" */
+  const char *calibrate;    /* with "bf16": a folder of photos or an .npz of inputs on which the
+                               error against fp32 is measured; NULL: seeded inputs; "none": it
+                               is not measured */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */

@@ -38,6 +38,15 @@ static void panels(const RefTensor *t, float *out) {
   }
 }
 
+static void panels_bf16(const RefTensor *t, uint16_t *out) {
+  int64_t k = t->size[0], n = t->size[1], pairs = (k + 1) / 2;
+  for (int64_t r = 0; r < k; r++) {
+    for (int64_t c = 0; c < n; c++)
+      out[((c / 16 * pairs + r / 2) * 16 + c % 16) * 2 + r % 2] =
+          bf16_from_f32((float)t->f[r * n + c]);
+  }
+}
+
 static void fill_const(const Graph *g, const SchedConst *c, void *out, Arena *a) {
   RefTensor t;
   Diag *d = diag_new();
@@ -45,6 +54,8 @@ static void fill_const(const Graph *g, const SchedConst *c, void *out, Arena *a)
   diag_free(d);
   if (c->layout == CONST_PANELS)
     panels(&t, out);
+  else if (c->layout == CONST_PANELS_BF16)
+    panels_bf16(&t, out);
   else
     ref_to_bytes(&t, out);
 }
@@ -104,6 +115,8 @@ void plan_run(const Graph *g, const Schedule *plan, const int64_t *sym, const Re
       after[k] = b.bytes[arg->buf] - off;
     }
     const Kernel *k = &plan->kernels.at[s->kernel];
+    for (uint32_t o = 0; o < s->n_args; o++)
+      VL_CHECK(kernel_operand_dtype(k, o) == p->bufs[p->args[s->arg + o].buf].dtype, s->place);
     double reach[2 * PROG_MAX_ARGS];
     ref_reach(k, size, reach);
     for (uint32_t o = 0; o < s->n_args; o++)

@@ -33,7 +33,8 @@ static RefTensor random_input(Arena *a, const Graph *g, Val v, const int64_t *sy
 
 /* Expanded semantic ops round each step where the interpreter rounds once, which
 ** shows in half precision. */
-static double tolerance(const Graph *g) {
+static double tolerance(const Graph *g, uint32_t flags) {
+  if (flags & SCHED_BF16) return 3e-2;
   for (uint32_t i = 1; i <= ir_n_vals(g); i++) {
     if (ir_type_of(g, (Val){i})->dtype == VLPC_F16) return 3e-2;
   }
@@ -77,27 +78,38 @@ static bool check_graph(const Graph *read, Arena *a, uint32_t flags, const char 
   diag_free(d);
   if (status != VLPC_OK) return false;
   plan_run(g, &p, sym, x, got, a, plan_ref_kernel, NULL);
-  for (uint32_t i = 0; i < n_out; i++) same(&want[i], &got[i], tolerance(g), what);
+  for (uint32_t i = 0; i < n_out; i++) same(&want[i], &got[i], tolerance(g, flags), what);
   return true;
 }
 
 static const uint32_t all_flags[] = {
     0, SCHED_NO_FUSE_EW, SCHED_NO_EPILOGUE, SCHED_NO_CONCAT, SCHED_NO_INPLACE, 15};
+static const uint32_t bf16_flags[] = {SCHED_BF16, SCHED_BF16 | 15,
+                                      SCHED_BF16 | SCHED_NO_BF16_ATTENTION};
 
-static void agrees_on_cases(void **state) {
-  (void)state;
+static void check_cases(const uint32_t *flags, size_t n_flags) {
   for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
-    for (size_t f = 0; f < VL_COUNT(all_flags); f++) {
+    for (size_t f = 0; f < n_flags; f++) {
       Arena *a = arena_new(0);
       Diag *d = diag_new();
       const char *text = plan_cases[i].text;
       Graph *g = ir_parse(a, plan_cases[i].name, text, strlen(text), (BlobTable){0}, d);
       if (!g) fail_msg("%s", diag_text(d));
-      assert_true(check_graph(g, a, all_flags[f], plan_cases[i].name));
+      assert_true(check_graph(g, a, flags[f], plan_cases[i].name));
       diag_free(d);
       arena_free(a);
     }
   }
+}
+
+static void agrees_on_cases(void **state) {
+  (void)state;
+  check_cases(all_flags, VL_COUNT(all_flags));
+}
+
+static void agrees_on_cases_in_bf16(void **state) {
+  (void)state;
+  check_cases(bf16_flags, VL_COUNT(bf16_flags));
 }
 
 static void agrees_on_random_graphs(void **state) {
@@ -153,6 +165,25 @@ static void fuses_as_it_says(void **state) {
   arena_free(a);
 }
 
+static void rounds_once(void **state) {
+  (void)state;
+  Arena *a = arena_new(0);
+  assert_string_equal(steps_of(case_text("mlp"), SCHED_BF16, a),
+                      "layernorm bf16 cols=8\n"
+                      "gemm bf16 m=? k=8 n=20 bias gelu_quick\n"
+                      "gemm bf16 m=? k=20 n=8 bias residual\n");
+  assert_string_equal(steps_of(case_text("packed_attention"), SCHED_BF16, a),
+                      "loops [?] cast\n"
+                      "gemm bf16 m=? k=8 n=24 bias\n"
+                      "attention bf16 heads=2 d=4 lq=5 lk=5 causal\n");
+  assert_string_equal(
+      steps_of(case_text("packed_attention"), SCHED_BF16 | SCHED_NO_BF16_ATTENTION, a),
+      "loops [?] cast\n"
+      "gemm bf16 m=? k=8 n=24 bias\n"
+      "attention heads=2 d=4 lq=5 lk=5 causal\n");
+  arena_free(a);
+}
+
 /* Schedules a text that cannot be; the words of what is said must be there. */
 static void refuse(const char *text, const char *const *words, size_t n_words) {
   Arena *a = arena_new(0);
@@ -191,6 +222,8 @@ static void refuses_sizes_that_are_not_affine(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(agrees_on_cases),
+      cmocka_unit_test(agrees_on_cases_in_bf16),
+      cmocka_unit_test(rounds_once),
       cmocka_unit_test(agrees_on_random_graphs),
       cmocka_unit_test(fuses_as_it_says),
       cmocka_unit_test(refuses_with_the_node),
