@@ -168,6 +168,7 @@ void sched_fuse(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Info *in = &s->info[i];
     if (val_ok(in->into) || val_ok(in->act) || val_ok(in->residual)) in->inlined = false;
+    if (val_ok(in->residual)) s->info[in->residual.i].inlined = false; /* a gemm reads it */
   }
   place_in_concats(s, reader);
   note_uses(s);

@@ -134,6 +134,17 @@ static const PlanCase plan_cases[] = {
      " out \"s\" %s\n"
      "}\n"
     },
+    {"residual_is_elementwise",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,2]\n"
+     " %w = const {value=[0.42, -0.95, -0.07, 0.52]} : f32[2,2]\n"
+     " %r = exp %x : f32[batch,2]\n"
+     " %h = linear %x, %w : f32[batch,2]\n"
+     " %y = add %r, %h : f32[batch,2]\n"
+     " out \"y\" %y\n"
+     "}\n"
+    },
     {"packed_attention",
      "graph {\n"
      " sym batch\n"
