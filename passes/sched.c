@@ -79,6 +79,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_embedding:
     return sched_gather;
   case OP_scatter_nd:
+  case OP_scatter_add:
     return sched_scatter_nd;
   case OP_cumsum:
   case OP_topk_values:
