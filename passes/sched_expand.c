@@ -5,7 +5,7 @@
 ** out:     linear, attention, … only on f32 and of no empty rows, linear and
 **          patch_embed only with weights known at compile time; no part of a
 **          gradient, and no stop
-** leaves:  gelu and embedding, which loop nests do in any type */
+** leaves:  gelu, gelu_grad and embedding, which loop nests do in any type */
 #include "passes/sched_int.h"
 
 bool *sched_constants(const Graph *g, Arena *a) {
@@ -48,7 +48,6 @@ static bool is_gradient(OpCode op) {
   case OP_log_softmax_grad:
   case OP_layernorm_grad:
   case OP_l2norm_grad:
-  case OP_gelu_grad:
   case OP_attention_lse:
   case OP_attention_grad:
   case OP_attention_varlen_lse:
@@ -62,7 +61,9 @@ static bool is_gradient(OpCode op) {
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
   if (is_gradient(op)) return false;
-  if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding) return true;
+  if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding ||
+      op == OP_gelu_grad)
+    return true;
   if (at_compile[v.i]) return true;
   if (ir_type_of(g, v)->dtype != VLPC_F32) return false;
   if (op == OP_attention && !attention_has_kernel(g, v)) return false;

@@ -145,6 +145,18 @@ static const PlanCase plan_cases[] = {
      " out \"y\" %y\n"
      "}\n"
     },
+    {"gelus",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,2,5]\n"
+     " %a = gelu %x {approx=\"erf\"} : f32[batch,2,5]\n"
+     " %b = gelu %x {approx=\"tanh\"} : f32[batch,2,5]\n"
+     " %c = gelu %x {approx=\"quick\"} : f32[batch,2,5]\n"
+     " out \"a\" %a\n"
+     " out \"b\" %b\n"
+     " out \"c\" %c\n"
+     "}\n"
+    },
     {"packed_attention",
      "graph {\n"
      " sym batch\n"
