@@ -174,7 +174,7 @@ static bool shape_parts(Infer *x, ShapeFn *rule, uint32_t n_float) {
   Infer of = *x;
   int64_t operand;
   if (x->n_in < 6 || !infer_has(x, x->n_in - 1))
-    return infer_fail(x, "an operand is missing", "none", "dy, y, lse and the attention's operands");
+    return infer_fail(x, "an operand is missing", "none", "dy, y, lse and those of the attention");
   of.in += 3;
   of.n_in -= 3;
   if (!rule(&of)) return infer_fail(x, of.why.sentence, of.why.found, of.why.expected);

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "tests/passes/pass_case.h"
 
-enum { ROUNDS = 200, OPERANDS = 6, ELEMENTS = 10 };
+enum { ROUNDS = 200, OPERANDS = 12, ELEMENTS = 10 };
 
 typedef struct {
   Arena *a;
@@ -366,14 +366,17 @@ static Val draw_patch_embed(Draw *d, OpCode op) {
 }
 
 static Val draw_attention(Draw *d, OpCode op) {
-  int64_t b = draw_axis(d, 3), l_q = draw_axis(d, 4), l_k = draw_axis(d, 4);
+  int64_t b = draw_axis(d, 3), l_q = draw_axis(d, 4), l_k = 0;
   int64_t heads = draw_to(d, 2), width = heads * draw_to(d, 3), width_v = heads * draw_to(d, 3);
   Attr at[3] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5),
                 attr_int(A_causal, draw_bool(d))};
-  add_real(d, SHAPE(b, l_q, width));
-  add_real(d, SHAPE(b, l_k, width));
-  add_real(d, SHAPE(b, l_k, width_v));
-  if (draw_bool(d)) add_real(d, SHAPE(draw_bool(d) ? b : 1, draw_bool(d) ? heads : 1, l_q, l_k));
+  add_real(d, SHAPE(draw_bool(d) ? b : 1, l_q, width));
+  for (int64_t s = draw_to(d, ATTENTION_SEGMENTS), n; s > 0; s--, l_k += n) {
+    n = draw_axis(d, 3);
+    add_real(d, SHAPE(draw_bool(d) ? b : 1, n, width));
+    add_real(d, SHAPE(draw_bool(d) ? b : 1, n, width_v));
+  }
+  if (draw_bool(d)) add_real(d, SHAPE(1, draw_bool(d) ? heads : 1, l_q, l_k));
   return ir_node(d->g, op, d->n, d->in, 3, at);
 }
 
