@@ -237,12 +237,12 @@ static void kernels_agree(void **state) {
   (void)state;
   const Graph *g = sched_expand(graph, e2e);
   const Named *out = NULL;
-  SchedEntry e = {"step", NULL, ir_outputs(g, &out)};
+  uint32_t n_out = ir_outputs(g, &out);
+  SchedEntry e = {.name = "step", .out = out, .n_out = n_out};
   Schedule plan;
   Diag *d = diag_new();
   RefTensor want[3], got[3];
   int64_t sym[DIM_MAX_SYMS] = {0};
-  e.out = out;
   if (sched_run(g, &e, 1, 0, e2e, d, &plan) != VLPC_OK) fail_msg("%s", diag_text(d));
   diag_free(d);
   plan_bind(g, input, sym);
