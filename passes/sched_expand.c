@@ -3,8 +3,8 @@
 **
 ** in:      a lowered graph
 ** out:     linear, attention, … only on f32 and of no empty rows, linear and
-**          patch_embed only with weights known at compile time; no part of a
-**          gradient, and no stop
+**          patch_embed only with weights known at compile time; of the parts
+**          of gradients only attention_grad and gelu_grad; no stop
 ** leaves:  gelu, gelu_grad and embedding, which loop nests do in any type */
 #include "passes/sched_int.h"
 
@@ -41,7 +41,7 @@ static bool attention_has_kernel(const Graph *g, Val v) {
   return !is_empty(g, ir_in(g, v, 0)) && !is_empty(g, ir_in(g, v, 2));
 }
 
-/* Parts of gradients run as primitives so far. */
+/* Parts of gradients that run as primitives. */
 static bool is_gradient(OpCode op) {
   switch ((int)op) {
   case OP_softmax_grad:
@@ -49,7 +49,6 @@ static bool is_gradient(OpCode op) {
   case OP_layernorm_grad:
   case OP_l2norm_grad:
   case OP_attention_lse:
-  case OP_attention_grad:
   case OP_attention_varlen_lse:
   case OP_attention_varlen_grad:
     return true;
@@ -61,6 +60,7 @@ static bool is_gradient(OpCode op) {
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
   if (is_gradient(op)) return false;
+  if (op == OP_attention_grad) return at_compile[v.i] || sched_grad_has_kernel(g, v);
   if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding ||
       op == OP_gelu_grad)
     return true;

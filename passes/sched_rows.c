@@ -152,11 +152,6 @@ void sched_patch_embed(Sched *s, Val v) {
 
 /* ---- attention ---------------------------------------------------------- */
 
-/* batch, rows and contiguous columns of an operand [..., L, width]. */
-typedef struct {
-  DimId batch, b_stride, r_stride;
-} Heads;
-
 static bool heads_of(Sched *s, const Place *p, Heads *out) {
   Rows r;
   Place own = *p;
@@ -177,11 +172,10 @@ static bool heads_of(Sched *s, const Place *p, Heads *out) {
   return own.stride[own.rank - 1] == sched_const(s, 1);
 }
 
-/* x with the axes of batch of the result v, as often as its own are 1. */
-static bool heads_ready(Sched *s, Val v, Val x, Place *p, Heads *out) {
+bool sched_heads(Sched *s, Val v, const Type *whole, Val x, Place *p, Heads *out) {
   Type t = *ir_type_of(s->g, x);
   *p = sched_source(s, x);
-  for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = ir_type_of(s->g, v)->dim[i];
+  for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = whole->dim[i];
   *p = place_broadcast(s, p, &t);
   if (heads_of(s, p, out)) return true;
   *p = sched_copied(s, v, p, VLPC_F32);
@@ -212,8 +206,9 @@ typedef struct {
 static bool plan_attention(Sched *s, Val v, AttnPlan *p) {
   bool ready = true, varlen = ir_op(s->g, v) == OP_attention_varlen;
   p->n = varlen ? 3 : 1 + 2 * attention_segments(ir_n_in(s->g, v));
+  Type whole = *ir_type_of(s->g, v);
   for (uint32_t i = 0; i < p->n; i++)
-    ready = heads_ready(s, v, ir_in(s->g, v, i), &p->in[i], &p->heads[i]) && ready;
+    ready = sched_heads(s, v, &whole, ir_in(s->g, v, i), &p->in[i], &p->heads[i]) && ready;
   p->out = p->target = sched_dest(s, v);
   if (heads_of(s, &p->out, &p->out_heads)) return ready;
   p->out = temp_like(s, v, &p->target);

@@ -242,7 +242,8 @@ static Lv p_at(const Back *x, Lv j, Lv at) {
 static Lv scale_column(const Back *x, Lv at, Lv n_keys) {
   Lb *b = &x->e->b;
   Lv top = lb_var(b, b->vf, lb_vf(b, -INFINITY));
-  Lv first = lb_splat(b, LLVMBuildTrunc(b->b, at, b->i32, "")), lane = lb_add(b, first, lb_lanes(b));
+  Lv first = lb_splat(b, LLVMBuildTrunc(b->b, at, b->i32, ""));
+  Lv lane = lb_add(b, first, lb_lanes(b));
   LbLoop loop;
   Lv j = lb_for(b, &loop, lb_i64(b, 0), n_keys, 1), p = p_at(x, j, at);
   Lv s = lb_fmul(b, lb_load_vf(b, p, NULL, NULL), lb_vf(b, (double)x->k->scale));
@@ -347,7 +348,8 @@ static void turn_block(const Back *x, const Keys *keys) {
   LbLoop rows, cols;
   Lv v[LC_W], i = lb_for(b, &rows, lb_i64(b, 0), keys->n, LC_W);
   Lv at = lb_for(b, &cols, lb_i64(b, 0), lb_i64(b, x->k->lq), LC_W);
-  for (int l = 0; l < LC_W; l++) v[l] = lb_load_vf(b, block_at(x, lb_addc(b, i, l), at), NULL, NULL);
+  for (int l = 0; l < LC_W; l++)
+    v[l] = lb_load_vf(b, block_at(x, lb_addc(b, i, l), at), NULL, NULL);
   le_transpose(b, v);
   Lv to = lb_at(b, x->area[DS], lb_mulc(b, at, key_pitch(x->k)));
   to = lb_at(b, to, lb_mulc(b, lb_add(b, keys->first, i), 4));

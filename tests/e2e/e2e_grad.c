@@ -233,6 +233,13 @@ static int run_code(void *ctx, uint32_t kernel, const Kernel *k, void *const *op
   return kit_run(ctx, kernel, operand, size, 2);
 }
 
+static uint32_t steps_of(const Schedule *p, KernelKind kind) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->program.n_steps; i++)
+    n += p->kernels.at[p->program.steps[i].kernel].kind == kind;
+  return n;
+}
+
 static void kernels_agree(void **state) {
   (void)state;
   const Graph *g = sched_expand(graph, e2e);
@@ -245,6 +252,8 @@ static void kernels_agree(void **state) {
   int64_t sym[DIM_MAX_SYMS] = {0};
   if (sched_run(g, &e, 1, 0, e2e, d, &plan) != VLPC_OK) fail_msg("%s", diag_text(d));
   diag_free(d);
+  assert_int_equal(steps_of(&plan, KK_ATTENTION), 6);
+  assert_int_equal(steps_of(&plan, KK_ATTENTION_GRAD), 6);
   plan_bind(g, input, sym);
   assert_int_equal(ir_eval(graph, e2e, EVAL_DOUBLE, input, want, NULL), VLPC_OK);
   plan_run(g, &plan, sym, input, got, e2e, plan_ref_kernel, NULL);
