@@ -178,9 +178,11 @@ static void walk_attention_grad(Walk *k, KAttentionGrad *t) {
 }
 
 static void walk_rows(Walk *k, KRows *r) {
-  KSize *size[] = {&r->g, &r->m, &r->cols, &r->o_g, &r->o_m, &r->x_g, &r->x_m};
+  KSize *size[] = {&r->g,   &r->m,   &r->cols, &r->o_g, &r->o_m,
+                   &r->x_g, &r->x_m, &r->dy_g, &r->dy_m};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
   walk_f32(k, &r->eps);
+  walk_bool(k, &r->has_dy);
   walk_bool(k, &r->has_gamma);
   walk_bool(k, &r->has_beta);
   walk_bool(k, &r->log);
@@ -216,6 +218,7 @@ static void walk_kernel(Walk *k, Kernel *x) {
     walk_attention_grad(k, &x->attention_grad);
     break;
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     walk_rows(k, &x->rows);
@@ -367,9 +370,10 @@ static void attention_grad_spans(const KAttentionGrad *t, uint32_t operand, Span
 }
 
 static void rows_spans(const KRows *r, uint32_t operand, SpanList *out) {
-  if (operand < 2) {
-    add_span(out, r->g, operand ? r->x_g : r->o_g);
-    add_span(out, r->m, operand ? r->x_m : r->o_m);
+  const KSize g[] = {r->o_g, r->x_g, r->dy_g}, m[] = {r->o_m, r->x_m, r->dy_m};
+  if (operand < 2u + r->has_dy) {
+    add_span(out, r->g, g[operand]);
+    add_span(out, r->m, m[operand]);
   }
   add_span(out, r->cols, ksize(1));
 }
@@ -407,6 +411,7 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
     attention_grad_spans(&k->attention_grad, operand, &l);
     break;
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     rows_spans(&k->rows, operand, &l);
@@ -557,10 +562,12 @@ static bool plain_ok(const Kernel *k) {
   case KK_ATTENTION_GRAD:
     return attention_grad_ok(k);
   case KK_LAYERNORM:
-    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta;
+    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta && !k->rows.has_dy;
+  case KK_LAYERNORM_GRAD:
+    return k->n_operands == 3u + k->rows.has_gamma && k->rows.has_dy && !k->rows.has_beta;
   case KK_SOFTMAX:
   case KK_L2NORM:
-    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta;
+    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta && !k->rows.has_dy;
   case KK_SCAN:
     return k->n_operands == 2 && axis_is_plain(&k->axis) && dtype_valid((int)k->axis.dtype);
   case KK_TOPK:
@@ -658,6 +665,9 @@ void kernel_describe(const Kernel *k, Str *out) {
   case KK_LAYERNORM:
     str_add(out, "layernorm"), add_size(out, "cols", k->rows.cols);
     break;
+  case KK_LAYERNORM_GRAD:
+    str_add(out, "layernorm_grad"), add_size(out, "cols", k->rows.cols);
+    break;
   case KK_SOFTMAX:
     str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);
     break;
@@ -712,6 +722,7 @@ int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
     return attention_grad_flops(&k->attention_grad, sizes);
   case KK_LOOPS:
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
   case KK_SCAN:

@@ -28,6 +28,7 @@ typedef enum {
   KK_ATTENTION,
   KK_ATTENTION_GRAD,
   KK_LAYERNORM,
+  KK_LAYERNORM_GRAD,
   KK_SOFTMAX,
   KK_L2NORM,
   KK_SCAN,
@@ -168,12 +169,14 @@ int64_t kgrad_rows(const KAttentionGrad *k, uint32_t operand);
 int64_t kgrad_keys(const KAttentionGrad *k); /* of all segments */
 
 /* ---- rows: one result row from one operand row --------------------------
-** operands: out, x (and gamma?, beta? for layernorm).  f32; columns contiguous.
-** Rows have two levels (g, m) with strides as in gemm. */
+** operands: out, x (and gamma?, beta? for layernorm; dy, gamma? for its gradient
+** of x).  f32; columns contiguous.  Rows have two levels (g, m) with strides as in
+** gemm. */
 typedef struct {
   KSize g, m, cols;
-  KSize o_g, o_m, x_g, x_m;
+  KSize o_g, o_m, x_g, x_m, dy_g, dy_m;
   float eps;
+  bool has_dy;              /* layernorm_grad */
   bool has_gamma, has_beta; /* layernorm */
   bool log;                 /* softmax: log-softmax */
 } KRows;
@@ -199,7 +202,7 @@ typedef struct {
     KGemm gemm;
     KAttention attention;
     KAttentionGrad attention_grad;
-    KRows rows; /* KK_LAYERNORM, KK_SOFTMAX, KK_L2NORM */
+    KRows rows; /* KK_LAYERNORM, KK_LAYERNORM_GRAD, KK_SOFTMAX, KK_L2NORM */
     KAxis axis; /* KK_SCAN, KK_TOPK */
   };
 } Kernel;

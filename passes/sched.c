@@ -90,6 +90,8 @@ static EmitFn *emitter(OpCode op) {
   case OP_layernorm:
   case OP_l2norm:
     return sched_rows;
+  case OP_layernorm_grad:
+    return sched_layernorm_grad;
   case OP_linear:
     return sched_linear;
   case OP_patch_embed:

@@ -4,7 +4,7 @@
 ** in:      a lowered graph
 ** out:     linear, attention, … only on f32 and of no empty rows, linear and
 **          patch_embed only with weights known at compile time; of the parts
-**          of gradients only attention_grad and gelu_grad; no stop
+**          of gradients only those of attention, layernorm and gelu; no stop
 ** leaves:  gelu, gelu_grad and embedding, which loop nests do in any type */
 #include "passes/sched_int.h"
 
@@ -46,7 +46,6 @@ static bool is_gradient(OpCode op) {
   switch ((int)op) {
   case OP_softmax_grad:
   case OP_log_softmax_grad:
-  case OP_layernorm_grad:
   case OP_l2norm_grad:
   case OP_attention_lse:
   case OP_attention_varlen_lse:

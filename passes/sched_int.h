@@ -135,6 +135,7 @@ typedef struct {
 ** as it lies, or a copy.  False when its batch is not one walk. */
 bool sched_heads(Sched *s, Val v, const Type *whole, Val x, Place *p, Heads *out);
 void sched_rows(Sched *s, Val v); /* layernorm, softmax, l2norm */
+void sched_layernorm_grad(Sched *s, Val v);
 void sched_axis(Sched *s, Val v); /* cumsum, topk */
 
 /* sched_grad.c: the first node of a group makes the step */

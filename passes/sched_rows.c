@@ -362,6 +362,35 @@ void sched_rows(Sched *s, Val v) {
   finish_rows(s, v, &p);
 }
 
+/* x and dy are rows alike; the result may lie as either does. */
+void sched_layernorm_grad(Sched *s, Val v) {
+  const Graph *g = s->g;
+  RowPlan p = {.has_residual = true};
+  p.residual = at_least_matrix(s, sched_source(s, ir_in(g, v, 0)));
+  p.x = at_least_matrix(s, sched_source(s, ir_in(g, v, 1)));
+  p.out = at_least_matrix(s, sched_dest(s, v));
+  if (!plan_rows(s, v, &p)) return;
+  Draft d = draft_begin(s, v, KK_LAYERNORM_GRAD);
+  KRows *k = &d.k.rows;
+  draft_arg(&d, &p.out);
+  draft_arg(&d, &p.x);
+  draft_arg(&d, &p.residual);
+  k->has_dy = true;
+  k->has_gamma = ir_n_in(g, v) > 2;
+  if (k->has_gamma) {
+    Place gamma = row_operand(s, v, ir_in(g, v, 2));
+    draft_arg(&d, &gamma);
+  }
+  k->g = draft_size(&d, p.rows.g), k->m = draft_size(&d, p.rows.m);
+  k->cols = draft_size(&d, p.x.size[p.x.rank - 1]);
+  k->o_g = draft_size(&d, p.rows.g_stride[0]), k->o_m = draft_size(&d, p.rows.m_stride[0]);
+  k->x_g = draft_size(&d, p.rows.g_stride[1]), k->x_m = draft_size(&d, p.rows.m_stride[1]);
+  k->dy_g = draft_size(&d, p.rows.g_stride[2]), k->dy_m = draft_size(&d, p.rows.m_stride[2]);
+  k->eps = (float)ir_attr_float(g, v, A_eps, 0);
+  draft_end(&d);
+  finish_rows(s, v, &p);
+}
+
 /* ---- scan and top-k ------------------------------------------------------ */
 
 void sched_axis(Sched *s, Val v) {

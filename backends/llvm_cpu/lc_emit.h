@@ -25,8 +25,8 @@ typedef struct {
   bool needs_tiles;                    /* calls le_tile */
 } LcKind;
 
-extern const LcKind lc_gemm, lc_attention, lc_attention_grad, lc_layernorm, lc_softmax, lc_l2norm,
-    lc_loops, lc_scan, lc_topk;
+extern const LcKind lc_gemm, lc_attention, lc_attention_grad, lc_layernorm, lc_layernorm_grad,
+    lc_softmax, lc_l2norm, lc_loops, lc_scan, lc_topk;
 
 /* lc_emit.c */
 

@@ -500,6 +500,23 @@ static void layernorm(const Run *r, const KRows *k, int64_t x, int64_t o, int64_
   }
 }
 
+/* With z the normalised row and g = dy gamma: (g - mean g - z mean(g z)) / sd. */
+static void layernorm_grad(const Run *r, const KRows *k, int64_t x, int64_t dy, int64_t o) {
+  int64_t n = at(r, k->cols);
+  double mean = 0, var = 0, sum = 0, along = 0;
+  for (int64_t i = 0; i < n; i++) mean += load(r, 1, x + i) / (double)n;
+  for (int64_t i = 0; i < n; i++) var += pow(load(r, 1, x + i) - mean, 2) / (double)n;
+  double sd = sqrt(var + (double)k->eps);
+  for (int pass = 0; pass < 2; pass++) {
+    for (int64_t i = 0; i < n; i++) {
+      double g = load(r, 2, dy + i) * (k->has_gamma ? load(r, 3, i) : 1);
+      double z = (load(r, 1, x + i) - mean) / sd;
+      if (pass == 0) sum += g / (double)n, along += g * z / (double)n;
+      else store(r, o + i, (g - sum - z * along) / sd);
+    }
+  }
+}
+
 static void softmax(const Run *r, const KRows *k, int64_t x, int64_t o, int64_t n) {
   double most = -(double)INFINITY, sum = 0;
   for (int64_t i = 0; i < n; i++) most = fmax(most, load(r, 1, x + i));
@@ -525,6 +542,8 @@ static int run_rows(const Run *r, const Kernel *k) {
       int64_t n = at(r, w->cols);
       if (k->kind == KK_LAYERNORM)
         layernorm(r, w, x, o, n);
+      else if (k->kind == KK_LAYERNORM_GRAD)
+        layernorm_grad(r, w, x, g * at(r, w->dy_g) + m * at(r, w->dy_m), o);
       else if (k->kind == KK_SOFTMAX)
         softmax(r, w, x, o, n);
       else
@@ -592,6 +611,7 @@ int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a
   case KK_ATTENTION_GRAD:
     return run_attention_grad(&r, k);
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     return run_rows(&r, k);

@@ -57,7 +57,8 @@ static double largest(VlDtype dtype, const uint8_t *at, size_t n_bytes) {
 ** operands' size. */
 static double operands_scale(const Kernel *k, void *const *operand, const double *reach) {
   double most = 0;
-  bool sums = k->kind == KK_GEMM || k->kind == KK_LAYERNORM;
+  bool sums = k->kind == KK_GEMM || k->kind == KK_LAYERNORM ||
+              k->kind == KK_LAYERNORM_GRAD || k->kind == KK_ATTENTION_GRAD;
   if (!sums && !(k->kind == KK_LOOPS && k->loops.n_reduce)) return 0;
   for (uint32_t o = 1; o < k->n_operands; o++) {
     const uint8_t *at = (const uint8_t *)operand[o] + (ptrdiff_t)reach[2 * o];
