@@ -257,6 +257,6 @@ Val ir_expand(Graph *dst, const Graph *src, Val v, const Val *in) {
   case OP_patch_embed: return expand_patch_embed(&e);
   case OP_attention: return expand_attention(&e);
   case OP_attention_varlen: return expand_varlen(&e);
-  default: return VAL_NONE;
+  default: return expand_grad(dst, src, v, in);
   }
 }

@@ -328,6 +328,21 @@ int64_t ew_i64(OpCode op, int64_t a, int64_t b);
 /* A float as an integer or bool of the type, as cast does it. */
 int64_t ew_int_of(VlDtype to, double v);
 
+/* ---- gradients (grad.c; the rules are named in the op table) ------------- */
+
+typedef enum {
+  GRAD_NONE, /* no rule: training through the op is refused */
+  GRAD_ZERO, /* discrete or flat: no gradient comes through */
+  GRAD_RULE
+} GradKind;
+GradKind op_grad_kind(OpCode op);
+/* What float operand i of v gets when v, whose op has a rule, gets dy (of v's
+** type): a value of the operand's type, from nodes added to g.  The same sums in
+** the same order each time.  VAL_NONE when no sizes describe it: see ir_why. */
+Val ir_grad(Graph *g, Val v, uint32_t i, Val dy);
+/* Zeros of a type. */
+Val ir_zeros(Graph *g, TypeId t);
+
 /* ---- expansions (expand.c) ---------------------------------------------- */
 
 /* The value of a semantic node v of src, built from primitives in dst on the

@@ -43,17 +43,31 @@ typedef struct {
 
 typedef bool RefFn(RefCtx *c);
 
+/* A gradient being passed down: dy, which has the type of node v, to operand i,
+** which is float.  A rule adds nodes to g and returns what operand i gets, of its
+** sizes or, for operands that v broadcasts, of v's sizes (ir_grad then sums). */
+typedef struct {
+  Graph *g;
+  Val v;
+  uint32_t i;
+  Val dy;
+} GradCtx;
+
+typedef Val GradFn(const GradCtx *c);
+
 /* ---- op.c ---------------------------------------------------------------- */
 
 /* Every rule that the table names: a missing one is a link error. */
-#define OP(id, min_in, max_in, kind, shape, ref, flags) \
+#define OP(id, min_in, max_in, kind, shape, ref, grad, flags) \
   ShapeFn shape_##shape; \
-  RefFn ref_##ref;
+  RefFn ref_##ref; \
+  GradFn grad_##grad;
 #include "ir/ops.def"
 
 /* The columns of the op table. */
 ShapeFn *op_shape(OpCode op);
 RefFn *op_ref(OpCode op);
+GradFn *op_grad(OpCode op);
 
 /* ---- op_rule.c: what the rules share ------------------------------------- */
 
@@ -139,6 +153,11 @@ bool ref_size(RefCtx *c, DimId d, int64_t *out);
 bool ref_index(RefCtx *c, int64_t index, int64_t n, int64_t *out);
 /* o[m,n] += a[m,k] · b[k,n], each sum in the order of k. */
 void ref_gemm(double *o, const double *a, const double *b, const int64_t mkn[3]);
+
+/* ---- expand_grad.c ------------------------------------------------------- */
+
+/* ir_expand for the ops that are parts of gradients. */
+Val expand_grad(Graph *dst, const Graph *src, Val v, const Val *in);
 
 /* ---- fold_dims.c --------------------------------------------------------- */
 

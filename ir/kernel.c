@@ -159,11 +159,35 @@ static void walk_attention(Walk *k, KAttention *t) {
   walk_bool(k, &t->varlen);
 }
 
+static void walk_attention_grad(Walk *k, KAttentionGrad *t) {
+  KSize *size[] = {&t->batch, &t->dy_b, &t->dy_r, &t->y_b, &t->y_r, &t->q_b, &t->q_r};
+  for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
+  walk_i64(k, &t->lq);
+  walk_i64(k, &t->heads);
+  walk_i64(k, &t->d);
+  walk_u32(k, &t->n_segments);
+  walk_u32(k, &t->want);
+  if (t->n_segments > ATTENTION_SEGMENTS) {
+    if (k->r) k->r->ok = false;
+    return;
+  }
+  for (uint32_t s = 0; s < t->n_segments; s++) {
+    KGradSegment *g = &t->segment[s];
+    walk_i64(k, &g->n);
+    KSize *stride[] = {&g->k_b, &g->k_r, &g->v_b, &g->v_r};
+    for (size_t i = 0; i < VL_COUNT(stride); i++) walk_size(k, stride[i]);
+  }
+  walk_f32(k, &t->scale);
+  walk_bool(k, &t->causal);
+}
+
 static void walk_rows(Walk *k, KRows *r) {
   WALK_ENUM(k, KNum, r->out);
-  KSize *size[] = {&r->g, &r->m, &r->cols, &r->o_g, &r->o_m, &r->x_g, &r->x_m};
+  KSize *size[] = {&r->g,   &r->m,   &r->cols, &r->o_g, &r->o_m,
+                   &r->x_g, &r->x_m, &r->dy_g, &r->dy_m};
   for (size_t i = 0; i < VL_COUNT(size); i++) walk_size(k, size[i]);
   walk_f32(k, &r->eps);
+  walk_bool(k, &r->has_dy);
   walk_bool(k, &r->has_gamma);
   walk_bool(k, &r->has_beta);
   walk_bool(k, &r->log);
@@ -195,7 +219,11 @@ static void walk_kernel(Walk *k, Kernel *x) {
   case KK_ATTENTION:
     walk_attention(k, &x->attention);
     break;
+  case KK_ATTENTION_GRAD:
+    walk_attention_grad(k, &x->attention_grad);
+    break;
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     walk_rows(k, &x->rows);
@@ -311,10 +339,46 @@ static void attention_spans(const KAttention *t, uint32_t operand, SpanList *out
   add_span(out, ksize(t->heads * (of_values ? t->dv : t->d)), ksize(1));
 }
 
+static int64_t part_rows(const KAttentionGrad *k, uint32_t operand) {
+  return operand == 0 ? k->lq : k->segment[(operand - 1) / 2].n;
+}
+
+int64_t kgrad_rows(const KAttentionGrad *k, uint32_t operand) {
+  int64_t rows = 0;
+  for (uint32_t i = 0; i < operand; i++) rows += kgrad_wants(k, i) ? part_rows(k, i) : 0;
+  return rows;
+}
+
+int64_t kgrad_keys(const KAttentionGrad *k) {
+  int64_t n = 0;
+  for (uint32_t s = 0; s < k->n_segments; s++) n += k->segment[s].n;
+  return n;
+}
+
+static void attention_grad_spans(const KAttentionGrad *t, uint32_t operand, SpanList *out) {
+  int64_t width = t->heads * t->d;
+  if (operand == 0) {
+    int64_t rows = kgrad_rows(t, 1 + 2 * t->n_segments);
+    add_span(out, t->batch, ksize(rows * width));
+    add_span(out, ksize(rows), ksize(width));
+  } else if (operand <= 3) {
+    const KSize batch[] = {t->dy_b, t->y_b, t->q_b}, row[] = {t->dy_r, t->y_r, t->q_r};
+    add_span(out, t->batch, batch[operand - 1]);
+    add_span(out, ksize(t->lq), row[operand - 1]);
+  } else {
+    const KGradSegment *s = &t->segment[(operand - 4) / 2];
+    bool keys = operand % 2 == 0;
+    add_span(out, t->batch, keys ? s->k_b : s->v_b);
+    add_span(out, ksize(s->n), keys ? s->k_r : s->v_r);
+  }
+  add_span(out, ksize(width), ksize(1));
+}
+
 static void rows_spans(const KRows *r, uint32_t operand, SpanList *out) {
-  if (operand < 2) {
-    add_span(out, r->g, operand ? r->x_g : r->o_g);
-    add_span(out, r->m, operand ? r->x_m : r->o_m);
+  const KSize g[] = {r->o_g, r->x_g, r->dy_g}, m[] = {r->o_m, r->x_m, r->dy_m};
+  if (operand < 2u + r->has_dy) {
+    add_span(out, r->g, g[operand]);
+    add_span(out, r->m, m[operand]);
   }
   add_span(out, r->cols, ksize(1));
 }
@@ -350,7 +414,11 @@ uint32_t kernel_spans(const Kernel *k, uint32_t operand, KSpan out[KSPAN_MAX]) {
   case KK_ATTENTION:
     attention_spans(&k->attention, operand, &l);
     break;
+  case KK_ATTENTION_GRAD:
+    attention_grad_spans(&k->attention_grad, operand, &l);
+    break;
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     rows_spans(&k->rows, operand, &l);
@@ -483,6 +551,18 @@ static bool nums_ok(KNum in, KNum out) {
   return (unsigned)in <= NUM_BF16 && (unsigned)out <= NUM_BF16;
 }
 
+static bool attention_grad_ok(const Kernel *k) {
+  const KAttentionGrad *t = &k->attention_grad;
+  if (t->n_segments < 1 || t->n_segments > ATTENTION_SEGMENTS ||
+      k->n_operands != 4 + 2 * t->n_segments)
+    return false;
+  bool ok = t->lq >= 1 && t->lq <= ATTENTION_GRAD_ROWS && t->heads > 0 && t->heads <= 4096 &&
+            t->d > 0 && t->d <= 4096 && t->want != 0 && t->want >> (1 + 2 * t->n_segments) == 0;
+  for (uint32_t s = 0; s < t->n_segments; s++)
+    ok = ok && t->segment[s].n >= 1 && t->segment[s].n <= ATTENTION_GRAD_ROWS;
+  return ok && kgrad_keys(t) <= ATTENTION_GRAD_ROWS;
+}
+
 static bool plain_ok(const Kernel *k) {
   switch (k->kind) {
   case KK_GEMM: {
@@ -499,12 +579,17 @@ static bool plain_ok(const Kernel *k) {
            t->varlen + t->has_mask + (t->n_segments > 1) <= 1 && t->heads > 0 &&
            t->heads <= 4096 && t->d > 0 && t->dv > 0 && t->d <= 65536 && t->dv <= 65536;
   }
+  case KK_ATTENTION_GRAD:
+    return attention_grad_ok(k);
   case KK_LAYERNORM:
-    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta &&
+    return k->n_operands == 2u + k->rows.has_gamma + k->rows.has_beta && !k->rows.has_dy &&
            nums_ok(NUM_F32, k->rows.out);
+  case KK_LAYERNORM_GRAD:
+    return k->n_operands == 3u + k->rows.has_gamma && k->rows.has_dy && !k->rows.has_beta &&
+           k->rows.out == NUM_F32;
   case KK_SOFTMAX:
   case KK_L2NORM:
-    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta &&
+    return k->n_operands == 2 && !k->rows.has_gamma && !k->rows.has_beta && !k->rows.has_dy &&
            k->rows.out == NUM_F32;
   case KK_SCAN:
     return k->n_operands == 2 && axis_is_plain(k) && dtype_valid((int)k->axis.dtype);
@@ -595,9 +680,18 @@ void kernel_describe(const Kernel *k, Str *out) {
                : k->attention.has_mask ? " mask"
                                        : "");
     break;
+  case KK_ATTENTION_GRAD:
+    str_printf(out, "attention_grad heads=%lld d=%lld lq=%lld lk=%lld want=%x%s",
+               (long long)k->attention_grad.heads, (long long)k->attention_grad.d,
+               (long long)k->attention_grad.lq, (long long)kgrad_keys(&k->attention_grad),
+               k->attention_grad.want, k->attention_grad.causal ? " causal" : "");
+    break;
   case KK_LAYERNORM:
     str_add(out, k->rows.out == NUM_BF16 ? "layernorm bf16" : "layernorm");
     add_size(out, "cols", k->rows.cols);
+    break;
+  case KK_LAYERNORM_GRAD:
+    str_add(out, "layernorm_grad"), add_size(out, "cols", k->rows.cols);
     break;
   case KK_SOFTMAX:
     str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);
@@ -631,14 +725,29 @@ static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
   return 2 * size_value(t->batch, sizes) * t->heads * pairs * (t->d + t->dv);
 }
 
+/* Five products, those left out that nobody wants. */
+static int64_t attention_grad_flops(const KAttentionGrad *t, const int64_t *sizes) {
+  int64_t keys = kgrad_keys(t), each = 2 * t->heads * t->d * size_value(t->batch, sizes);
+  int64_t pairs = t->causal && t->lq == keys ? t->lq * (t->lq + 1) / 2 : t->lq * keys;
+  int64_t products = 2 + kgrad_wants(t, 0);
+  int64_t flops = each * pairs * products;
+  for (uint32_t s = 0; s < t->n_segments; s++)
+    flops += each * pairs / keys * t->segment[s].n *
+             (kgrad_wants(t, 1 + 2 * s) + kgrad_wants(t, 2 + 2 * s));
+  return flops;
+}
+
 int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
   switch (k->kind) {
   case KK_GEMM:
     return 2 * size_value(k->gemm.g, sizes) * size_value(k->gemm.m, sizes) * k->gemm.k * k->gemm.n;
   case KK_ATTENTION:
     return attention_flops(&k->attention, sizes);
+  case KK_ATTENTION_GRAD:
+    return attention_grad_flops(&k->attention_grad, sizes);
   case KK_LOOPS:
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
   case KK_SCAN:

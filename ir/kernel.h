@@ -32,7 +32,9 @@ typedef enum {
   KK_LOOPS = 1,
   KK_GEMM,
   KK_ATTENTION,
+  KK_ATTENTION_GRAD,
   KK_LAYERNORM,
+  KK_LAYERNORM_GRAD,
   KK_SOFTMAX,
   KK_L2NORM,
   KK_SCAN,
@@ -156,15 +158,49 @@ typedef struct {
 /* The operand after those of the segments: mask or bounds. */
 static inline uint32_t kattention_extra(const KAttention *k) { return 2 + 2 * k->n_segments; }
 
+/* ---- attention_grad: the gradients of an attention's operands ------------
+** operands: out, dy, y, q, then k and v of each segment.  f32; heads, segments,
+** scale and causal as in attention, without a mask, and dv = d.  out holds the
+** wanted parts one after another as rows of heads·d columns, [batch, rows, heads·d]
+** without gaps: dq if bit 0 of want is set, then dk and dv of each segment if bits
+** 1 + 2s and 2 + 2s are.  Rows are numbers, so that all of out is written once.
+**   p = softmax(scale · q kᵀ), ds = scale · p (dy vᵀ - Σ dy y)
+**   dq = ds k,  dk = dsᵀ q,  dv = pᵀ dy */
+#define ATTENTION_GRAD_ROWS 1024 /* most queries, and most keys of all segments */
+
+typedef struct {
+  int64_t n;                /* rows */
+  KSize k_b, k_r, v_b, v_r; /* batch and row strides */
+} KGradSegment;
+
+typedef struct {
+  KSize batch;
+  int64_t lq, heads, d;
+  uint32_t n_segments, want;
+  KGradSegment segment[ATTENTION_SEGMENTS];
+  float scale;
+  bool causal;
+  KSize dy_b, dy_r, y_b, y_r, q_b, q_r;
+} KAttentionGrad;
+
+static inline bool kgrad_wants(const KAttentionGrad *k, uint32_t operand) {
+  return (k->want >> operand & 1) != 0;
+}
+/* Rows of the parts of out before that of an operand (of q, k0, v0, …); for
+** 1 + 2·n_segments all rows. */
+int64_t kgrad_rows(const KAttentionGrad *k, uint32_t operand);
+int64_t kgrad_keys(const KAttentionGrad *k); /* of all segments */
+
 /* ---- rows: one result row from one operand row --------------------------
-** operands: out, x (and gamma?, beta? for layernorm).  f32, but out as `out`
-** says (bf16: layernorm only); columns contiguous.
+** operands: out, x (and gamma?, beta? for layernorm; dy, gamma? for its gradient
+** of x).  f32, but out as `out` says (bf16: layernorm only); columns contiguous.
 ** Rows have two levels (g, m) with strides as in gemm. */
 typedef struct {
   KNum out;
   KSize g, m, cols;
-  KSize o_g, o_m, x_g, x_m;
+  KSize o_g, o_m, x_g, x_m, dy_g, dy_m;
   float eps;
+  bool has_dy;              /* layernorm_grad */
   bool has_gamma, has_beta; /* layernorm */
   bool log;                 /* softmax: log-softmax */
 } KRows;
@@ -189,7 +225,8 @@ typedef struct {
     KLoops loops;
     KGemm gemm;
     KAttention attention;
-    KRows rows; /* KK_LAYERNORM, KK_SOFTMAX, KK_L2NORM */
+    KAttentionGrad attention_grad;
+    KRows rows; /* KK_LAYERNORM, KK_LAYERNORM_GRAD, KK_SOFTMAX, KK_L2NORM */
     KAxis axis; /* KK_SCAN, KK_TOPK */
   };
 } Kernel;

@@ -6,18 +6,23 @@
 
 static const OpInfo info[OP__COUNT] = {
     [OP_none] = {"none", 0, 0, K_SOURCE, 0},
-#define OP(id, min_in, max_in, kind, shape, ref, flags) \
+#define OP(id, min_in, max_in, kind, shape, ref, grad, flags) \
   [OP_##id] = {#id, min_in, max_in, kind, flags},
 #include "ir/ops.def"
 };
 
 static ShapeFn *const shape_rule[OP__COUNT] = {
-#define OP(id, min_in, max_in, kind, shape, ref, flags) [OP_##id] = shape_##shape,
+#define OP(id, min_in, max_in, kind, shape, ref, grad, flags) [OP_##id] = shape_##shape,
 #include "ir/ops.def"
 };
 
 static RefFn *const ref_kernel[OP__COUNT] = {
-#define OP(id, min_in, max_in, kind, shape, ref, flags) [OP_##id] = ref_##ref,
+#define OP(id, min_in, max_in, kind, shape, ref, grad, flags) [OP_##id] = ref_##ref,
+#include "ir/ops.def"
+};
+
+static GradFn *const grad_rule[OP__COUNT] = {
+#define OP(id, min_in, max_in, kind, shape, ref, grad, flags) [OP_##id] = grad_##grad,
 #include "ir/ops.def"
 };
 
@@ -45,4 +50,9 @@ ShapeFn *op_shape(OpCode op) {
 RefFn *op_ref(OpCode op) {
   VL_CHECK(is_op(op), "op_ref: no such op");
   return ref_kernel[op];
+}
+
+GradFn *op_grad(OpCode op) {
+  VL_CHECK(is_op(op), "op_grad: no such op");
+  return grad_rule[op];
 }

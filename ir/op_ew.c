@@ -40,12 +40,12 @@ static double floor_mod(double a, double b) {
 #define V_MAX(x, y) greatest(x, y)
 
 #define OP(id, ...)
-#define EW1(id, expr, flags) \
+#define EW1(id, expr, grad, flags) \
   static double f_##id(double a, double b) { \
     (void)b; \
     return expr; \
   }
-#define EW2(id, expr, flags) \
+#define EW2(id, expr, grad, flags) \
   static double f_##id(double a, double b) { return expr; }
 #include "ir/ops.def"
 
@@ -103,12 +103,12 @@ static Wide wide_pow(Wide a, Wide b) {
 #define V_MAX(x, y) ((x) > (y) ? (x) : (y))
 
 #define OP(id, ...)
-#define EW1(id, expr, flags) \
+#define EW1(id, expr, grad, flags) \
   static Wide i_##id(Wide a, Wide b) { \
     (void)b; \
     return expr; \
   }
-#define EW2(id, expr, flags) \
+#define EW2(id, expr, grad, flags) \
   static Wide i_##id(Wide a, Wide b) { return expr; }
 /* isnan is a != a, which no integer is. */
 #pragma GCC diagnostic push
@@ -123,8 +123,8 @@ typedef struct {
 
 static const EwFns ew_fns[OP__COUNT] = {
 #define OP(id, ...)
-#define EW1(id, expr, flags) [OP_##id] = {f_##id, (flags) & F_FLOAT_IN ? NULL : i_##id},
-#define EW2(id, expr, flags) EW1(id, expr, flags)
+#define EW1(id, expr, grad, flags) [OP_##id] = {f_##id, (flags) & F_FLOAT_IN ? NULL : i_##id},
+#define EW2(id, expr, grad, flags) EW1(id, expr, grad, flags)
 #include "ir/ops.def"
 };
 

@@ -130,6 +130,8 @@ bool shape_scatter_nd(Infer *x) {
   return true;
 }
 
+bool shape_scatter_add(Infer *x) { return infer_number(x, 0) && shape_scatter_nd(x); }
+
 /* Tuple n of the indices as an element offset into axes [batch, batch + k) of
 ** the data; *inner gets the elements behind one tuple. */
 static bool tuple_offset(RefCtx *c, int64_t n, int64_t batch, int64_t *out, int64_t *inner) {
@@ -171,6 +173,21 @@ bool ref_scatter_nd(RefCtx *c) {
   for (int64_t k = 0; k < n; k++) {
     if (!tuple_offset(c, k, 0, &at, &inner)) return false;
     ref_copy(c->out, at, &c->in[2], k * inner, inner);
+  }
+  return true;
+}
+
+bool ref_scatter_add(RefCtx *c) {
+  int64_t n = tuple_count(&c->in[1]), at, inner;
+  RefTensor *o = c->out;
+  const RefTensor *up = &c->in[2];
+  ref_copy(o, 0, &c->in[0], 0, o->count);
+  for (int64_t k = 0; k < n; k++) {
+    if (!tuple_offset(c, k, 0, &at, &inner)) return false;
+    for (int64_t i = 0; i < inner; i++) {
+      if (o->f) o->f[at + i] += up->f[k * inner + i];
+      else o->i[at + i] = (int64_t)((uint64_t)o->i[at + i] + (uint64_t)up->i[k * inner + i]);
+    }
   }
   return true;
 }

@@ -124,6 +124,16 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 /* The same passes once more on a graph that was lowered, joined and added to; it
 ** keeps its names and points. */
 VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
+/* ---- gradients (grad.c) -------------------------------------------------- */
+
+/* Reverse mode.  Adds to g, for each value of[i].v, an output grad.NAME with NAME
+** of[i].name: the gradient of the loss with respect to it, of its type (zeros when
+** it does not reach the loss).  Only values that depend on one of them and reach
+** the loss get a gradient; nothing passes a `stop`.  Every sum has one order.
+** *out is the graph without its stops, on g's arena; g keeps the added nodes.
+** E0480 names a node without a rule. */
+VL_MUST_USE VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d,
+                               Graph **out);
 
 /* ---- after lowering ------------------------------------------------------ */
 

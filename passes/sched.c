@@ -79,6 +79,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_embedding:
     return sched_gather;
   case OP_scatter_nd:
+  case OP_scatter_add:
     return sched_scatter_nd;
   case OP_cumsum:
   case OP_topk_values:
@@ -89,6 +90,8 @@ static EmitFn *emitter(OpCode op) {
   case OP_layernorm:
   case OP_l2norm:
     return sched_rows;
+  case OP_layernorm_grad:
+    return sched_layernorm_grad;
   case OP_linear:
     return sched_linear;
   case OP_patch_embed:
@@ -96,6 +99,8 @@ static EmitFn *emitter(OpCode op) {
   case OP_attention:
   case OP_attention_varlen:
     return sched_attention;
+  case OP_attention_grad:
+    return sched_attention_grad;
   default:
     return op_info(op)->kind == K_REDUCE ? sched_reduce : sched_elementwise;
   }
@@ -144,6 +149,11 @@ static void reset_info(Sched *s) {
     s->info[i] = (Info){.at_compile = s->info[i].at_compile};
 }
 
+/* attention_grad has a kernel that does without the lse. */
+static bool is_lse(const Graph *g, Val v, uint32_t operand) {
+  return ir_op(g, v) == OP_attention_grad && operand == 2;
+}
+
 static void mark_needed(Sched *s, const SchedEntry *e) {
   for (uint32_t i = 0; i < e->n_out; i++) {
     s->info[e->out[i].v.i].needed = true;
@@ -155,7 +165,7 @@ static void mark_needed(Sched *s, const SchedEntry *e) {
     if (!s->info[i].needed || s->info[i].at_compile || s->info[i].given) continue;
     for (uint32_t k = 0; k < ir_n_in(s->g, v); k++) {
       Val x = ir_in(s->g, v, k);
-      if (!val_ok(x)) continue;
+      if (!val_ok(x) || is_lse(s->g, v, k)) continue;
       s->info[x.i].needed = true;
       s->info[x.i].uses++;
     }

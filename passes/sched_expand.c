@@ -3,8 +3,9 @@
 **
 ** in:      a lowered graph
 ** out:     linear, attention, … only on f32 and of no empty rows, linear and
-**          patch_embed only with weights known at compile time
-** leaves:  gelu and embedding, which loop nests do in any type */
+**          patch_embed only with weights known at compile time; of the parts
+**          of gradients only those of attention, layernorm and gelu; no stop
+** leaves:  gelu, gelu_grad and embedding, which loop nests do in any type */
 #include "passes/sched_int.h"
 
 bool *sched_constants(const Graph *g, Arena *a) {
@@ -40,9 +41,28 @@ static bool attention_has_kernel(const Graph *g, Val v) {
   return !is_empty(g, ir_in(g, v, 0)) && !is_empty(g, ir_in(g, v, 2));
 }
 
+/* Parts of gradients that run as primitives. */
+static bool is_gradient(OpCode op) {
+  switch ((int)op) {
+  case OP_softmax_grad:
+  case OP_log_softmax_grad:
+  case OP_l2norm_grad:
+  case OP_attention_lse:
+  case OP_attention_varlen_lse:
+  case OP_attention_varlen_grad:
+    return true;
+  default:
+    return false;
+  }
+}
+
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
-  if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding) return true;
+  if (is_gradient(op)) return false;
+  if (op == OP_attention_grad) return at_compile[v.i] || sched_grad_has_kernel(g, v);
+  if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding ||
+      op == OP_gelu_grad)
+    return true;
   if (at_compile[v.i]) return true;
   if (ir_type_of(g, v)->dtype != VLPC_F32) return false;
   if (op == OP_attention && !attention_has_kernel(g, v)) return false;
@@ -54,6 +74,7 @@ static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
 
 static Val expand_node(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   (void)n_in;
+  if (ir_op(rw->src, src) == OP_stop) return in[0];
   return has_kernel(rw->src, src, rw->ctx) ? VAL_NONE : ir_expand(rw->dst, rw->src, src, in);
 }
 

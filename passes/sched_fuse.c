@@ -9,8 +9,11 @@ bool sched_is_view(OpCode op) {
 }
 
 static bool is_elementwise(OpCode op) {
-  return op_info(op)->kind == K_EW || op == OP_gelu;
+  return op_info(op)->kind == K_EW || op == OP_gelu || op == OP_gelu_grad;
 }
+
+/* Body rows that a node takes, about. */
+static uint32_t rows_of(OpCode op) { return op == OP_gelu ? 12 : op == OP_gelu_grad ? 20 : 2; }
 
 static bool live(const Sched *s, Val v) {
   const Info *in = &s->info[v.i];
@@ -44,7 +47,7 @@ static void inline_elementwise(Sched *s, const Val *reader) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Val v = {i}, r = reader[i];
     if (!live(s, v) || !is_elementwise(ir_op(s->g, v))) continue;
-    size[i] += ir_op(s->g, v) == OP_gelu ? 12 : 2;
+    size[i] += rows_of(ir_op(s->g, v));
     if (!val_ok(r) || s->info[i].output || !absorbs_values(ir_op(s->g, r))) continue;
     const Type *t = ir_type_of(s->g, v), *rt = ir_type_of(s->g, r);
     bool same = ir_op(s->g, r) != OP_gelu && op_info(ir_op(s->g, r))->kind == K_REDUCE;
@@ -167,6 +170,7 @@ void sched_fuse(Sched *s) {
   for (uint32_t i = 1; i <= ir_n_vals(s->g); i++) {
     Info *in = &s->info[i];
     if (val_ok(in->into) || val_ok(in->act) || val_ok(in->residual)) in->inlined = false;
+    if (val_ok(in->residual)) s->info[in->residual.i].inlined = false; /* a gemm reads it */
   }
   place_in_concats(s, reader);
   note_uses(s);

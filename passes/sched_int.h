@@ -132,8 +132,20 @@ Place sched_patches(Sched *s, Val v);  /* rows of a patch_embed's operand */
 void sched_linear(Sched *s, Val v);
 void sched_patch_embed(Sched *s, Val v);
 void sched_attention(Sched *s, Val v);
+/* batch, rows and contiguous columns of an operand [..., L, width]. */
+typedef struct {
+  DimId batch, b_stride, r_stride;
+} Heads;
+/* x, an operand of node v, with the axes of batch of `whole` where its own are 1:
+** as it lies, or a copy.  False when its batch is not one walk. */
+bool sched_heads(Sched *s, Val v, const Type *whole, Val x, Place *p, Heads *out);
 void sched_rows(Sched *s, Val v); /* layernorm, softmax, l2norm */
+void sched_layernorm_grad(Sched *s, Val v);
 void sched_axis(Sched *s, Val v); /* cumsum, topk */
+
+/* sched_grad.c: the first node of a group makes the step */
+void sched_attention_grad(Sched *s, Val v);
+bool sched_grad_has_kernel(const Graph *g, Val v);
 
 /* sched_expand.c: by value, what depends on constants only and has a size known
 ** when compiling: the packer computes it. */

@@ -442,8 +442,10 @@ void sched_scatter_nd(Sched *s, Val v) {
   if (!index_rows(n, &at, it->dtype, k, row)) n->full = true;
   AxisMap id = identity(), mo;
   for (uint32_t i = 0; i < to.rank; i++) mo.axis[i] = i < k ? -1 : (int8_t)(i - k + it->rank - 1);
-  nest_value(n, updates, &id);
+  uint32_t up = nest_value(n, updates, &id);
   NestAccess store = nest_access(n, &to, &mo);
   for (uint32_t i = 0; i < k; i++) add_indirect(&store, row[i], &to, i);
+  if (ir_op(s->g, v) == OP_scatter_add)
+    nest_op(n, OP_add, t->dtype, nest_load(n, t->dtype, &store), up, 0);
   nest_end(n, &store);
 }

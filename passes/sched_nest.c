@@ -115,6 +115,54 @@ static uint32_t gelu_rows(Nest *n, Val v, uint32_t x) {
   return nest_op(n, OP_mul, t, half, nest_op(n, OP_add, t, u, nest_literal(n, t, 1), 0), 0);
 }
 
+/* a op c, and c op a, for a number c. */
+static uint32_t op_with(Nest *n, OpCode op, VlDtype t, uint32_t a, double c) {
+  return nest_op(n, op, t, a, nest_literal(n, t, c), 0);
+}
+
+static uint32_t op_from(Nest *n, OpCode op, VlDtype t, double c, uint32_t a) {
+  return nest_op(n, op, t, nest_literal(n, t, c), a, 0);
+}
+
+/* s + c·x·s·(1-s) for s = sigmoid(c·x) */
+static uint32_t slope_quick(Nest *n, VlDtype t, uint32_t x) {
+  uint32_t cx = op_with(n, OP_mul, t, x, 1.702), s = nest_op(n, OP_sigmoid, t, cx, 0, 0);
+  uint32_t bend = nest_op(n, OP_mul, t, nest_op(n, OP_mul, t, cx, s, 0),
+                          op_from(n, OP_sub, t, 1, s), 0);
+  return nest_op(n, OP_add, t, s, bend, 0);
+}
+
+/* (1 + erf(x/√2))/2 + x·exp(-x²/2)/√(2π) */
+static uint32_t slope_erf(Nest *n, VlDtype t, uint32_t x) {
+  uint32_t half = op_with(n, OP_mul, t, nest_op(n, OP_mul, t, x, x, 0), -0.5);
+  uint32_t bell = op_with(n, OP_mul, t, nest_op(n, OP_exp, t, half, 0, 0), 0.3989422804014327);
+  uint32_t e = nest_op(n, OP_erf, t, op_with(n, OP_mul, t, x, 0.7071067811865476), 0, 0);
+  uint32_t area = op_with(n, OP_mul, t, op_with(n, OP_add, t, e, 1), 0.5);
+  return nest_op(n, OP_add, t, area, nest_op(n, OP_mul, t, x, bell, 0), 0);
+}
+
+/* (1+u)/2 + x/2·(1-u²)·c·(1+3·0.044715·x²) for u = tanh(c·(x + 0.044715·x³)) */
+static uint32_t slope_tanh(Nest *n, VlDtype t, uint32_t x) {
+  const double c = 0.7978845608028654;
+  uint32_t square = nest_op(n, OP_mul, t, x, x, 0), cube = nest_op(n, OP_mul, t, square, x, 0);
+  uint32_t sum = nest_op(n, OP_add, t, x, op_with(n, OP_mul, t, cube, 0.044715), 0);
+  uint32_t u = nest_op(n, OP_tanh, t, op_with(n, OP_mul, t, sum, c), 0, 0);
+  uint32_t inner = op_with(n, OP_add, t, op_with(n, OP_mul, t, square, 3 * 0.044715 * c), c);
+  uint32_t flat = op_from(n, OP_sub, t, 1, nest_op(n, OP_mul, t, u, u, 0));
+  uint32_t bend = nest_op(n, OP_mul, t, op_with(n, OP_mul, t, x, 0.5), flat, 0);
+  uint32_t level = op_with(n, OP_mul, t, op_with(n, OP_add, t, u, 1), 0.5);
+  return nest_op(n, OP_add, t, level, nest_op(n, OP_mul, t, bend, inner, 0), 0);
+}
+
+static uint32_t gelu_grad_rows(Nest *n, Val v, uint32_t dy, uint32_t x) {
+  const char *kind = ir_attr(n->s->g, v, A_approx)->str;
+  VlDtype t = ir_type_of(n->s->g, v)->dtype;
+  uint32_t slope = strcmp(kind, "quick") == 0  ? slope_quick(n, t, x)
+                   : strcmp(kind, "tanh") == 0 ? slope_tanh(n, t, x)
+                                               : slope_erf(n, t, x);
+  return nest_op(n, OP_mul, t, dy, slope, 0);
+}
+
 static uint32_t op_rows(Nest *n, Val v, const AxisMap *map) {
   const Graph *g = n->s->g;
   const Type *t = ir_type_of(g, v);
@@ -124,6 +172,7 @@ static uint32_t op_rows(Nest *n, Val v, const AxisMap *map) {
     in[i] = nest_value(n, ir_in(g, v, i), &m);
   }
   if (ir_op(g, v) == OP_gelu) return gelu_rows(n, v, in[0]);
+  if (ir_op(g, v) == OP_gelu_grad) return gelu_grad_rows(n, v, in[0], in[1]);
   return nest_op(n, ir_op(g, v), t->dtype, in[0], in[1], in[2]);
 }
 

@@ -161,11 +161,6 @@ void sched_patch_embed(Sched *s, Val v) {
 
 /* ---- attention ---------------------------------------------------------- */
 
-/* batch, rows and contiguous columns of an operand [..., L, width]. */
-typedef struct {
-  DimId batch, b_stride, r_stride;
-} Heads;
-
 static bool heads_of(Sched *s, const Place *p, Heads *out) {
   Rows r;
   Place own = *p;
@@ -186,11 +181,10 @@ static bool heads_of(Sched *s, const Place *p, Heads *out) {
   return own.stride[own.rank - 1] == sched_const(s, 1);
 }
 
-/* x with the axes of batch of the result v, as often as its own are 1. */
-static bool heads_ready(Sched *s, Val v, Val x, Place *p, Heads *out) {
+bool sched_heads(Sched *s, Val v, const Type *whole, Val x, Place *p, Heads *out) {
   Type t = *ir_type_of(s->g, x);
   *p = sched_source(s, x);
-  for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = ir_type_of(s->g, v)->dim[i];
+  for (uint32_t i = 0; i + 2 < t.rank; i++) t.dim[i] = whole->dim[i];
   *p = place_broadcast(s, p, &t);
   if (heads_of(s, p, out)) return true;
   *p = sched_copied(s, v, p, place_dtype(s, p));
@@ -221,8 +215,9 @@ typedef struct {
 static bool plan_attention(Sched *s, Val v, AttnPlan *p) {
   bool ready = true, varlen = ir_op(s->g, v) == OP_attention_varlen;
   p->n = varlen ? 3 : 1 + 2 * attention_segments(ir_n_in(s->g, v));
+  Type whole = *ir_type_of(s->g, v);
   for (uint32_t i = 0; i < p->n; i++)
-    ready = heads_ready(s, v, ir_in(s->g, v, i), &p->in[i], &p->heads[i]) && ready;
+    ready = sched_heads(s, v, &whole, ir_in(s->g, v, i), &p->in[i], &p->heads[i]) && ready;
   p->out = p->target = sched_dest(s, v);
   if (heads_of(s, &p->out, &p->out_heads)) return ready;
   p->out = temp_like(s, v, &p->target);
@@ -375,6 +370,35 @@ void sched_rows(Sched *s, Val v) {
   k->out = is_bf16(s, &p.out) ? NUM_BF16 : NUM_F32;
   k->eps = (float)ir_attr_float(g, v, A_eps, 0);
   k->log = op == OP_log_softmax;
+  draft_end(&d);
+  finish_rows(s, v, &p);
+}
+
+/* x and dy are rows alike; the result may lie as either does. */
+void sched_layernorm_grad(Sched *s, Val v) {
+  const Graph *g = s->g;
+  RowPlan p = {.has_residual = true};
+  p.residual = at_least_matrix(s, sched_source(s, ir_in(g, v, 0)));
+  p.x = at_least_matrix(s, sched_source(s, ir_in(g, v, 1)));
+  p.out = at_least_matrix(s, sched_dest(s, v));
+  if (!plan_rows(s, v, &p)) return;
+  Draft d = draft_begin(s, v, KK_LAYERNORM_GRAD);
+  KRows *k = &d.k.rows;
+  draft_arg(&d, &p.out);
+  draft_arg(&d, &p.x);
+  draft_arg(&d, &p.residual);
+  k->has_dy = true;
+  k->has_gamma = ir_n_in(g, v) > 2;
+  if (k->has_gamma) {
+    Place gamma = row_operand(s, v, ir_in(g, v, 2));
+    draft_arg(&d, &gamma);
+  }
+  k->g = draft_size(&d, p.rows.g), k->m = draft_size(&d, p.rows.m);
+  k->cols = draft_size(&d, p.x.size[p.x.rank - 1]);
+  k->o_g = draft_size(&d, p.rows.g_stride[0]), k->o_m = draft_size(&d, p.rows.m_stride[0]);
+  k->x_g = draft_size(&d, p.rows.g_stride[1]), k->x_m = draft_size(&d, p.rows.m_stride[1]);
+  k->dy_g = draft_size(&d, p.rows.g_stride[2]), k->dy_m = draft_size(&d, p.rows.m_stride[2]);
+  k->eps = (float)ir_attr_float(g, v, A_eps, 0);
   draft_end(&d);
   finish_rows(s, v, &p);
 }

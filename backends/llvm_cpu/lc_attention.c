@@ -158,7 +158,7 @@ static void swap_halves(Lb *b, Lv v[LC_W], int i, int j, const int low[LC_W],
 
 /* v as a 16 × 16 matrix, transposed: 4 stages of 16 shuffles, each one
 ** instruction on AVX-512 (unpack ps, unpack pd, and two 128-bit shuffles). */
-static void transpose(Lb *b, Lv v[LC_W]) {
+void le_transpose(Lb *b, Lv v[LC_W]) {
   int lo[4][LC_W], hi[4][LC_W];
   for (int i = 0; i < LC_W; i++) {
     int quad = i / 4 * 4, r = i % 4, other = LC_W * (r & 1);
@@ -226,7 +226,7 @@ static void pack_keys(const Attn *x, const Part *p) {
   Lv v[LC_W];
   for (int i = 0; i < LC_W; i++)
     v[i] = lb_load_vf(b, lb_at(b, row[i], lb_mulc(b, col, 4)), mask, NULL);
-  transpose(b, v);
+  le_transpose(b, v);
   Lv at = lb_at(b, to, lb_mulc(b, col, 64));
   for (int i = 0; i < LC_W; i++) {
     LbIf inside;

@@ -13,6 +13,8 @@ enum { IMAGE_ALIGN = 4096 };
 
 static const LcKind *const kinds[KK__END] = {
     [KK_LOOPS] = &lc_loops,         [KK_GEMM] = &lc_gemm,       [KK_ATTENTION] = &lc_attention,
+    [KK_ATTENTION_GRAD] = &lc_attention_grad,
+    [KK_LAYERNORM_GRAD] = &lc_layernorm_grad,
     [KK_LAYERNORM] = &lc_layernorm, [KK_SOFTMAX] = &lc_softmax, [KK_L2NORM] = &lc_l2norm,
     [KK_SCAN] = &lc_scan,           [KK_TOPK] = &lc_topk,
 };

@@ -25,8 +25,8 @@ typedef struct {
   void (*need)(Emit *, const Kernel *); /* le_need_tiles for what run calls; NULL: nothing */
 } LcKind;
 
-extern const LcKind lc_gemm, lc_attention, lc_layernorm, lc_softmax, lc_l2norm, lc_loops, lc_scan,
-    lc_topk;
+extern const LcKind lc_gemm, lc_attention, lc_attention_grad, lc_layernorm, lc_layernorm_grad,
+    lc_softmax, lc_l2norm, lc_loops, lc_scan, lc_topk;
 
 /* lc_emit.c */
 
@@ -48,6 +48,9 @@ typedef struct {
 LeRows le_rows_at(Emit *e, Lv row, Lv m);
 Lv le_row_offset(Emit *e, const LeRows *r, Lv g_bytes, Lv m_bytes);
 void le_rows_next(Emit *e, LeRows *r);
+
+/* v as a 16 × 16 matrix, transposed (lc_attention.c). */
+void le_transpose(Lb *b, Lv v[LC_W]);
 
 /* act(x) on LC_W lanes. */
 Lv le_activate(Emit *e, KAct act, Lv x);

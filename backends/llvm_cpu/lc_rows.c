@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lc_rows.c - layernorm, softmax and l2norm: one result row from one row.
+/* lc_rows.c - layernorm and its gradient, softmax and l2norm: one result row from one row.
 **
 ** A task is one row.  Sums run in LANES accumulators of LC_W lanes over the
 ** columns in ascending order, then join in one fixed tree, so a row's bits
@@ -16,7 +16,7 @@ enum { LANES = 4 };
 typedef struct {
   Emit *e;
   const KRows *k;
-  Lv cols, out, x; /* of the row at hand */
+  Lv cols, out, x, dy; /* of the row at hand; dy of a gradient */
 } Row;
 
 /* A pass over the columns: body gets LC_W columns from `col` on, under a mask
@@ -25,7 +25,7 @@ typedef struct Pass Pass;
 struct Pass {
   void (*body)(const Row *, Pass *, Lv col, Lv mask, int lane);
   Lv acc[LANES]; /* variables, when body sums */
-  Lv a, b;       /* values the pass uses */
+  Lv a, b, c, d; /* values the pass uses */
   Lv gamma, beta;
 };
 
@@ -101,6 +101,32 @@ static void pass_normalise(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
   put(r, v, col, mask);
 }
 
+/* dy · gamma, zero past the row's end */
+static Lv slope(const Row *r, const Pass *p, Lv col, Lv mask) {
+  Lv v = load(r, r->dy, col, mask);
+  return p->gamma ? lb_fmul(&r->e->b, v, load(r, p->gamma, col, mask)) : v;
+}
+
+static void pass_slope(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
+  add_to(r, p, lane, slope(r, p, col, mask));
+}
+
+/* Σ slope · (x - a) */
+static void pass_along(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
+  Lb *b = &r->e->b;
+  Lv low = lb_fsub(b, load(r, r->x, col, mask), p->a);
+  lb_set(b, p->acc[lane], lb_fma(b, slope(r, p, col, mask), low, lb_get(b, p->acc[lane])));
+}
+
+/* (slope - c - (x - a) · d) · b */
+static void pass_back(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
+  (void)lane;
+  Lb *b = &r->e->b;
+  Lv low = lb_fsub(b, load(r, r->x, col, mask), p->a);
+  Lv v = lb_fsub(b, lb_fsub(b, slope(r, p, col, mask), p->c), lb_fmul(b, low, p->d));
+  lb_store_vf(b, lb_fmul(b, v, p->b), at_col(r, r->out, col), mask);
+}
+
 /* x · a */
 static void pass_scale(const Row *r, Pass *p, Lv col, Lv mask, int lane) {
   (void)lane;
@@ -148,15 +174,45 @@ static Lv run_sum(const Row *r, void (*body)(const Row *, Pass *, Lv, Lv, int), 
   return joined(r, &p, lb_fadd, lb_hsum);
 }
 
-static void layernorm_row(const Row *r) {
+static Lv column_count(const Row *r) {
+  return LLVMBuildSIToFP(r->e->b.b, r->cols, r->e->b.f32, "");
+}
+
+/* A pass with the row's mean in a and one over its deviation, a scalar, in *inv. */
+static Pass centred(const Row *r, void (*body)(const Row *, Pass *, Lv, Lv, int), Lv *inv) {
   Lb *b = &r->e->b;
-  Lv n = LLVMBuildSIToFP(b->b, r->cols, b->f32, "");
-  Lv mean = lb_splat(b, lb_fdiv(b, run_sum(r, pass_sum, NULL), n));
+  Lv n = column_count(r), mean = lb_splat(b, lb_fdiv(b, run_sum(r, pass_sum, NULL), n));
   Lv var = lb_fdiv(b, run_sum(r, pass_variance, mean), n);
   Lv sd = lb_unary(b, "llvm.sqrt", lb_fadd(b, var, lb_f32(b, (double)r->k->eps)));
-  Pass p = {.body = pass_normalise, .a = mean, .b = lb_splat(b, lb_fdiv(b, lb_f32(b, 1), sd))};
+  *inv = lb_fdiv(b, lb_f32(b, 1), sd);
+  return (Pass){.body = body, .a = mean, .b = lb_splat(b, *inv)};
+}
+
+static void layernorm_row(const Row *r) {
+  Lv inv;
+  Pass p = centred(r, pass_normalise, &inv);
   if (r->k->has_gamma) p.gamma = le_operand(r->e, 2);
   if (r->k->has_beta) p.beta = le_operand(r->e, 2u + r->k->has_gamma);
+  over_columns(r, &p);
+}
+
+static Lv mean_of(const Row *r, const Pass *like,
+                  void (*body)(const Row *, Pass *, Lv, Lv, int)) {
+  Pass p = *like;
+  p.body = body;
+  start(r, &p, 0);
+  over_columns(r, &p);
+  return lb_fdiv(&r->e->b, joined(r, &p, lb_fadd, lb_hsum), column_count(r));
+}
+
+static void layernorm_grad_row(const Row *r) {
+  Lb *b = &r->e->b;
+  Lv inv;
+  Pass p = centred(r, pass_back, &inv);
+  if (r->k->has_gamma) p.gamma = le_operand(r->e, 3);
+  p.c = lb_splat(b, mean_of(r, &p, pass_slope));
+  Lv along = mean_of(r, &p, pass_along);
+  p.d = lb_splat(b, lb_fmul(b, lb_fmul(b, along, inv), inv));
   over_columns(r, &p);
 }
 
@@ -198,17 +254,23 @@ static void each_row(Emit *e, const KRows *k, void (*row)(const Row *)) {
   VlDtype d = knum_dtype(k->out);
   Lv o_g = le_bytes_of(e, k->o_g, d), o_m = le_bytes_of(e, k->o_m, d);
   Lv x_g = le_bytes(e, k->x_g), x_m = le_bytes(e, k->x_m);
+  Lv dy = k->has_dy ? le_operand(e, 2) : NULL;
+  Lv dy_g = le_bytes(e, k->dy_g), dy_m = le_bytes(e, k->dy_m);
   LeRows at = le_rows_at(e, e->begin, le_size(e, k->m));
   LbLoop loop;
   lb_for(b, &loop, e->begin, e->end, 1);
   r.out = lb_at(b, out, le_row_offset(e, &at, o_g, o_m));
   r.x = lb_at(b, x, le_row_offset(e, &at, x_g, x_m));
+  if (dy) r.dy = lb_at(b, dy, le_row_offset(e, &at, dy_g, dy_m));
   row(&r);
   le_rows_next(e, &at);
   lb_end_for(b, &loop);
 }
 
 static void run_layernorm(Emit *e, const Kernel *k) { each_row(e, &k->rows, layernorm_row); }
+static void run_layernorm_grad(Emit *e, const Kernel *k) {
+  each_row(e, &k->rows, layernorm_grad_row);
+}
 static void run_softmax(Emit *e, const Kernel *k) { each_row(e, &k->rows, softmax_row); }
 static void run_l2norm(Emit *e, const Kernel *k) { each_row(e, &k->rows, l2norm_row); }
 
@@ -217,5 +279,6 @@ static Lv count_rows(Emit *e, const Kernel *k) {
 }
 
 const LcKind lc_layernorm = {.run = run_layernorm, .tasks = count_rows};
+const LcKind lc_layernorm_grad = {.run = run_layernorm_grad, .tasks = count_rows};
 const LcKind lc_softmax = {.run = run_softmax, .tasks = count_rows};
 const LcKind lc_l2norm = {.run = run_l2norm, .tasks = count_rows};

@@ -407,6 +407,100 @@ static int run_attention(const Run *r, const Kernel *k) {
   return 0;
 }
 
+/* ---- attention_grad ------------------------------------------------------ */
+
+/* One head of one batch entry.  Offsets are of its first row. */
+typedef struct {
+  const Run *r;
+  const KAttentionGrad *t;
+  int64_t b, h;
+  double *p, *ds; /* [lq][keys] */
+} GradHead;
+
+/* Row i of dy, y or q (operands 1 to 3). */
+static int64_t query_row(const GradHead *g, uint32_t operand, int64_t i) {
+  const KAttentionGrad *t = g->t;
+  const KSize batch[] = {t->dy_b, t->y_b, t->q_b}, row[] = {t->dy_r, t->y_r, t->q_r};
+  return g->b * at(g->r, batch[operand - 1]) + i * at(g->r, row[operand - 1]) + g->h * t->d;
+}
+
+/* Key j's row (values: its value's), and which operand it is of. */
+static int64_t grad_key_row(const GradHead *g, int64_t j, bool values, uint32_t *operand) {
+  uint32_t s = 0;
+  for (; j >= g->t->segment[s].n; s++) j -= g->t->segment[s].n;
+  const KGradSegment *k = &g->t->segment[s];
+  *operand = 4 + 2 * s + values;
+  return g->b * at(g->r, values ? k->v_b : k->k_b) + j * at(g->r, values ? k->v_r : k->k_r) +
+         g->h * g->t->d;
+}
+
+static double dot(const GradHead *g, uint32_t x, int64_t x_at, uint32_t y, int64_t y_at) {
+  double sum = 0;
+  for (int64_t c = 0; c < g->t->d; c++) sum += load(g->r, x, x_at + c) * load(g->r, y, y_at + c);
+  return sum;
+}
+
+/* Row i of p and ds. */
+static void grad_row(const GradHead *g, int64_t i) {
+  int64_t keys = kgrad_keys(g->t), n = g->t->causal ? VL_MIN(i + 1, keys) : keys;
+  double *p = g->p + i * keys, *ds = g->ds + i * keys;
+  uint32_t operand = 0;
+  for (int64_t j = 0; j < n; j++) {
+    int64_t k = grad_key_row(g, j, false, &operand);
+    p[j] = dot(g, 3, query_row(g, 3, i), operand, k) * (double)g->t->scale;
+  }
+  double sum = exponentials(p, n), mean = dot(g, 1, query_row(g, 1, i), 2, query_row(g, 2, i));
+  for (int64_t j = 0; j < keys; j++) {
+    p[j] = j < n && sum != 0 ? p[j] / sum : 0;
+    int64_t v = grad_key_row(g, j, true, &operand);
+    ds[j] = p[j] * (dot(g, 1, query_row(g, 1, i), operand, v) - mean) * (double)g->t->scale;
+  }
+}
+
+/* Element c of row `row` of the part of an operand. */
+static double grad_cell(const GradHead *g, uint32_t part, int64_t row, int64_t c) {
+  int64_t keys = kgrad_keys(g->t), first = 0;
+  uint32_t operand = 0;
+  double sum = 0;
+  for (uint32_t s = 0; part > 0 && s < (part - 1) / 2; s++) first += g->t->segment[s].n;
+  if (part == 0) {
+    for (int64_t j = 0; j < keys; j++) {
+      int64_t k = grad_key_row(g, j, false, &operand);
+      sum += g->ds[row * keys + j] * load(g->r, operand, k + c);
+    }
+    return sum;
+  }
+  const double *weight = part % 2 ? g->ds : g->p;
+  for (int64_t i = 0; i < g->t->lq; i++)
+    sum += weight[i * keys + first + row] *
+           load(g->r, part % 2 ? 3 : 1, query_row(g, part % 2 ? 3 : 1, i) + c);
+  return sum;
+}
+
+static void grad_head(const GradHead *g) {
+  const KAttentionGrad *t = g->t;
+  uint32_t parts = 1 + 2 * t->n_segments;
+  int64_t rows = kgrad_rows(t, parts);
+  for (int64_t i = 0; i < t->lq; i++) grad_row(g, i);
+  for (uint32_t part = 0; part < parts; part++) {
+    int64_t first = kgrad_rows(t, part), n = kgrad_rows(t, part + 1) - first;
+    for (int64_t row = 0; row < n; row++) {
+      int64_t to = ((g->b * rows + first + row) * t->heads + g->h) * t->d;
+      for (int64_t c = 0; c < t->d; c++) store(g->r, to + c, grad_cell(g, part, row, c));
+    }
+  }
+}
+
+static int run_attention_grad(const Run *r, const Kernel *k) {
+  const KAttentionGrad *t = &k->attention_grad;
+  GradHead g = {.r = r, .t = t};
+  g.p = arena_array(r->a, double, t->lq * kgrad_keys(t));
+  g.ds = arena_array(r->a, double, t->lq * kgrad_keys(t));
+  for (g.b = 0; g.b < at(r, t->batch); g.b++)
+    for (g.h = 0; g.h < t->heads; g.h++) grad_head(&g);
+  return 0;
+}
+
 /* ---- rows ---------------------------------------------------------------- */
 
 static void layernorm(const Run *r, const KRows *k, int64_t x, int64_t o, int64_t n) {
@@ -421,6 +515,23 @@ static void layernorm(const Run *r, const KRows *k, int64_t x, int64_t o, int64_
     if (k->has_gamma) v *= load(r, 2, i);
     if (k->has_beta) v += load(r, 2u + k->has_gamma, i);
     store(r, o + i, v);
+  }
+}
+
+/* With z the normalised row and g = dy gamma: (g - mean g - z mean(g z)) / sd. */
+static void layernorm_grad(const Run *r, const KRows *k, int64_t x, int64_t dy, int64_t o) {
+  int64_t n = at(r, k->cols);
+  double mean = 0, var = 0, sum = 0, along = 0;
+  for (int64_t i = 0; i < n; i++) mean += load(r, 1, x + i) / (double)n;
+  for (int64_t i = 0; i < n; i++) var += pow(load(r, 1, x + i) - mean, 2) / (double)n;
+  double sd = sqrt(var + (double)k->eps);
+  for (int pass = 0; pass < 2; pass++) {
+    for (int64_t i = 0; i < n; i++) {
+      double g = load(r, 2, dy + i) * (k->has_gamma ? load(r, 3, i) : 1);
+      double z = (load(r, 1, x + i) - mean) / sd;
+      if (pass == 0) sum += g / (double)n, along += g * z / (double)n;
+      else store(r, o + i, (g - sum - z * along) / sd);
+    }
   }
 }
 
@@ -449,6 +560,8 @@ static int run_rows(const Run *r, const Kernel *k) {
       int64_t n = at(r, w->cols);
       if (k->kind == KK_LAYERNORM)
         layernorm(r, w, x, o, n);
+      else if (k->kind == KK_LAYERNORM_GRAD)
+        layernorm_grad(r, w, x, g * at(r, w->dy_g) + m * at(r, w->dy_m), o);
       else if (k->kind == KK_SOFTMAX)
         softmax(r, w, x, o, n);
       else
@@ -518,7 +631,10 @@ int ref_run(const Kernel *k, void *const *operand, const int64_t *size, Arena *a
     return run_gemm(&r, k);
   case KK_ATTENTION:
     return run_attention(&r, k);
+  case KK_ATTENTION_GRAD:
+    return run_attention_grad(&r, k);
   case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
   case KK_SOFTMAX:
   case KK_L2NORM:
     return run_rows(&r, k);

@@ -39,8 +39,8 @@ static double floor_mod(double a, double b) {
 static double float_op(OpCode op, double a, double b) {
   switch ((int)op) {
 #define OP(id, ...)
-#define EW1(id, expr, flags) case OP_##id: return expr;
-#define EW2(id, expr, flags) case OP_##id: return expr;
+#define EW1(id, expr, grad, flags) case OP_##id: return expr;
+#define EW2(id, expr, grad, flags) case OP_##id: return expr;
 #include "ir/ops.def"
   }
   return NAN;

@@ -119,6 +119,52 @@ static void run_softmax(const char *target, float *x, float *y, int64_t cols) {
   kit_close(&kit);
 }
 
+/* The gradient by x of Σ dy·layernorm(x), on rows that lie apart. */
+static void want_gradient(int64_t n, const float *x, const float *dy, const float *gamma,
+                          double *out) {
+  double mean = 0, var = 0, sum = 0, along = 0;
+  for (int64_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+  for (int64_t i = 0; i < n; i++) var += pow((double)x[i] - mean, 2) / (double)n;
+  double sd = sqrt(var + (double)1e-5f);
+  for (int64_t i = 0; i < n; i++) {
+    double g = (double)dy[i] * (gamma ? (double)gamma[i] : 1);
+    sum += g / (double)n;
+    along += g * ((double)x[i] - mean) / sd / (double)n;
+    out[i] = g;
+  }
+  for (int64_t i = 0; i < n; i++)
+    out[i] = (out[i] - sum - ((double)x[i] - mean) / sd * along) / sd;
+}
+
+static void check_gradient(const char *target, int64_t cols, bool has_gamma) {
+  enum { M = 7 };
+  int64_t r = cols + GAP, n = M * r;
+  Kernel k = {.kind = KK_LAYERNORM_GRAD, .n_operands = 3u + has_gamma, .n_sizes = 1};
+  k.rows = (KRows){.g = ksize(1), .m = {0, 0}, .cols = ksize(cols), .o_m = ksize(r),
+                   .x_m = ksize(r), .dy_m = ksize(cols), .eps = 1e-5f, .has_dy = true,
+                   .has_gamma = has_gamma};
+  Kit kit = kit_open(target, &k, 1);
+  float *x = kit_floats(&kit, 5, n), *dy = kit_floats(&kit, 6, n);
+  float *gamma = kit_floats(&kit, 7, cols);
+  double *want = arena_array(kit.arena, double, n);
+  for (int64_t i = 0; i < n; i++) want[i] = 9;
+  for (int64_t m = 0; m < M; m++)
+    want_gradient(cols, x + m * r, dy + m * cols, has_gamma ? gamma : NULL, want + m * r);
+  void *operand[4] = {kit_filled(&kit, n, 9), x, dy, gamma};
+  const int64_t rows = M;
+  assert_int_equal(kit_run(&kit, 0, operand, &rows, 3), FAULT_NONE);
+  /* two columns are ±1 at once: all but rounding cancels, scaled by eps^-1/2 */
+  kit_near(operand[0], want, n, cols < 3 ? 1e-4 : 1e-5, target);
+  kit_close(&kit);
+}
+
+static void test_layernorm_gradient(void **state) {
+  (void)state;
+  static const int64_t cols[] = {1, 2, 15, 16, 64, 65, 200, 768};
+  for (int t = 0; kit_target(t); t++)
+    for (size_t i = 0; i < VL_COUNT(cols); i++) check_gradient(kit_target(t), cols[i], i % 2);
+}
+
 static void test_softmax_extremes(void **state) {
   (void)state;
   for (int t = 0; kit_target(t); t++) {
@@ -138,6 +184,7 @@ static void test_softmax_extremes(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_against_double),
+      cmocka_unit_test(test_layernorm_gradient),
       cmocka_unit_test(test_softmax_extremes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

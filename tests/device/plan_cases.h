@@ -134,6 +134,29 @@ static const PlanCase plan_cases[] = {
      " out \"s\" %s\n"
      "}\n"
     },
+    {"residual_is_elementwise",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,2]\n"
+     " %w = const {value=[0.42, -0.95, -0.07, 0.52]} : f32[2,2]\n"
+     " %r = exp %x : f32[batch,2]\n"
+     " %h = linear %x, %w : f32[batch,2]\n"
+     " %y = add %r, %h : f32[batch,2]\n"
+     " out \"y\" %y\n"
+     "}\n"
+    },
+    {"gelus",
+     "graph {\n"
+     " sym batch\n"
+     " %x = input {name=\"x\"} : f32[batch,2,5]\n"
+     " %a = gelu %x {approx=\"erf\"} : f32[batch,2,5]\n"
+     " %b = gelu %x {approx=\"tanh\"} : f32[batch,2,5]\n"
+     " %c = gelu %x {approx=\"quick\"} : f32[batch,2,5]\n"
+     " out \"a\" %a\n"
+     " out \"b\" %b\n"
+     " out \"c\" %c\n"
+     "}\n"
+    },
     {"packed_attention",
      "graph {\n"
      " sym batch\n"

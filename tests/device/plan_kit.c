@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/ref/ref.h"
+#include "passes/pass.h"
 
 static int64_t size_of(const DimTable *t, DimId d, const int64_t *sym) {
   int64_t v = 0;
@@ -130,4 +131,34 @@ void plan_run(const Graph *g, const Schedule *plan, const int64_t *sym, const Re
     for (uint32_t k = 0; k < buf->rank; k++) shape[k] = size_of(p->dims, buf->size[k], sym);
     out[i] = ref_from_bytes(a, buf->dtype, buf->rank, shape, b.at[p->ports[e->out + i].buf]);
   }
+}
+
+/* ---- gradients ------------------------------------------------------------ */
+
+/* Σ v² / 2 over all elements as f32, so that dy is v. */
+static Val half_squares(Graph *g, Val v) {
+  int64_t axes[VLPC_MAX_RANK];
+  uint32_t rank = ir_type_of(g, v)->rank;
+  for (uint32_t i = 0; i < rank; i++) axes[i] = i;
+  Val wide = ir_cast(g, v, VLPC_F32), square = ir_ew2(g, OP_mul, wide, wide);
+  Val half = ir_ew2(g, OP_mul, square, ir_scalar(g, VLPC_F32, 0.5));
+  return rank == 0 ? half : ir_reduce(g, OP_reduce_sum, half, axes, rank, false);
+}
+
+Graph *plan_gradients(Graph *g) {
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out), n = 0;
+  Named *of = arena_array(ir_arena(g), Named, n_in);
+  Val loss = VAL_NONE;
+  Graph *to = NULL;
+  for (uint32_t i = 0; i < n_out; i++) {
+    if (!dtype_is_float(ir_type_of(g, out[i].v)->dtype)) continue;
+    Val part = half_squares(g, out[i].v);
+    loss = val_ok(loss) ? ir_ew2(g, OP_add, loss, part) : part;
+  }
+  for (uint32_t i = 0; i < n_in; i++)
+    if (dtype_is_float(ir_type_of(g, in[i].v)->dtype)) of[n++] = in[i];
+  if (!val_ok(loss) || n == 0) return NULL;
+  ir_output(g, "loss", loss);
+  return pass_grad(g, loss, of, n, NULL, &to) == VLPC_OK ? to : NULL;
 }

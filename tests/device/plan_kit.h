@@ -17,6 +17,10 @@ void plan_run(const Graph *g, const Schedule *p, const int64_t *sym, const RefTe
 /* The same with the reference kernels. */
 int plan_ref_kernel(void *ctx, uint32_t kernel, const Kernel *k, void *const *operand,
                     const int64_t *size, Arena *a);
+/* g with the gradient of a sum over its outputs for each float input (pass_grad),
+** in a graph of the same arena; NULL when it has no float output or passes no
+** gradient. */
+Graph *plan_gradients(Graph *g);
 /* Symbols' values from the inputs' sizes. */
 void plan_bind(const Graph *g, const RefTensor *in, int64_t *sym);
 

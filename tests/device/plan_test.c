@@ -112,6 +112,22 @@ static void agrees_on_cases_in_bf16(void **state) {
   check_cases(bf16_flags, VL_COUNT(bf16_flags));
 }
 
+/* Gradients of all cases but one with a convolution, one without a float input
+** and one without a float output. */
+static void agrees_on_gradients(void **state) {
+  (void)state;
+  size_t n = 0;
+  for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
+    Arena *a = arena_new(0);
+    const char *text = plan_cases[i].text;
+    Graph *g = plan_gradients(ir_parse(a, "case", text, strlen(text), (BlobTable){0}, NULL));
+    if (g != NULL) assert_true(check_graph(g, a, 0, plan_cases[i].name));
+    n += g != NULL;
+    arena_free(a);
+  }
+  assert_int_equal(n, VL_COUNT(plan_cases) - 3);
+}
+
 static void agrees_on_random_graphs(void **state) {
   (void)state;
   int planned = 0;
@@ -224,6 +240,7 @@ int main(void) {
       cmocka_unit_test(agrees_on_cases),
       cmocka_unit_test(agrees_on_cases_in_bf16),
       cmocka_unit_test(rounds_once),
+      cmocka_unit_test(agrees_on_gradients),
       cmocka_unit_test(agrees_on_random_graphs),
       cmocka_unit_test(fuses_as_it_says),
       cmocka_unit_test(refuses_with_the_node),

@@ -57,7 +57,8 @@ static double largest(VlDtype dtype, const uint8_t *at, size_t n_bytes) {
 ** operands' size. */
 static double operands_scale(const Kernel *k, void *const *operand, const double *reach) {
   double most = 0;
-  bool sums = k->kind == KK_GEMM || k->kind == KK_LAYERNORM;
+  bool sums = k->kind == KK_GEMM || k->kind == KK_LAYERNORM ||
+              k->kind == KK_LAYERNORM_GRAD || k->kind == KK_ATTENTION_GRAD;
   if (!sums && !(k->kind == KK_LOOPS && k->loops.n_reduce)) return 0;
   for (uint32_t o = 1; o < k->n_operands; o++) {
     const uint8_t *at = (const uint8_t *)operand[o] + (ptrdiff_t)reach[2 * o];
@@ -198,12 +199,16 @@ static Verdict check_graph(const Graph *read, Arena *a, int64_t batch, const cha
   return wrong ? DIFFERS : AGREES;
 }
 
-static Verdict check_case(const PlanCase *c, int64_t batch, const char *target) {
+typedef enum { FORWARDS, WITH_GRADIENTS } Direction;
+
+/* AGREES too when no gradient passes. */
+static Verdict check_case(const PlanCase *c, int64_t batch, const char *target, Direction way) {
   Arena *a = arena_new(0);
   Diag *d = diag_new();
   Graph *g = ir_parse(a, c->name, c->text, strlen(c->text), (BlobTable){0}, d);
   if (!g) fail_msg("%s", diag_text(d));
-  Verdict v = check_graph(g, a, batch, target, c->name);
+  if (way == WITH_GRADIENTS) g = plan_gradients(g);
+  Verdict v = g != NULL ? check_graph(g, a, batch, target, c->name) : AGREES;
   diag_free(d);
   arena_free(a);
   return v;
@@ -215,7 +220,17 @@ static void every_case_on_every_target(void **state) {
   (void)state;
   for (int t = 0; kit_target(t); t++) {
     for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
-      if (check_case(&plan_cases[i], 3, kit_target(t)) != AGREES)
+      if (check_case(&plan_cases[i], 3, kit_target(t), FORWARDS) != AGREES)
+        fail_msg("%s, %s: not as ir_eval says", plan_cases[i].name, kit_target(t));
+    }
+  }
+}
+
+static void gradients_of_every_case_on_every_target(void **state) {
+  (void)state;
+  for (int t = 0; kit_target(t); t++) {
+    for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
+      if (check_case(&plan_cases[i], 3, kit_target(t), WITH_GRADIENTS) != AGREES)
         fail_msg("%s, %s: not as ir_eval says", plan_cases[i].name, kit_target(t));
     }
   }
@@ -235,7 +250,7 @@ static const char *some_target(uint64_t i) {
 static void every_case_with_an_empty_batch(void **state) {
   (void)state;
   for (size_t i = 0; i < VL_COUNT(plan_cases); i++) {
-    Verdict v = check_case(&plan_cases[i], 0, some_target(i));
+    Verdict v = check_case(&plan_cases[i], 0, some_target(i), FORWARDS);
     if (v != (has_no_value(plan_cases[i].name) ? NO_VALUE : AGREES))
       fail_msg("%s: verdict %d", plan_cases[i].name, v);
   }
@@ -265,6 +280,7 @@ static void random_graphs_on_some_target(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_case_on_every_target),
+      cmocka_unit_test(gradients_of_every_case_on_every_target),
       cmocka_unit_test(every_case_with_an_empty_batch),
       cmocka_unit_test(random_graphs_on_some_target),
   };

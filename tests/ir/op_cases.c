@@ -15,7 +15,7 @@ typedef struct {
 
 typedef struct {
   uint32_t n;
-  Value at[10];
+  Value at[16];
 } Operands;
 
 typedef struct {
@@ -45,7 +45,7 @@ typedef struct {
   Arena *a;
   Graph *g;
   From from;
-  Val in[10], v;
+  Val in[16], v;
 } Made;
 
 static RefTensor tensor_of(Arena *a, const Value *v) {
@@ -129,7 +129,7 @@ static void check_result(const Case *c, const RefTensor *got, const char *how) {
 }
 
 static RefTensor run(const Case *c, Made *m, Val v) {
-  RefTensor in[10], out;
+  RefTensor in[16], out;
   uint32_t n = 0;
   Diag *d = diag_new();
   for (uint32_t i = 0; i < c->in.n; i++)

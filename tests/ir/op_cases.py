@@ -355,6 +355,106 @@ attention_segments(1, [1, 2], 1, 2, 2, [1, 2, 1])
 attention_segments(3, [1, 1, 1, 2], 1, 2, 1, [2, 1, 2, 1, 2], causal=True)
 attention_segments(2, [2, 1], 1, 1, 2, [2, 2, 1], mask=real(2, 3))
 
+# ---- parts of gradients: by PyTorch's autograd
+def grads(f, *xs):
+    """f's value, a random dy, and the gradients of all xs."""
+    xs = [t(x).clone().requires_grad_() for x in xs]
+    y = f(*xs)
+    dy = real(*y.shape)
+    gs = torch.autograd.grad(y, xs, t(dy), allow_unused=True)
+    return y.detach().numpy(), dy, [g.numpy() for g in gs]
+
+
+case("stop", [v], v)
+case("scatter_add", [real(0, 2), np.zeros((0, 1), np.int64), real(0, 2)], np.zeros((0, 2)))
+data, ids, up = real(3, 2), np.array([[2], [0], [-1], [2]]), real(4, 2)
+case("scatter_add", [data, ids, up], t(data).index_add(0, torch.tensor([2, 0, 2, 2]), t(up)))
+data, ids = ints(2, 3), np.array([[[1, 2], [0, -1]], [[1, 2], [-1, 2]]])
+case("scatter_add", [data, ids, np.array([[1, 2], [3, 4]])],
+     data + np.array([[0, 0, 2], [0, 0, 8]]))
+x = real(2, 3, 4)
+for axis in (0, 1, 2):
+    y, dy, (dx,) = grads(lambda a: F.softmax(a, axis), x)
+    case("softmax_grad", [dy, y], dx, axis=axis)
+    y, dy, (dx,) = grads(lambda a: F.log_softmax(a, axis), x)
+    case("log_softmax_grad", [dy, y], dx, axis=axis)
+x, gamma = real(2, 5), real(5)
+_, dy, (dx,) = grads(lambda a: F.layer_norm(a, (5,), eps=1e-5), x)
+case("layernorm_grad", [dy, x], dx, eps=1e-5)
+_, dy, (dx, _) = grads(lambda a, b: F.layer_norm(a, (5,), b, eps=1e-2), x, gamma)
+case("layernorm_grad", [dy, x, gamma], dx, eps=1e-2)
+case("layernorm_grad", [real(0, 5), real(0, 5)], np.zeros((0, 5)), eps=1e-2)
+for eps in (1e-12, 4.0):
+    _, dy, (dx,) = grads(lambda a: F.normalize(a, dim=-1, eps=eps), x)
+    case("l2norm_grad", [dy, x], dx, eps=eps)
+x = np.concatenate([real(5) * 3, np.array([0.0, -0.0, 9.0, -9.0])])
+for kind, f in [("erf", F.gelu), ("tanh", lambda a: F.gelu(a, approximate="tanh")),
+                ("quick", lambda a: a * torch.sigmoid(1.702 * a))]:
+    _, dy, (dx,) = grads(f, x)
+    case("gelu_grad", [dy, x], dx, approx=kind)
+
+
+def attention_parts(op, rows, extra, sees, heads, **attrs):
+    """Cases of lse and of each float operand's gradient.  rows: q, then k and v of each segment;
+    extra: a mask, or the bounds; sees is added to the scores."""
+    def split(a):
+        return a.reshape(*a.shape[:-1], heads, -1).transpose(-2, -3)
+
+    def join(parts):
+        lead = torch.broadcast_shapes(*(p.shape[:-2] for p in rows))
+        return torch.cat([p.expand(*lead, *p.shape[-2:]) for p in parts], -2)
+
+    def scores(q, ks, m):
+        return split(q) @ split(join(ks)).transpose(-1, -2) * attrs["scale"] + m + sees
+
+    def attend(q, *rest):
+        *pairs, m = rest
+        p = torch.nan_to_num(torch.softmax(scores(q, pairs[0::2], m), -1), nan=0.0)
+        y = (p @ split(join(pairs[1::2]))).transpose(-2, -3)
+        return y.reshape(*y.shape[:-2], -1)
+
+    masked = extra is not None and extra.dtype == np.float64
+    mask, given = extra if masked else np.zeros(1), rows + ([] if extra is None else [extra])
+    rows = [t(r) for r in rows]
+    lse = torch.logsumexp(scores(rows[0], rows[1::2], t(mask)), -1)
+    lse = torch.where(torch.isinf(lse), inf, lse)
+    case(op + "_lse", given, lse, heads=heads, **attrs)
+    y, dy, gs = grads(attend, *rows, mask)
+    for i in range(len(rows) + masked):
+        case(op + "_grad", [dy, y, lse.numpy()] + given, torch.nan_to_num(t(gs[i]), nan=0.0),
+             heads=heads, operand=i, **attrs)
+
+
+def attention_grads(lq, keys, heads, d, dv, batches, causal=False, mask=None):
+    """keys[i] rows in segment i; batch entries of q and of each segment."""
+    rows = [real(*batches[0], lq, heads * d)]
+    for n, b in zip(keys, batches[1:]):
+        rows += [real(*b, n, heads * d), real(*b, n, heads * dv)]
+    sees = torch.zeros(lq, sum(keys), dtype=torch.float64)
+    if causal:
+        sees = sees + torch.full((lq, sum(keys)), -inf, dtype=torch.float64).triu(1)
+    attention_parts("attention", rows, mask, sees, heads, scale=0.37, causal=int(causal))
+
+
+attention_grads(3, [2], 2, 2, 1, [(2,), (2,)])
+attention_grads(3, [3], 1, 2, 2, [(), ()], causal=True)
+attention_grads(2, [3], 2, 1, 2, [(2,), (2,)], mask=real(2, 1, 2, 3))
+attention_grads(2, [1, 2], 2, 1, 1, [(2,), (1,), (2,)], causal=True)
+attention_grads(2, [2, 1], 1, 2, 1, [(1,), (2,), (1,)], mask=real(2, 3))
+
+
+def varlen_grads(bounds, heads, d, dv):
+    n = bounds[-1]
+    rows = [real(n, heads * d), real(n, heads * d), real(n, heads * dv)]
+    run = np.searchsorted(np.array(bounds), np.arange(n), side="right") - 1
+    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
+    sees = (j <= i) & ((run[None, :] == run[:, None]) | (run[None, :] == 0))
+    attention_parts("attention_varlen", rows, np.array(bounds), t(np.where(sees, 0, -inf)), heads,
+                    scale=0.37)
+
+
+varlen_grads([0, 2, 2, 5], 2, 1, 2)
+
 with open("op_cases.inc", "w") as f:
     f.write("/* SPDX-License-Identifier: Apache-2.0 */\n"
             "/* op_cases.inc - cases of every op with results by numpy and PyTorch in double\n"

@@ -7,7 +7,7 @@
 #include "base/rng.h"
 #include "op_case.h"
 
-enum { ROUNDS = 200, OPERANDS = 10 };
+enum { ROUNDS = 200, OPERANDS = 16 };
 
 typedef struct {
   Arena *a;
@@ -97,12 +97,33 @@ static Val draw_patch_embed(Draw *d, OpCode op) {
   return ir_node(d->g, op, d->n, d->in, 1, &at);
 }
 
+/* What stands before the operands of an attention in the parts of its gradient. */
+static void add_parts(Draw *d, OpCode op, const int64_t *y, uint32_t rank, int64_t heads) {
+  int64_t lse[4];
+  if (op != OP_attention_grad && op != OP_attention_varlen_grad) return;
+  memcpy(lse, y, (rank - 2) * sizeof *y);
+  lse[rank - 2] = heads;
+  lse[rank - 1] = y[rank - 2];
+  add_operand(d, rank, y, 0);
+  add_operand(d, rank, y, 0);
+  add_operand(d, rank, lse, 0);
+}
+
+/* The node, with the operand whose gradient it is when it is one. */
+static Val attention_node(Draw *d, OpCode op, Attr *at, uint32_t n) {
+  bool is_grad = op == OP_attention_grad || op == OP_attention_varlen_grad;
+  int64_t most = op == OP_attention_grad ? d->n - 3 : 3;
+  if (is_grad) at[n++] = attr_int(A_operand, draw_size(d, most) - 1);
+  return ir_node(d->g, op, d->n, d->in, n, at);
+}
+
 static Val draw_attention(Draw *d, OpCode op) {
   int64_t b = draw_size(d, 3), l_q = draw_size(d, 5), l_k = 0;
   int64_t heads = draw_size(d, 3), width = heads * draw_size(d, 4);
   int64_t width_v = heads * draw_size(d, 4);
-  Attr at[3] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5),
+  Attr at[4] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5),
                 attr_int(A_causal, draw_bool(d))};
+  add_parts(d, op, (int64_t[]){b, l_q, width_v}, 3, heads);
   add_operand(d, SHAPE(b, l_q, width), 0);
   for (int64_t s = draw_size(d, ATTENTION_SEGMENTS), n; s > 0; s--, l_k += n) {
     n = draw_size(d, 4);
@@ -111,7 +132,7 @@ static Val draw_attention(Draw *d, OpCode op) {
   }
   int64_t mask_b = draw_bool(d) ? b : 1, mask_h = draw_bool(d) ? heads : 1;
   if (draw_bool(d)) add_operand(d, SHAPE(mask_b, mask_h, l_q, l_k), 0.6);
-  return ir_node(d->g, op, d->n, d->in, 3, at);
+  return attention_node(d, op, at, 3);
 }
 
 /* Bounds rise from 0 to the rows; runs may be empty. */
@@ -121,12 +142,37 @@ static Val draw_varlen(Draw *d, OpCode op) {
   int64_t bounds[8] = {0};
   for (int64_t i = 0; i < n_runs; i++) bounds[i + 1] = bounds[i] + draw_size(d, 4) - 1;
   int64_t rows = bounds[n_runs];
-  Attr at[2] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5)};
+  Attr at[3] = {attr_int(A_heads, heads), attr_float(A_scale, 0.5)};
+  add_parts(d, op, (int64_t[]){rows, width_v}, 2, heads);
   add_operand(d, SHAPE(rows, width), 0);
   add_operand(d, SHAPE(rows, width), 0);
   add_operand(d, SHAPE(rows, width_v), 0);
   d->in[d->n++] = ir_const_i64(d->g, bounds, (uint32_t)n_runs + 1);
-  return ir_node(d->g, op, d->n, d->in, 2, at);
+  return attention_node(d, op, at, 2);
+}
+
+/* ---- parts of gradients -------------------------------------------------- */
+
+/* op(dy, x): the draw of the op itself, with one more operand of x's sizes. */
+static Val draw_with_dy(Draw *d, OpCode op, Attr at) {
+  int64_t size[3] = {draw_size(d, 3), draw_size(d, 4), draw_size(d, 9)};
+  add_operand(d, 3, size, 0);
+  add_operand(d, 3, size, 0);
+  if (op == OP_layernorm_grad && draw_bool(d)) add_operand(d, 1, size + 2, 0);
+  return ir_node(d->g, op, d->n, d->in, 1, &at);
+}
+
+static Val draw_softmax_grad(Draw *d, OpCode op) {
+  return draw_with_dy(d, op, attr_int(A_axis, draw_size(d, 3) - 1));
+}
+
+static Val draw_norm_grad(Draw *d, OpCode op) {
+  return draw_with_dy(d, op, attr_float(A_eps, draw_bool(d) ? 1e-5 : 1));
+}
+
+static Val draw_gelu_grad(Draw *d, OpCode op) {
+  static const char *const kinds[] = {"erf", "tanh", "quick"};
+  return draw_with_dy(d, op, attr_str(A_approx, kinds[draw_size(d, 3) - 1]));
 }
 
 typedef Val DrawFn(Draw *d, OpCode op);
@@ -137,6 +183,11 @@ static DrawFn *const draws[OP__COUNT] = {
     [OP_gelu] = draw_gelu,               [OP_linear] = draw_linear,
     [OP_embedding] = draw_embedding,     [OP_patch_embed] = draw_patch_embed,
     [OP_attention] = draw_attention,     [OP_attention_varlen] = draw_varlen,
+    [OP_softmax_grad] = draw_softmax_grad, [OP_log_softmax_grad] = draw_softmax_grad,
+    [OP_layernorm_grad] = draw_norm_grad, [OP_l2norm_grad] = draw_norm_grad,
+    [OP_gelu_grad] = draw_gelu_grad,     [OP_attention_lse] = draw_attention,
+    [OP_attention_grad] = draw_attention, [OP_attention_varlen_lse] = draw_varlen,
+    [OP_attention_varlen_grad] = draw_varlen,
 };
 
 /* ---- tests --------------------------------------------------------------- */
@@ -157,7 +208,7 @@ static void check_round(OpCode op, uint64_t round) {
   assert_int_equal(ir_eval(d.g, d.a, EVAL_DOUBLE, d.value, out, NULL), VLPC_OK);
   for (int64_t i = 0; i < out[0].count; i++) {
     double a = out[0].f[i], b = out[1].f[i];
-    if (!(fabs(a - b) <= 1e-12 * (1 + fabs(a))))
+    if (a != b && !(fabs(a - b) <= 1e-12 * (1 + fabs(a)))) /* both may be inf */
       fail_msg("%s, round %d, element %d: %.17g and %.17g", op_info(op)->name, (int)round,
                (int)i, a, b);
   }

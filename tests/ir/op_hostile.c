@@ -65,7 +65,7 @@ static Attr draw_attr(Draw *d, AttrKey k) {
 }
 
 static Val draw_node(Draw *d, OpCode op) {
-  Val in[4];
+  Val in[8];
   Attr at[4];
   uint32_t n = 0, n_at = 0, want = op_info(op)->min_in;
   if (pick(d, 3) == 0) want = pick(d, 5);

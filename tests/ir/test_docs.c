@@ -26,8 +26,8 @@ static const char *const attr_kinds[] = {
 /* What an elementwise op computes, as the table states it. */
 static const char *const meaning[OP__COUNT] = {
 #define OP(id, ...)
-#define EW1(id, expr, flags) [OP_##id] = #expr,
-#define EW2(id, expr, flags) [OP_##id] = #expr,
+#define EW1(id, expr, grad, flags) [OP_##id] = #expr,
+#define EW2(id, expr, grad, flags) [OP_##id] = #expr,
 #include "ir/ops.def"
 #undef OP
 };

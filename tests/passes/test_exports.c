@@ -209,6 +209,81 @@ static void test_two_files_become_one(void **state) {
   compare(&y[1], npz_find(&want, "text_features"), 1e-4);
 }
 
+/* ---- gradients ------------------------------------------------------------------------ */
+
+/* Of Σ v² over the first output by the image, in a copy of g. */
+static RefTensor image_gradient(Arena *a, const Graph *of, const RefTensor *x, double *loss) {
+  Graph *g = ir_rewrite(of, a, NULL, NULL, NULL), *to = NULL;
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out);
+  int64_t axes[2] = {0, 1};
+  Named image = {"image", VAL_NONE};
+  RefTensor y[8];
+  for (uint32_t i = 0; i < n_in; i++)
+    if (dtype_is_float(ir_type_of(g, in[i].v)->dtype)) image.v = in[i].v;
+  assert_int_equal(ir_type_of(g, out[0].v)->rank, 2);
+  Val v = ir_ew2(g, OP_mul, out[0].v, out[0].v);
+  Val sum = ir_reduce(g, OP_reduce_sum, v, axes, 2, false);
+  ir_output(g, "loss", sum);
+  assert_int_equal(pass_grad(g, sum, &image, 1, NULL, &to), VLPC_OK);
+  assert_int_equal(ir_eval(to, a, EVAL_DOUBLE, x, y, NULL), VLPC_OK);
+  *loss = y[n_out].f[0];
+  return y[n_out + 1];
+}
+
+/* The loss without the gradient. */
+static double image_loss(const Graph *g, const RefTensor *x) {
+  Arena *a = arena_new(0);
+  RefTensor y[8];
+  double sum = 0;
+  assert_int_equal(ir_eval(g, a, EVAL_DOUBLE, x, y, NULL), VLPC_OK);
+  for (int64_t i = 0; i < y[0].count; i++) sum += y[0].f[i] * y[0].f[i];
+  arena_free(a);
+  return sum;
+}
+
+/* Recognised or in primitives, the gradient is the same, and that of differences. */
+static void check_gradient(Arena *a, const char *name) {
+  Npz given = arrays(a, "inputs.npz");
+  PassOpts plain = {.skip = ~PASS_BIT(fuse_patch)};
+  Graph *g = lowered(imported(a, name), NULL).g, *raw = lowered(imported(a, name), &plain).g;
+  const Named *in = NULL;
+  RefTensor x[8], *image = NULL;
+  double loss = 0, raw_loss = 0, most = 0, step = 1e-3;
+  uint32_t n = ir_inputs(g, &in);
+  for (uint32_t i = 0; i < n; i++) {
+    x[i] = input_tensor(a, &given, in[i].name);
+    if (x[i].f) image = &x[i];
+  }
+  RefTensor got = image_gradient(a, g, x, &loss), of_raw = image_gradient(a, raw, x, &raw_loss);
+  for (int64_t i = 0; i < got.count; i++) most = fmax(most, fabs(got.f[i]));
+  for (int64_t i = 0; i < got.count; i++)
+    if (!(fabs(got.f[i] - of_raw.f[i]) <= 1e-5 * most))
+      fail_msg("%s[%d]: %.12g recognised, %.12g not", name, (int)i, got.f[i], of_raw.f[i]);
+  for (int64_t i = 7; i < image->count; i += image->count / 3) {
+    double was = image->f[i], low, high;
+    image->f[i] = was + step;
+    high = image_loss(g, x);
+    image->f[i] = was - step;
+    low = image_loss(g, x);
+    image->f[i] = was;
+    if (!(fabs((high - low) / (2 * step) - got.f[i]) <= 1e-6 * most))
+      fail_msg("%s[%d]: %.12g, %.12g by differences", name, (int)i, got.f[i],
+               (high - low) / (2 * step));
+  }
+}
+
+static void test_gradients(void **state) {
+  static const char *const names[] = {"openai_image_legacy17", "openclip_image_dynamo20",
+                                      "hf_eager_joint_legacy14", "openai_joint_legacy17"};
+  need_data(*state);
+  for (size_t i = 0; i < VL_COUNT(names); i++) {
+    Arena *a = arena_new(0);
+    check_gradient(a, names[i]);
+    arena_free(a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(test_every_export),
@@ -216,6 +291,7 @@ int main(void) {
       TEST(test_each_pass_can_be_left_out),
       TEST(test_exports_of_one_model_are_equal),
       TEST(test_two_files_become_one),
+      TEST(test_gradients),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_grad.c - what differentiation builds, and what it does not.
+**
+** A file of golden_grad/ is a graph whose last output is the loss, and after
+** `; EXPECT` the graph with the gradients of its float inputs whose names begin
+** with p.  With VLPC_BLESS set, the files are rewritten. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "tests/passes/pass_case.h"
+
+#define EXPECT "; EXPECT\n"
+
+static VlStatus differentiate(Graph *g, Diag *d, Graph **to) {
+  const Named *in = NULL, *out = NULL;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out), n = 0;
+  Named *of = arena_array(ir_arena(g), Named, n_in);
+  for (uint32_t i = 0; i < n_in; i++)
+    if (in[i].name[0] == 'p') of[n++] = in[i];
+  return pass_grad(g, out[n_out - 1].v, of, n, d, to);
+}
+
+/* ---- golden files --------------------------------------------------------- */
+
+static const char *outcome(Arena *a, const char *name, const char *text, size_t n) {
+  Graph *to = NULL;
+  Diag *d = diag_new();
+  if (differentiate(graph_of(a, name, text, n), d, &to) != VLPC_OK) fail_msg("%s", diag_text(d));
+  diag_free(d);
+  Str faults = {.arena = a};
+  if (!ir_verify(to, SPEC_CORE, &faults)) fail_msg("%s: %s", name, str_text(&faults));
+  return text_of(to);
+}
+
+static void bless(const char *path, const char *text, size_t n, const char *got) {
+  FILE *f = fopen(path, "wb");
+  assert_non_null(f);
+  fwrite(text, 1, n, f);
+  fprintf(f, EXPECT "%s", got);
+  assert_int_equal(fclose(f), 0);
+}
+
+static bool run_file(Arena *a, const char *path, const char *name) {
+  uint8_t *bytes = NULL;
+  size_t n = 0;
+  assert_int_equal(io_read(path, 1 << 20, a, NULL, &bytes, &n), VLPC_OK);
+  char *text = (char *)bytes, *expect = strstr(text, EXPECT);
+  const char *want = expect != NULL ? expect + strlen(EXPECT) : "";
+  size_t n_text = expect != NULL ? (size_t)(expect - text) : n;
+  const char *got = outcome(a, name, arena_strndup(a, text, n_text), n_text);
+  if (getenv("VLPC_BLESS") != NULL) bless(path, text, n_text, got);
+  else if (strcmp(got, want) != 0) print_error("%s: got\n%s", name, got);
+  return strcmp(got, want) == 0;
+}
+
+static void test_golden_files(void **state) {
+  DIR *dir = opendir(VLPC_TEST_DIR "/golden_grad");
+  int n = 0, bad = 0;
+  assert_non_null(dir);
+  for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+    if (strstr(e->d_name, ".vl") == NULL) continue;
+    bad += !run_file(*state, arena_printf(*state, "%s/golden_grad/%s", VLPC_TEST_DIR, e->d_name),
+                     e->d_name);
+    n++;
+  }
+  closedir(dir);
+  assert_int_equal(bad, 0);
+  assert_true(n >= 7);
+}
+
+/* ---- what is refused ------------------------------------------------------ */
+
+static void refused(Arena *a, const char *text, const char *want) {
+  Graph *to = NULL;
+  Diag *d = diag_new();
+  assert_int_not_equal(differentiate(graph_of(a, "t.vl", text, strlen(text)), d, &to), VLPC_OK);
+  assert_string_equal(diag_text(d), want);
+  diag_free(d);
+}
+
+static void test_refusals(void **state) {
+  refused(*state,
+          "graph {\n %p = input {name=\"p\"} : f32[2,3]\n"
+          " %q = reduce_prod %p {axes=[1]} : f32[2] @\"/head/Prod\"\n"
+          " %l = reduce_sum %q {axes=[0]} : f32[]\n out \"loss\" %l\n}\n",
+          "vlpc: error[E0480]: t.vl: node '/head/Prod': no gradient passes reduce_prod\n"
+          "  found:    it lies between the trainable 'p' and the loss\n"
+          "  fix:      stop the gradient before it, or compute the same without it\n");
+  refused(*state,
+          "graph {\n sym n\n %p = input {name=\"p\"} : f32[n,1]\n out \"loss\" %p\n}\n",
+          "vlpc: error[E0481]: the loss is not one float number\n"
+          "  found:    f32[n,1]\n"
+          "  expected: a float type with one element\n"
+          "  fix:      end the loss with a sum or a mean\n");
+  refused(*state,
+          "graph {\n %p = input {name=\"p\"} : i64[]\n %x = input {name=\"x\"} : f32[]\n"
+          " out \"loss\" %x\n}\n",
+          "vlpc: error[E0482]: 'p' cannot be trained\n"
+          "  found:    i64\n"
+          "  expected: a float type\n");
+}
+
+/* A node without a rule that only frozen values pass, or that leads past the
+** loss, is nobody's business. */
+static void test_inactive_nodes_need_no_rule(void **state) {
+  static const char text[] =
+      "graph {\n %p = input {name=\"p\"} : f32[2]\n %x = input {name=\"x\"} : f32[2,3]\n"
+      " %f = reduce_prod %x {axes=[1]} : f32[2]\n %side = reduce_prod %p {axes=[0]} : f32[]\n"
+      " %y = mul %p, %f : f32[2]\n %l = reduce_sum %y {axes=[0]} : f32[]\n"
+      " out \"side\" %side\n out \"loss\" %l\n}\n";
+  Graph *to = NULL;
+  assert_int_equal(differentiate(graph_of(*state, "t.vl", text, strlen(text)), NULL, &to),
+                   VLPC_OK);
+  const Named *out = NULL;
+  assert_int_equal(ir_outputs(to, &out), 3);
+  assert_string_equal(out[2].name, "grad.p");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      TEST(test_golden_files),
+      TEST(test_refusals),
+      TEST(test_inactive_nodes_need_no_rule),
+  };
+  return cmocka_run_group_tests_name("passes_grad", tests, NULL, NULL);
+}
