@@ -127,7 +127,7 @@ static void place_part(Sched *s, Val v, Place part) {
   }
   if (in->output || val_ok(in->concat)) {
     Place to = sched_dest(s, v);
-    sched_copy(s, v, &part, &to, VLPC_F32);
+    sched_copy(s, v, &part, &to);
     return;
   }
   in->place = part;
