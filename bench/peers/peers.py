@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times vlpc, ONNX Runtime and OpenVINO on the same ONNX files, in one run.
+"""Times vlpc and its peers on the same ONNX files, in one run and one precision.
 
 For each shape every contender gets its turn in every round, one after the other
 (A B C A B C …), each in a process of its own that sleeps while another is timed.
-Before any timing the three must agree on the outputs.  README.md says how the
+Before any timing all must agree on the outputs.  README.md says how the
 figures are made.
 """
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,16 @@ import clip
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MODELS = ROOT / "build" / "peers" / "models"
-PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "zentorch": "zentorch"}
+# Who computes in a precision; of bf16, zentorch where it is installed (AMD's processors).
+CONTENDERS = {"fp32": ["onnxruntime", "openvino"], "bf16": ["openvino", "zentorch"]}
+# How far the outputs may be apart: `vlpc compare` options.
+TOLERANCE = {"fp32": ["--atol", "1e-3"], "bf16": ["--atol", "2", "--min-cosine", "0.998"]}
 SHAPES = ("b32:image:1,b32:image:8,b32:image:16,b16:image:1,b16:image:8,b16:image:16,l14:image:1,"
           "b16:text:100,b16:text:1000")
-BEGIN, END = "<!-- peers -->\n", "<!-- end of peers -->\n"
+BF16_SHAPES = "b32:image:1,b32:image:8,b32:image:16,b16:image:1,b16:image:8,b16:image:16"
+MARKS = {"fp32": ("<!-- peers -->\n", "<!-- end of peers -->\n"),
+         "bf16": ("<!-- peers in bf16 -->\n", "<!-- end of peers in bf16 -->\n")}
 WARM_MS = 300
 
 
@@ -48,9 +55,12 @@ def parse_shape(text):
 
 def parse_options():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--shapes", default=SHAPES, metavar="LIST",
-                   help="SIZE:TOWER:BATCH, separated by commas (default: %(default)s)")
-    p.add_argument("--exporters", default="legacy,dynamo", metavar="LIST")
+    p.add_argument("--precision", choices=CONTENDERS, default="fp32")
+    p.add_argument("--shapes", metavar="LIST",
+                   help=f"SIZE:TOWER:BATCH, separated by commas (default: {SHAPES}, "
+                        f"in bf16 {BF16_SHAPES})")
+    p.add_argument("--exporters", metavar="LIST",
+                   help="legacy, dynamo (default: both, in bf16 the legacy one)")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--rounds", type=int, default=9, help="turns of each (default: %(default)s)")
     p.add_argument("--turn", type=float, default=1.0, metavar="SECONDS",
@@ -63,6 +73,9 @@ def parse_options():
     o = p.parse_args()
     if o.quick:
         o.rounds, o.turn = 2, 0.05
+    o.shapes = o.shapes or (SHAPES if o.precision == "fp32" else BF16_SHAPES)
+    o.exporters = o.exporters or ("legacy,dynamo" if o.precision == "fp32" else "legacy")
+    o.peers = {n: TITLES[n] for n in CONTENDERS[o.precision] if find_spec(n)}
     try:
         o.shapes = [parse_shape(s) for s in o.shapes.split(",")]
     except argparse.ArgumentTypeError as e:
@@ -104,7 +117,7 @@ class Peer:
     """A worker, stopped while it is not its turn so that its threads are quiet."""
 
     def __init__(self, o, name, model, inputs):
-        words = [sys.executable, HERE / "worker.py", name, model, inputs, o.threads]
+        words = [sys.executable, HERE / "worker.py", name, model, inputs, o.threads, o.precision]
         self.process = subprocess.Popen([str(w) for w in words], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         self.name = name
@@ -167,7 +180,7 @@ def check_outputs(o, peers, artifact, inputs, folder):
         expect = folder / f"{peer.name}.npz"
         peer.ask({"outputs": str(expect)})
         command(o.vlpc, "compare", artifact, "--inputs", inputs, "--expect", expect,
-                "--threads", o.threads, "--atol", "1e-3", "--quiet")
+                "--threads", o.threads, *TOLERANCE[o.precision], "--quiet")
 
 
 def measure(o, contenders):
@@ -186,9 +199,10 @@ def time_shape(o, shape, exporter, folder):
     model = model_file(size, tower, exporter)
     artifact, inputs = folder / f"{model.stem}.vlpc", folder / f"{size}_{tower}_{batch}.npz"
     if not artifact.exists():
-        command(o.vlpc, "compile", model, "-o", artifact, "--quiet")
+        command(o.vlpc, "compile", model, "-o", artifact, "--precision", o.precision,
+                "--calibrate", "none", "--quiet")
     make_inputs(size, tower, batch, inputs)
-    peers = [Peer(o, name, model, inputs) for name in PEERS]
+    peers = [Peer(o, name, model, inputs) for name in o.peers]
     contenders = {"vlpc": Vlpc(o, artifact, tower, batch)} | {p.name: p for p in peers}
     try:
         check_outputs(o, peers, artifact, inputs, folder)
@@ -214,60 +228,66 @@ def cpu_model():
 
 def figure_options(o):
     """The options that the figures depend on."""
-    words = ["--quick"] if o.quick else ["--rounds", str(o.rounds), "--turn", f"{o.turn:g}"]
+    words = ["--precision", "bf16"] if o.precision == "bf16" else []
+    words += ["--quick"] if o.quick else ["--rounds", str(o.rounds), "--turn", f"{o.turn:g}"]
     words += ["--threads", str(o.threads), "--exporters", ",".join(o.exporters)]
     return words + ["--shapes", ",".join(f"{s}:{t}:{b}" for s, t, b in o.shapes)]
 
 
 def machine(o, results):
     versions = [command(o.vlpc, "--version").splitlines()[0]]
-    versions += [f"{title} {metadata.version(name)}" for name, title in PEERS.items()]
+    versions += [f"{title} {metadata.version(name)}" for name, title in o.peers.items()]
     versions.append(f"exports by torch {metadata.version('torch')}")
     peak = max(r["vlpc"]["peak_gflops"] for r in results)
     return [f"- machine: {cpu_model()}, {len(os.sched_getaffinity(0))} processors, "
-            f"{o.threads} threads used, {results[0]['vlpc']['target']} code; measured FMA peak "
-            f"{peak:.0f} GFLOP/s; load before the run {o.load:.2f}",
+            f"{o.threads} threads used, {results[0]['vlpc']['target']} code; measured "
+            f"{'FMA' if o.precision == 'fp32' else 'bf16'} peak {peak:.0f} GFLOP/s; "
+            f"load before the run {o.load:.2f}",
             f"- versions: {', '.join(versions)}",
             f"- command: `{' '.join(['bench/peers/run', *figure_options(o)])}`"]
 
 
-def row(r):
+def row(r, peers):
     name = {"b32": "B/32", "b16": "B/16", "l14": "L/14"}[r["size"]]
     unit = "batch" if r["tower"] == "image" else "texts"
     cells = [f"{name} {unit} {r['batch']}", r["exporter"]]
-    for contender in ["vlpc", *PEERS]:
+    for contender in ["vlpc", *peers]:
         t = r[contender]
         cells += [f"{t['best_ms']:.1f} / {t['median_ms']:.1f}",
                   f"{r['flops'] / t['best_ms'] * 1e-6:.0f}"]
-    cells += [f"{r[p]['best_ms'] / r['vlpc']['best_ms']:.2f}" for p in PEERS]
+    cells += [f"{r[p]['best_ms'] / r['vlpc']['best_ms']:.2f}" for p in peers]
     return "| " + " | ".join(cells) + " |"
 
 
-def table(results):
+def table(results, peers):
     head = ["shape", "export"]
-    for title in ["vlpc", *PEERS.values()]:
+    for title in ["vlpc", *peers.values()]:
         head += [f"{title} ms", "GFLOP/s"]
-    head += [f"× {title}" for title in PEERS.values()]
+    head += [f"× {title}" for title in peers.values()]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += [row(r) for r in results]
+    lines += [row(r, peers) for r in results]
     for tower in sorted({r["tower"] for r in results}):
-        lines += ["", f"Geometric means, {tower} tower: {means(results, tower)}."]
+        lines += ["", f"Geometric means, {tower} tower: {means(results, tower, peers)}."]
     return lines
 
 
-def means(results, tower):
-    ratios = {title: [r[p]["best_ms"] / r["vlpc"]["best_ms"] for r in results
-                      if r["tower"] == tower] for p, title in PEERS.items()}
+def means(results, tower, peers):
+    rows = [r for r in results if r["tower"] == tower]
+    ratios = {title: [r[p]["best_ms"] / r["vlpc"]["best_ms"] for r in rows]
+              for p, title in peers.items()}
+    if len(peers) > 1:
+        ratios["the better at each shape"] = [min(r[p]["best_ms"] for p in peers) /
+                                              r["vlpc"]["best_ms"] for r in rows]
     return ", ".join(f"{statistics.geometric_mean(x):.2f} × {t}" for t, x in ratios.items())
 
 
-def write_page(path, text):
-    page = Path(path)
-    old = page.read_text() if page.exists() else BEGIN + END
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"peers: {path} lacks the lines {BEGIN.strip()} and {END.strip()}")
-    before, rest = old.split(BEGIN, 1)
-    page.write_text(before + BEGIN + text + END + rest.split(END, 1)[1])
+def write_page(path, precision, text):
+    page, (begin, end) = Path(path), MARKS[precision]
+    old = page.read_text() if page.exists() else begin + end
+    if begin not in old or end not in old:
+        raise SystemExit(f"peers: {path} lacks the lines {begin.strip()} and {end.strip()}")
+    before, rest = old.split(begin, 1)
+    page.write_text(before + begin + text + end + rest.split(end, 1)[1])
 
 
 def main():
@@ -281,12 +301,12 @@ def main():
             for exporter in o.exporters:
                 say(f"{shape[0]} {shape[1]} batch {shape[2]}, {exporter} export")
                 results.append(time_shape(o, shape, exporter, Path(folder)))
-    text = "\n".join([*machine(o, results), "", *table(results)]) + "\n"
+    text = "\n".join([*machine(o, results), "", *table(results, o.peers)]) + "\n"
     print(text, end="")
     if o.json:
         Path(o.json).write_text(json.dumps(results, indent=1) + "\n")
     if o.out != "-":
-        write_page(o.out, text)
+        write_page(o.out, o.precision, text)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One peer in a process of its own: worker.py PEER MODEL.onnx INPUTS.npz THREADS
+"""One peer in a process of its own: worker.py PEER MODEL.onnx INPUTS.npz THREADS PRECISION
 
 Reads lines of JSON: {"iters": n, "warm_ms": t} answers {"ms": [...]}, and
 {"outputs": "FILE.npz"} writes what the model computes.  Ends with its input.
@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 
-def open_onnxruntime(path, feed, threads):
+def open_onnxruntime(path, feed, threads, precision):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -21,14 +21,15 @@ def open_onnxruntime(path, feed, threads):
     return lambda: dict(zip(names, session.run(names, feed)))
 
 
-def open_openvino(path, feed, threads):
+def open_openvino(path, feed, threads, precision):
     import openvino
     core = openvino.Core()
     model = core.read_model(path)
     model.reshape({name: list(x.shape) for name, x in feed.items()})
     request = core.compile_model(model, "CPU", {
         "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32"}.get(precision, precision),
+    }).create_infer_request()
     names = [o.get_any_name() for o in model.outputs]
 
     def run():
@@ -37,7 +38,29 @@ def open_openvino(path, feed, threads):
     return run
 
 
-OPEN = {"onnxruntime": open_onnxruntime, "openvino": open_openvino}
+def open_zentorch(path, feed, threads, precision):
+    """AMD's backend of torch.compile, on the model that the ONNX file was exported from."""
+    from pathlib import Path
+
+    import torch
+    import zentorch  # noqa: F401 (registers the backend)
+
+    import clip
+    size, tower, _ = Path(path).stem.split("_")
+    torch.set_num_threads(threads)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    model = clip.make(size, tower).to(dtype)
+    x = torch.from_numpy(feed[tower])
+    x = x.to(dtype) if x.is_floating_point() else x
+    compiled = torch.compile(model, backend="zentorch")
+
+    def run():
+        with torch.inference_mode():
+            return {f"{tower}_features": compiled(x).float().numpy()}
+    return run
+
+
+OPEN = {"onnxruntime": open_onnxruntime, "openvino": open_openvino, "zentorch": open_zentorch}
 
 
 def timed(run):
@@ -52,8 +75,8 @@ def warm_up(run, limit_ms):
         spent, n = spent + timed(run), n + 1
 
 
-def main(peer, path, inputs, threads):
-    run = OPEN[peer](path, dict(np.load(inputs)), int(threads))
+def main(peer, path, inputs, threads, precision):
+    run = OPEN[peer](path, dict(np.load(inputs)), int(threads), precision)
     for line in sys.stdin:
         order, answer = json.loads(line), {}
         if "outputs" in order:
@@ -65,4 +88,4 @@ def main(peer, path, inputs, threads):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    main(*sys.argv[1:6])

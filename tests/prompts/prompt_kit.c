@@ -162,6 +162,25 @@ const float *kit_initializer(Kit *k, const char *path, const char *name, uint64_
   return out;
 }
 
+Npz kit_start(Kit *k, const char *path) {
+  Onnx__ModelProto *m = unpack(k, path);
+  const json_t *list = json_object_get(kit_declaration(k, path), "trainable");
+  Npz z = {arena_array(k->arena, NpyArray, json_array_size(list) + 1), 0};
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const char *name = json_string_value(json_object_get(json_array_get(list, i), "name"));
+    const Onnx__TensorProto *t = find(m, name);
+    NpyArray *x = &z.at[z.n++];
+    *x = (NpyArray){.dtype = VLPC_F32, .rank = (uint32_t)t->n_dims, .bytes = t->raw_data.len};
+    x->name = arena_printf(k->arena, "param/%s", name);
+    memcpy(x->size, t->dims, t->n_dims * sizeof *t->dims);
+    void *data = arena_alloc(k->arena, x->bytes);
+    memcpy(data, t->raw_data.data, x->bytes);
+    x->data = data;
+  }
+  drop(m);
+  return z;
+}
+
 /* ---- computing -------------------------------------------------------------- */
 
 Ran kit_run(Kit *k, const char *path, const Npz *z, const char *prefix) {

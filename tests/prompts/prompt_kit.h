@@ -37,6 +37,9 @@ int64_t kit_count_learned(Kit *k, const char *path);
 /* One initializer's elements, *n of them. */
 const float *kit_initializer(Kit *k, const char *path, const char *name, uint64_t *n);
 
+/* Every trainable of a module with the value that it starts with, as param/NAME. */
+Npz kit_start(Kit *k, const char *path);
+
 /* Runs a file on arrays called prefix/INPUT; output by name afterwards. */
 typedef struct {
   Graph *g;

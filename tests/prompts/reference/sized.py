@@ -5,8 +5,9 @@
 
 Modules are written by `vlpc prompt` with seed 7 and used with the values that
 they start with (rows at random: --phrase ""), so no parameter need be stored.
-Pixel i is (37 i mod 101) / 50 - 1.  Keys are CASE/tokens, CASE/image, CASE/text
-(features, not of unit length) and CASE/logits; sized.txt has the cases'
+Pixel i is (37 i mod 101) / 50 - 1.  Keys are CASE/tokens, CASE/template_tokens
+where a frozen tower is read, CASE/image, CASE/text (features, not of unit length)
+and CASE/logits; sized.txt has the cases'
 methods and options.  b16 is `vlpc model clip --size b16`, seed 1.
 """
 import json
@@ -71,7 +72,10 @@ def run_case(vlpc, clip, host, ends, folder, case):
         r = getattr(methods, formula)(clip, p, x, **setting)
     out = {"image": r.image, "text": r.text, "logits": r.logits}
     out = {f"{case}/{k}": v.numpy().astype(np.float32) for k, v in out.items()}
-    return out | {f"{case}/tokens": x["tokens"].numpy()}
+    out |= {f"{case}/tokens": x["tokens"].numpy()}
+    if any(t["from"].startswith("frozen.") for t in declaration["taps"]):
+        out[f"{case}/template_tokens"] = x["template_tokens"].numpy()
+    return out
 
 
 def main(vlpc, out):
