@@ -103,5 +103,11 @@ VlStatus cmd_prompt(Cli *c) {
   if (done) return VLPC_OK;
   VL_TRY(compiler_open(c, &k));
   bool list = c->n_args == 0 || strcmp(c->arg[0], "list") == 0;
+  if (c->n_args > 1) {
+    VlStatus s = diag_error(c->diag, DIAG_ARGUMENTS, DIAG_NOWHERE,
+                            "vlpc prompt has no action '%s'", c->arg[0]);
+    diag_expected(c->diag, "list, one method, import, export or info");
+    return s;
+  }
   return list ? list_methods(c, k) : write_method(c, k);
 }

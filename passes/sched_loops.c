@@ -431,6 +431,7 @@ void sched_gather(Sched *s, Val v) {
 void sched_scatter_nd(Sched *s, Val v) {
   Val data = ir_in(s->g, v, 0), ids = ir_in(s->g, v, 1), updates = ir_in(s->g, v, 2);
   const Type *it = ir_type_of(s->g, ids), *ut = ir_type_of(s->g, updates);
+  VlDtype dtype = ir_type_of(s->g, v)->dtype;
   uint32_t k = 0;
   if (!index_count(s, v, it, &k)) return;
   Place from = sched_source(s, data), to = sched_dest(s, v), at = sched_source(s, ids);
@@ -446,6 +447,6 @@ void sched_scatter_nd(Sched *s, Val v) {
   NestAccess store = nest_access(n, &to, &mo);
   for (uint32_t i = 0; i < k; i++) add_indirect(&store, row[i], &to, i);
   if (ir_op(s->g, v) == OP_scatter_add)
-    nest_op(n, OP_add, t->dtype, nest_load(n, t->dtype, &store), up, 0);
+    nest_op(n, OP_add, dtype, nest_load(n, dtype, &store), up, 0);
   nest_end(n, &store);
 }

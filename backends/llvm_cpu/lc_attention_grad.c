@@ -183,7 +183,8 @@ static void tile(const Back *x, const Product *p, Lv row, int64_t panel, Lv out)
   Emit *e = x->e;
   Lb *b = &e->b;
   Lv at = lb_atc(b, p->b, panel * p->k * 64), mr = lb_i64(b, b->target->mr);
-  LeTile t = {.n_rows = lb_min(b, mr, lb_sub(b, p->n_rows, row)),
+  LeTile t = {.dtype = VLPC_F32,
+              .n_rows = lb_min(b, mr, lb_sub(b, p->n_rows, row)),
               .n_panels = lb_i64(b, VL_MIN(p->n_panels - panel, b->target->panels)),
               .rows = lb_at(b, p->rows, lb_mulc(b, row, 8)),
               .b = at,
@@ -473,7 +474,12 @@ static void grad_run(Emit *e, const Kernel *kernel) {
   lb_end_for(b, &tasks);
 }
 
+static void grad_need(Emit *e, const Kernel *kernel) {
+  (void)kernel;
+  le_need_tiles(e, VLPC_F32);
+}
+
 const LcKind lc_attention_grad = {.run = grad_run,
                                   .tasks = grad_tasks,
                                   .scratch = grad_scratch,
-                                  .needs_tiles = true};
+                                  .need = grad_need};
