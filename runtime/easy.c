@@ -41,7 +41,8 @@ VlStatus easy_role(vlpc_session *s, const ManifestRole *role, const char *what, 
   int64_t n;
   *r = (Role){.role = role, .chunk = chunk};
   if (!role->entry)
-    return easy_lacks(s, what, "compile a model with this tower: vlpc compile IMAGE.onnx TEXT.onnx");
+    return easy_lacks(s, what,
+                      "compile a model with this tower: vlpc compile IMAGE.onnx TEXT.onnx");
   r->bound = session_bound(s, role->entry);
   if (!r->bound) return diag_status(s->diag);
   r->in = port_buf(s, r->bound, VLPC_INPUT, role->input);
@@ -50,7 +51,8 @@ VlStatus easy_role(vlpc_session *s, const ManifestRole *role, const char *what, 
   if (r->out->rank != 2 || r->out->dtype != VLPC_F32 || r->in->rank < 2)
     return easy_lacks(s, what, "its entry does not give one row of f32 features per input");
   if (dim_is_const(t, r->in->size[0], &n)) {
-    if (n < 1 || n > MAX_CHUNK) return easy_lacks(s, what, "its entry takes a fixed number of rows");
+    if (n < 1 || n > MAX_CHUNK)
+      return easy_lacks(s, what, "its entry takes a fixed number of rows");
     r->chunk = (uint32_t)n;
     r->fixed = true;
   }

@@ -151,16 +151,59 @@ static uint32_t sort_values(const Model *m, Made *x) {
   return n;
 }
 
-static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
-  char own[PATTERN_MAX], **texts = NULL;
-  uint32_t n = sort_values(s->model, x);
-  VL_TRY(fill_all(s, l, l->pattern ? l->pattern : own_pattern(s, own), &texts));
+/* The text entry with the labels in one template. */
+static VlStatus run_template(vlpc_session *s, const Labels *l, const char *pattern, float *image,
+                             const Made *to) {
+  char **texts = NULL;
+  VL_TRY(fill_all(s, l, pattern, &texts));
   TextJob job = {.role = &s->model->manifest.text, .texts = (const char *const *)texts,
                  .n = l->n, .name_lengths = l->name_lengths, .image = image,
-                 .features = x->features, .value = x->value, .n_values = n};
+                 .features = to->features, .value = to->value, .n_values = to->n_values};
   VlStatus st = easy_texts(s, &job);
   free_texts(texts, l->n);
-  for (uint32_t i = n; st == VLPC_OK && i < x->n_values; i++)
+  return st;
+}
+
+static void add_rows(double *sum, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) sum[i] += (double)x[i];
+}
+
+static void unit_rows(const double *sum, uint32_t n, uint32_t embed, float *out) {
+  for (uint32_t i = 0; i < n; i++, sum += embed, out += embed) {
+    double square = 0;
+    for (uint32_t k = 0; k < embed; k++) square += sum[k] * sum[k];
+    double scale = square > 0 ? 1 / sqrt(square) : 0;
+    for (uint32_t k = 0; k < embed; k++) out[k] = (float)(sum[k] * scale);
+  }
+}
+
+/* The module's templates: features of unit length are averaged. */
+static VlStatus run_ensemble(vlpc_session *s, const Labels *l, float *image, const Made *x) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  Made to = *x; /* results of texts are those of the first template */
+  size_t n = (size_t)l->n * l->embed;
+  double *sum = calloc(n, sizeof *sum);
+  VlStatus st = sum ? VLPC_OK : easy_no_memory(s, "labels");
+  for (uint32_t i = 0; st == VLPC_OK && i < m->n_templates; i++) {
+    st = run_template(s, l, m->templates[i], image, &to);
+    if (st == VLPC_OK) add_rows(sum, x->features, n);
+    to.n_values = 0;
+  }
+  if (st == VLPC_OK) unit_rows(sum, l->n, l->embed, x->features);
+  free(sum);
+  return st;
+}
+
+static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
+  char own[PATTERN_MAX];
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
+  Made of_text = {x->features, x->value, sort_values(s->model, x)};
+  VlStatus st = !said && m->n_templates > 0
+                    ? run_ensemble(s, l, image, &of_text)
+                    : run_template(s, l, l->pattern ? l->pattern : own_pattern(s, own), image,
+                                   &of_text);
+  for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
     st = plain_value(s, l, &x->value[i]);
   return st;
 }

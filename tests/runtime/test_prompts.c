@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "vlpc/vlpc.h"
 
 static char folder[256], artifact[300], plain[300], classes[300], follows[300];
+static char templates[300];
 
 static int setup(void **state) {
   (void)state;
@@ -29,6 +31,8 @@ static int setup(void **state) {
   snprintf(follows, sizeof follows, "%s/follows.vlpc", folder);
   toy_write(artifact, TOY_PROMPTS | TOY_TOKENIZER);
   toy_write(classes, TOY_PROMPTS | TOY_CLASSES | TOY_TOKENIZER);
+  snprintf(templates, sizeof templates, "%s/templates.vlpc", folder);
+  toy_write(templates, TOY_PROMPTS | TOY_TEMPLATES | TOY_TOKENIZER);
   toy_write(follows, TOY_PROMPTS | TOY_FOLLOWS | TOY_TOKENIZER);
   toy_write(plain, TOY_TOKENIZER);
   return 0;
@@ -513,7 +517,7 @@ static void texts_may_follow_images(void **state) {
   static const char *const labels[] = {"cat", "dog"};
   static uint8_t rgb[3][8 * 8 * 3];
   vlpc_image image[3];
-  float all[3][2], one[2];
+  float all[3][2], one[2], of_ids[8] = {0};
   (void)state;
   for (int i = 0; i < 3; i++) {
     memset(rgb[i], 80 * i, sizeof rgb[i]);
@@ -534,10 +538,46 @@ static void texts_may_follow_images(void **state) {
     assert_int_equal(vlpc_session_output(s, "text", "text_features", &text), VLPC_OK);
     memcpy(with, text.data, sizeof with);
     const float *f = photo.data;
-    for (int k = 0; k < 8; k++) assert_true(with[k] - f[k % 4] >= -0.01f);
+    for (int k = 0; k < 8; k++) {
+      float ids = roundf(with[k] - f[k % 4]); /* whole, and the same for every photo */
+      assert_true(fabsf(with[k] - f[k % 4] - ids) < 0.01f && (i == 0 || ids == of_ids[k]));
+      of_ids[k] = ids;
+    }
   }
   vlpc_session_free(s);
   vlpc_prompts_close(p);
+}
+
+/* One label's features are those of its two texts, averaged; probabilities of two labels
+** tell their difference: log(p / q) / 10 = (f_0 - f_1) · photo. */
+static void templates_are_averaged(void **state) {
+  static const char *const labels[] = {"cat", "dog"};
+  static const char *const texts_of[] = {"itap of a cat.", "a cat in a video game.",
+                                         "itap of a dog.", "a dog in a video game."};
+  static const uint8_t grey[8 * 8 * 3];
+  vlpc_image image = {.rgb = grey, .width = 8, .height = 8};
+  float p[2], photo[4], text[4][4];
+  double mean[2][4], dot[2] = {0, 0};
+  (void)state;
+  vlpc_prompts *set = sound_set(1);
+  vlpc_session *s = new_session(templates);
+  assert_int_equal(vlpc_session_set_prompts(s, set), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_OK);
+  classify(s, p);
+  assert_int_equal(vlpc_embed_images(s, &image, 1, photo), VLPC_OK);
+  assert_int_equal(vlpc_embed_texts(s, texts_of, 4, text[0]), VLPC_OK);
+  for (int i = 0; i < 2; i++) {
+    double square = 0;
+    for (int k = 0; k < 4; k++) {
+      mean[i][k] = (double)text[2 * i][k] + (double)text[2 * i + 1][k];
+      square += mean[i][k] * mean[i][k];
+    }
+    for (int k = 0; k < 4; k++) dot[i] += mean[i][k] / sqrt(square) * (double)photo[k];
+  }
+  assert_true(dot[0] != dot[1]);
+  assert_true(fabs(log((double)p[0] / (double)p[1]) / 10 - (dot[0] - dot[1])) < 1e-5);
+  vlpc_session_free(s);
+  vlpc_prompts_close(set);
 }
 
 int main(void) {
@@ -554,6 +594,7 @@ int main(void) {
       cmocka_unit_test(labels_can_change),
       cmocka_unit_test(images_take_results_of_texts),
       cmocka_unit_test(texts_may_follow_images),
+      cmocka_unit_test(templates_are_averaged),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

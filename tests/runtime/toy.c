@@ -278,6 +278,8 @@ static void write_manifest(Toy *t, unsigned flags, Str *out) {
                                   .slot_place = "end", .slot_phrase = "a photo of a",
                                   .entry = "prompts", .n_trainables = VL_COUNT(toy_trainable),
                                   .trainable = toy_trainable};
+  static const char *templates[] = {TOY_TEMPLATE_0, TOY_TEMPLATE_1};
+  if (flags & TOY_TEMPLATES) m.prompts.templates = templates, m.prompts.n_templates = 2;
   m.entries = arena_array(t->a, ManifestEntry, m.n_entries);
   for (uint32_t i = 0; i < m.n_entries; i++) {
     const ProgEntry *e = &t->p.entries[i];
