@@ -3,7 +3,8 @@
 **
 ** Inputs of entries that are trainables point to the set's tensors; those that
 ** the manifest's entry for prompts computes point to its results, which are
-** computed once per set and kept. */
+** computed once per set and kept.  Inputs of the image entry that are made of the
+** labels' texts point to what labels.c made of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +50,18 @@ static void set_port(InPort *in, void *data, const ProgBuf *buf, const int64_t *
   in->set = in->of_prompts = true;
 }
 
+/* What the labels' texts gave for an input; NULL: nothing that fits it. */
+static const ClassValue *value_of(const BoundPrompts *b, const ProgPort *port,
+                                  const ProgBuf *buf) {
+  for (uint32_t i = 0; b && i < b->n_values; i++) {
+    const vlpc_tensor *v = &b->value[i].value;
+    if (strcmp(b->value[i].name, port->name) == 0 && v->dtype == buf->dtype &&
+        v->rank == (int32_t)buf->rank)
+      return &b->value[i];
+  }
+  return NULL;
+}
+
 void prompts_apply(vlpc_session *s, Bound *b) {
   const Program *p = &s->model->program;
   const BoundPrompts *now = s->prompts;
@@ -56,17 +69,20 @@ void prompts_apply(vlpc_session *s, Bound *b) {
     const ProgPort *port = &p->ports[b->e->in + i];
     const SafeTensor *t = now ? safetensors_find(&now->set->set, port->name) : NULL;
     int k = now && now->result ? result_of(s->model, port->name) : -1;
+    const ClassValue *v = value_of(now, port, &p->bufs[port->buf]);
     if (t && is_trainable(s->model, port->name)) {
       set_port(&b->in[i], (void *)(uintptr_t)t->data, &p->bufs[port->buf], t->size);
     } else if (k >= 0) {
       set_port(&b->in[i], now->result[k], &p->bufs[port->buf], now->shape[k]);
+    } else if (v) {
+      set_port(&b->in[i], v->value.data, &p->bufs[port->buf], v->value.shape);
     } else if (b->in[i].of_prompts) {
       b->in[i].set = b->in[i].of_prompts = false;
     }
   }
 }
 
-static void apply_all(vlpc_session *s) {
+void prompts_refresh(vlpc_session *s) {
   for (uint32_t i = 0; i < s->model->program.n_entries; i++)
     if (s->bound[i].made) prompts_apply(s, &s->bound[i]);
 }
@@ -76,7 +92,8 @@ static void apply_all(vlpc_session *s) {
 static void bound_prompts_free(const Model *m, BoundPrompts *b) {
   const ProgEntry *e = entry_of(m);
   for (uint32_t i = 0; b->result && e && i < e->n_out; i++) free(b->result[i]);
-  free(b->result), free(b->shape), free(b->features);
+  for (uint32_t i = 0; i < b->n_values; i++) free(b->value[i].value.data);
+  free(b->result), free(b->shape), free(b->features), free(b->value);
   vlpc_prompts_close(b->set);
   free(b);
 }
@@ -148,7 +165,7 @@ static VlStatus set_prompts(vlpc_session *s, vlpc_prompts *p) {
   if (p) b = *find(s, p);
   if (p && !b) VL_TRY(add(s, p, &b));
   s->prompts = b;
-  apply_all(s);
+  prompts_refresh(s);
   return VLPC_OK;
 }
 
@@ -157,7 +174,7 @@ static void forget(vlpc_session *s, const vlpc_prompts *p) {
   if (!b) return;
   if (s->prompts == b) {
     s->prompts = NULL;
-    apply_all(s);
+    prompts_refresh(s);
   }
   *at = b->next;
   bound_prompts_free(s->model, b);

@@ -76,6 +76,10 @@ typedef struct {
   const char *slot_place;   /* "end", "middle", "front"; NULL without slot_rows */
   const char *slot_phrase;  /* words before a name, of which the slot replaces the first
                                rows; NULL: slot_rows words that stand for nothing ("X") */
+  /* Texts of a class, "{}" its name, of which the features are averaged; 0: the slot's
+  ** words before the name. */
+  uint32_t n_templates;
+  const char **templates;
   /* The entry that computes what depends on trainables only.  Its inputs are
   ** trainables; each of its outputs is an input, by the same name, of other entries.
   ** It stands behind the entries for callers; NULL: none. */
@@ -85,6 +89,7 @@ typedef struct {
 } ManifestPrompts;
 
 #define MANIFEST_MAX_TRAINABLES 4096u
+#define MANIFEST_MAX_TEMPLATES 1000u
 #define MANIFEST_MAX_SLOT 1024u /* rows, and bytes of the phrase */
 
 typedef struct {

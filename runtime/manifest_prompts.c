@@ -59,6 +59,11 @@ void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
     add_text(s, "place", m->slot_place), str_add(s, ", ");
     add_text(s, "phrase", m->slot_phrase), str_add(s, "}");
   }
+  for (uint32_t i = 0; i < m->n_templates; i++) {
+    str_add(s, i ? ", " : ",\n    \"templates\": [");
+    str_json(s, m->templates[i], strlen(m->templates[i]));
+    if (i + 1 == m->n_templates) str_add(s, "]");
+  }
   str_add(s, ",\n    \"trainable\": [");
   for (uint32_t i = 0; i < m->n_trainables; i++) {
     str_add(s, i ? ",\n      " : "\n      ");
@@ -93,6 +98,22 @@ static VlStatus read_slot(Reader *r, json_t *o) {
     if (strcmp(place, place_words[i]) == 0) m->slot_place = place_words[i];
   }
   return m->slot_place ? VLPC_OK : bad(r, "the slot's place is not end, middle or front");
+}
+
+static VlStatus read_templates(Reader *r, json_t *list) {
+  ManifestPrompts *m = &r->m->prompts;
+  size_t n = json_array_size(list);
+  if (!list) return VLPC_OK;
+  if (!json_is_array(list) || n > MANIFEST_MAX_TEMPLATES)
+    return bad(r, "\"templates\" is not a list, or too long");
+  m->templates = arena_array(r->a, const char *, n);
+  for (; m->n_templates < n; m->n_templates++) {
+    const char *text = json_string_value(json_array_get(list, m->n_templates));
+    if (!text || !strstr(text, "{}") || strlen(text) > MANIFEST_MAX_SLOT)
+      return bad(r, "a template is no text with {}");
+    m->templates[m->n_templates] = arena_strdup(r->a, text);
+  }
+  return VLPC_OK;
 }
 
 static VlStatus read_init(Reader *r, json_t *o, ManifestInit *out) {
@@ -218,6 +239,7 @@ VlStatus manifest_read_prompts(Reader *r, json_t *o) {
   if (!m->method || !m->method[0]) return bad(r, "\"method\" is missing");
   if (m->base && !is_hash(m->base)) return bad(r, "\"base\" is not 32 hexadecimal digits");
   VL_TRY(read_slot(r, json_object_get(o, "slot")));
+  VL_TRY(read_templates(r, json_object_get(o, "templates")));
   json_t *list = json_object_get(o, "trainable");
   if (!json_is_array(list) || json_array_size(list) > MANIFEST_MAX_TRAINABLES)
     return bad(r, "\"trainable\" is not a list, or too long");

@@ -60,13 +60,21 @@ typedef struct {
   uint64_t temp_bytes;
 } Bound;
 
-/* A label set of the easy path. */
+/* A label set of the easy path (labels.c). */
 typedef struct {
-  float *features; /* [n, embed], unit length; NULL where they depend on prompts */
+  char **names;
   uint32_t n, embed;
-  char **texts;     /* then: what they are made of */
-  uint64_t version; /* differs between label sets */
+  char *pattern;         /* NULL: the prompt set's own, or the module's */
+  int64_t *name_lengths; /* tokens of each name, where an entry takes them */
+  float *features;       /* [n, embed], unit length; NULL where they depend on prompts */
+  uint64_t version;      /* differs between label sets */
 } Labels;
+
+/* A result of the labels' texts that the image entry takes. */
+typedef struct {
+  const char *name;
+  vlpc_tensor value; /* data on the heap */
+} ClassValue;
 
 /* What a session has made of one prompt set. */
 typedef struct BoundPrompts {
@@ -74,7 +82,10 @@ typedef struct BoundPrompts {
   vlpc_prompts *set; /* shared */
   void **result;     /* outputs of the manifest's entry for prompts */
   int64_t (*shape)[VLPC_MAX_RANK];
-  float *features;  /* of the labels of this version; 0: none */
+  /* of the labels of this version; 0: none */
+  float *features;
+  ClassValue *value;
+  uint32_t n_values;
   uint64_t version;
 } BoundPrompts;
 
@@ -134,6 +145,7 @@ void prompts_apply(vlpc_session *s, Bound *b);
 /* Inputs of an entry that are trainables, or made of them. */
 uint32_t prompts_ports(const Model *m, const ProgEntry *e);
 bool prompts_port(const Model *m, const char *name);
+void prompts_refresh(vlpc_session *s); /* prompts_apply to all entries in use */
 void prompts_release(vlpc_session *s); /* all of them */
 
 /* session.c */
@@ -155,7 +167,7 @@ VL_MUST_USE VlStatus session_set_out(vlpc_session *s, const char *entry, const c
 VL_MUST_USE VlStatus session_get(vlpc_session *s, const char *entry, const char *name,
                                  vlpc_tensor *out);
 
-/* easy.c */
+/* labels.c */
 void labels_free(Labels *l);
 
 /* options.c: copies an option struct of the caller's size into ours; zeros when

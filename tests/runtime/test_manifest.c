@@ -11,11 +11,13 @@
 
 #include "tests/runtime/toy.h"
 
+#define WITH (TOY_PROMPTS | TOY_TEMPLATES)
+
 static void reads_what_was_written(void **state) {
   (void)state;
   Arena *a = arena_new(0);
-  Program p = toy_program(a, TOY_PROMPTS);
-  const char *text = toy_manifest(a, TOY_PROMPTS);
+  Program p = toy_program(a, WITH);
+  const char *text = toy_manifest(a, WITH);
   Manifest m;
   Str again = {.arena = a};
   assert_int_equal(manifest_read(text, strlen(text), &p, a, "x.vlpc", NULL, &m), VLPC_OK);
@@ -25,6 +27,8 @@ static void reads_what_was_written(void **state) {
   assert_int_equal(m.prompts.slot_rows, 4);
   assert_string_equal(m.prompts.slot_place, "end");
   assert_string_equal(m.prompts.slot_phrase, "a photo of a");
+  assert_int_equal(m.prompts.n_templates, 2);
+  assert_string_equal(m.prompts.templates[1], TOY_TEMPLATE_1);
   assert_int_equal(m.prompts.n_trainables, 3);
   const ManifestTrainable *t = m.prompts.trainable;
   assert_string_equal(t[0].name, "ctx");
@@ -71,6 +75,10 @@ static void lies_are_refused(void **state) {
       {"\"rows\": 4", "\"rows\": 1e3", "the slot's rows are missing or out of range"},
       {"\"rows\": 4", "\"rows\": 1025", "the slot's rows are missing or out of range"},
       {"\"place\": \"end\"", "\"place\": \"side\"", "the slot's place is not end, middle or front"},
+      {"\"templates\": [", "\"templates\": 3, \"x\": [",
+       "\"templates\" is not a list, or too long"},
+      {"itap of a {}", "itap of a", "a template is no text with {}"},
+      {"\"" TOY_TEMPLATE_0 "\"", "7", "a template is no text with {}"},
       {"\"trainable\": [", "\"trainable\": 3, \"x\": [",
        "\"trainable\" is not a list, or too long"},
       {"\"name\": \"bias\"", "\"name\": \"ctx\"",
@@ -98,8 +106,8 @@ static void lies_are_refused(void **state) {
   for (size_t i = 0; i < VL_COUNT(row); i++) {
     Arena *a = arena_new(0);
     Diag *d = diag_new();
-    Program p = toy_program(a, TOY_PROMPTS);
-    const char *text = replaced(a, toy_manifest(a, TOY_PROMPTS), row[i].from, row[i].to);
+    Program p = toy_program(a, WITH);
+    const char *text = replaced(a, toy_manifest(a, WITH), row[i].from, row[i].to);
     assert_non_null(text);
     Manifest m;
     assert_int_equal(manifest_read(text, strlen(text), &p, a, "x.vlpc", d, &m), VLPC_E_BAD_FILE);
@@ -120,8 +128,8 @@ static void results_must_fit_their_inputs(void **state) {
   for (int lie = 0; lie < 2; lie++) {
     Arena *a = arena_new(0);
     Diag *d = diag_new();
-    Program p = toy_program(a, TOY_PROMPTS);
-    const char *text = toy_manifest(a, TOY_PROMPTS);
+    Program p = toy_program(a, WITH);
+    const char *text = toy_manifest(a, WITH);
     Manifest m;
     for (uint32_t i = 0; i < p.n_ports; i++) {
       ProgBuf *b = &p.bufs[p.ports[i].buf];

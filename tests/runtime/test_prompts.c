@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,14 +19,21 @@
 #include "tests/runtime/toy.h"
 #include "vlpc/vlpc.h"
 
-static char folder[256], artifact[300], plain[300];
+static char folder[256], artifact[300], plain[300], classes[300], follows[300];
+static char templates[300];
 
 static int setup(void **state) {
   (void)state;
   toy_folder(folder);
   snprintf(artifact, sizeof artifact, "%s/a.vlpc", folder);
   snprintf(plain, sizeof plain, "%s/plain.vlpc", folder);
+  snprintf(classes, sizeof classes, "%s/classes.vlpc", folder);
+  snprintf(follows, sizeof follows, "%s/follows.vlpc", folder);
   toy_write(artifact, TOY_PROMPTS | TOY_TOKENIZER);
+  toy_write(classes, TOY_PROMPTS | TOY_CLASSES | TOY_TOKENIZER);
+  snprintf(templates, sizeof templates, "%s/templates.vlpc", folder);
+  toy_write(templates, TOY_PROMPTS | TOY_TEMPLATES | TOY_TOKENIZER);
+  toy_write(follows, TOY_PROMPTS | TOY_FOLLOWS | TOY_TOKENIZER);
   toy_write(plain, TOY_TOKENIZER);
   return 0;
 }
@@ -462,6 +470,116 @@ static void labels_can_change(void **state) {
   vlpc_prompts_close(p[0]), vlpc_prompts_close(p[1]);
 }
 
+/* ---- what a module may ask for -------------------------------------------- */
+
+static void read_output(vlpc_session *s, const char *entry, const char *name, float out[2]) {
+  vlpc_tensor t;
+  if (vlpc_session_output(s, entry, name, &t) != VLPC_OK) fail_msg("%s", vlpc_session_error(s));
+  assert_true(t.dtype == VLPC_F32 && t.rank == 1 && t.shape[0] == 2);
+  memcpy(out, t.data, 2 * sizeof *out);
+}
+
+/* Sums of a text's features are those of its ids plus 4 · 8 k of the set. */
+static void images_take_results_of_texts(void **state) {
+  static const char *const labels[] = {"cat", "golden retriever"};
+  float p[2], sums[2], plain_sums[2], lengths[2], again[2];
+  (void)state;
+  vlpc_prompts *set[2] = {sound_set(-3), sound_set(2)};
+  vlpc_session *s = new_session(classes);
+  float x[4];
+  assert_int_equal(vlpc_session_set_prompts(s, set[0]), VLPC_OK);
+  assert_int_equal(image_of_zeros(s, x), VLPC_E_INVALID_ARG); /* no labels yet */
+  assert_non_null(strstr(vlpc_session_error(s), "input 'text_features' of entry 'image'"));
+  assert_int_equal(vlpc_set_labels(s, labels, 2, "a photo of a {}."), VLPC_OK);
+  read_output(s, "text", "lengths", lengths);
+  assert_true(lengths[0] == 11 && lengths[1] >= 12); /* the table begins with 10 */
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(vlpc_session_set_prompts(s, set[i % 2]), VLPC_OK);
+    classify(s, p);
+    read_output(s, "image", "class_sums", sums);
+    read_output(s, "image", "plain_sums", plain_sums);
+    for (int k = 0; k < 2; k++)
+      assert_true(sums[k] - plain_sums[k] == 32 * (i % 2 ? 2 : -3));
+  }
+  assert_int_equal(image_of_zeros(s, x), VLPC_OK); /* they stay bound */
+  read_output(s, "image", "class_sums", again);
+  assert_memory_equal(again, sums, sizeof sums);
+  const char *one = "a cat";
+  float f[4];
+  assert_int_equal(vlpc_embed_texts(s, &one, 1, f), VLPC_E_UNSUPPORTED);
+  assert_non_null(strstr(vlpc_session_error(s), "no way to tell names in these texts"));
+  vlpc_session_free(s);
+  vlpc_prompts_close(set[0]), vlpc_prompts_close(set[1]);
+}
+
+/* Texts that an image changes: each photo has its own, whatever the batch. */
+static void texts_may_follow_images(void **state) {
+  static const char *const labels[] = {"cat", "dog"};
+  static uint8_t rgb[3][8 * 8 * 3];
+  vlpc_image image[3];
+  float all[3][2], one[2], of_ids[8] = {0};
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    memset(rgb[i], 80 * i, sizeof rgb[i]);
+    image[i] = (vlpc_image){.rgb = rgb[i], .width = 8, .height = 8};
+  }
+  vlpc_prompts *p = sound_set(1);
+  vlpc_session *s = new_session(follows);
+  assert_int_equal(vlpc_session_set_prompts(s, p), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_OK);
+  if (vlpc_classify(s, image, 3, all[0]) != VLPC_OK) fail_msg("%s", vlpc_session_error(s));
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(vlpc_classify(s, &image[i], 1, one), VLPC_OK);
+    assert_memory_equal(one, all[i], sizeof one);
+    /* the text entry's features are those of the ids plus the photo's */
+    vlpc_tensor photo, text;
+    float with[8];
+    assert_int_equal(vlpc_session_output(s, "image", "image_features", &photo), VLPC_OK);
+    assert_int_equal(vlpc_session_output(s, "text", "text_features", &text), VLPC_OK);
+    memcpy(with, text.data, sizeof with);
+    const float *f = photo.data;
+    for (int k = 0; k < 8; k++) {
+      float ids = roundf(with[k] - f[k % 4]); /* whole, and the same for every photo */
+      assert_true(fabsf(with[k] - f[k % 4] - ids) < 0.01f && (i == 0 || ids == of_ids[k]));
+      of_ids[k] = ids;
+    }
+  }
+  vlpc_session_free(s);
+  vlpc_prompts_close(p);
+}
+
+/* One label's features are those of its two texts, averaged; probabilities of two labels
+** tell their difference: log(p / q) / 10 = (f_0 - f_1) · photo. */
+static void templates_are_averaged(void **state) {
+  static const char *const labels[] = {"cat", "dog"};
+  static const char *const texts_of[] = {"itap of a cat.", "a cat in a video game.",
+                                         "itap of a dog.", "a dog in a video game."};
+  static const uint8_t grey[8 * 8 * 3];
+  vlpc_image image = {.rgb = grey, .width = 8, .height = 8};
+  float p[2], photo[4], text[4][4];
+  double mean[2][4], dot[2] = {0, 0};
+  (void)state;
+  vlpc_prompts *set = sound_set(1);
+  vlpc_session *s = new_session(templates);
+  assert_int_equal(vlpc_session_set_prompts(s, set), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_OK);
+  classify(s, p);
+  assert_int_equal(vlpc_embed_images(s, &image, 1, photo), VLPC_OK);
+  assert_int_equal(vlpc_embed_texts(s, texts_of, 4, text[0]), VLPC_OK);
+  for (int i = 0; i < 2; i++) {
+    double square = 0;
+    for (int k = 0; k < 4; k++) {
+      mean[i][k] = (double)text[2 * i][k] + (double)text[2 * i + 1][k];
+      square += mean[i][k] * mean[i][k];
+    }
+    for (int k = 0; k < 4; k++) dot[i] += mean[i][k] / sqrt(square) * (double)photo[k];
+  }
+  assert_true(dot[0] != dot[1]);
+  assert_true(fabs(log((double)p[0] / (double)p[1]) / 10 - (dot[0] - dot[1])) < 1e-5);
+  vlpc_session_free(s);
+  vlpc_prompts_close(set);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tells_what_it_holds),
@@ -474,6 +592,9 @@ int main(void) {
       cmocka_unit_test(sessions_share_sets),
       cmocka_unit_test(labels_follow_the_set),
       cmocka_unit_test(labels_can_change),
+      cmocka_unit_test(images_take_results_of_texts),
+      cmocka_unit_test(texts_may_follow_images),
+      cmocka_unit_test(templates_are_averaged),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -117,32 +117,87 @@ typedef struct {
   const char *entry, *in, *out, *add;
   uint32_t fold;
   DimId rows, cols;
+  bool add_is_row; /* the input to add is [1, 4] */
+  uint32_t n_more; /* further inputs and outputs: */
+  struct {
+    const char *in, *out;
+    uint32_t kernel; /* TOY_SUM of f32 [n, 4], or TOY_GATHER of i64 [n] */
+  } more[2];
 } Tower;
+
+/* Inputs in[k] to outputs out[k] of the size n. */
+static void more_ports(Toy *t, const Tower *w, uint32_t in[2], uint32_t out[2]) {
+  DimId n = sym(t, "texts");
+  for (uint32_t k = 0; k < w->n_more; k++) {
+    bool sum = w->more[k].kernel == TOY_SUM;
+    in[k] = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = sum ? VLPC_F32 : VLPC_I64,
+                                 .rank = sum ? 2 : 1, .size = {n, num(t, 4)}});
+    out[k] = add_vector(t, BUF_OUTPUT, VLPC_F32, n);
+  }
+}
+
+static void more_steps(Toy *t, const Tower *w, const uint32_t in[2], const uint32_t out[2]) {
+  DimId n = sym(t, "texts");
+  for (uint32_t k = 0; k < w->n_more; k++) {
+    if (w->more[k].kernel == TOY_SUM) {
+      add_step(t, (ToyStep){TOY_SUM, 2, 2, {out[k], in[k]}, {n, num(t, 4)}, 0, "sums"});
+      continue;
+    }
+    uint32_t table = add_buf(t, (ProgBuf){.kind = BUF_CONST, .dtype = VLPC_F32, .rank = 1,
+                                          .size = {num(t, 8)}, .offset = 64, .bytes = 32});
+    add_step(t, (ToyStep){TOY_GATHER, 3, 2, {out[k], table, in[k]}, {n, num(t, 8)}, 0, "lengths"});
+  }
+}
 
 static void shifted_tower(Toy *t, const Tower *w, ProgBuf in) {
   DimId four = num(t, 4);
-  uint32_t x = add_buf(t, in), add = add_vector(t, BUF_INPUT, VLPC_F32, four);
+  ProgBuf row = {.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 2, .size = {num(t, 1), four}};
+  uint32_t x = add_buf(t, in), more_in[2], more_out[2];
+  uint32_t add = w->add_is_row ? add_buf(t, row) : add_vector(t, BUF_INPUT, VLPC_F32, four);
   ProgBuf y = {.dtype = VLPC_F32, .rank = 2, .size = {w->rows, four}};
   y.kind = BUF_OUTPUT;
   uint32_t out = add_buf(t, y);
   y.kind = BUF_TEMP, y.first = t->p.n_steps, y.last = t->p.n_steps + 1;
   uint32_t temp = add_buf(t, y);
-  begin_entry(t, w->entry, 2, 1);
-  add_port(t, w->in, x), add_port(t, w->add, add), add_port(t, w->out, out);
+  more_ports(t, w, more_in, more_out);
+  begin_entry(t, w->entry, 2 + w->n_more, 1 + w->n_more);
+  add_port(t, w->in, x), add_port(t, w->add, add);
+  for (uint32_t k = 0; k < w->n_more; k++) add_port(t, w->more[k].in, more_in[k]);
+  add_port(t, w->out, out);
+  for (uint32_t k = 0; k < w->n_more; k++) add_port(t, w->more[k].out, more_out[k]);
   add_step(t, (ToyStep){w->fold, 2, 3, {temp, x}, {w->rows, w->cols, four}, 0, "fold"});
   add_step(t, (ToyStep){TOY_SHIFT, 3, 2, {out, temp, add}, {w->rows, four}, 0, "shift"});
+  more_steps(t, w, more_in, more_out);
   end_entry(t);
 }
 
-static void entries_prompted(Toy *t) {
+static void entry_counts(Toy *t, const char *name, const char *out_name) {
+  DimId n = sym(t, "texts"), k = num(t, 16), four = num(t, 4);
+  uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2,
+                                     .size = {n, k}});
+  uint32_t out = add_buf(t, (ProgBuf){.kind = BUF_OUTPUT, .dtype = VLPC_F32, .rank = 2,
+                                      .size = {n, four}});
+  begin_entry(t, name, 1, 1);
+  add_port(t, "ids", in), add_port(t, out_name, out);
+  add_step(t, (ToyStep){TOY_COUNT, 2, 3, {out, in}, {n, k, four}, 0, "count"});
+  end_entry(t);
+}
+
+static void entries_prompted(Toy *t, unsigned flags) {
   DimId batch = sym(t, "batch"), n = sym(t, "texts"), eight = num(t, 8);
-  shifted_tower(t, &(Tower){"image", "pixels", "image_features", "bias", TOY_FOLD, batch,
-                            num(t, 192)},
+  bool classes = flags & TOY_CLASSES, follows = flags & TOY_FOLLOWS;
+  Tower image = {"image", "pixels", "image_features", "bias", TOY_FOLD, batch, num(t, 192), false,
+                 classes ? 2 : 0, {{"text_features", "class_sums", TOY_SUM},
+                                   {"plain_features", "plain_sums", TOY_SUM}}};
+  Tower text = {"text", "ids", "text_features", follows ? "image_features" : "rows", TOY_COUNT, n,
+                num(t, 16), follows, classes ? 1 : 0, {{"name_lengths", "lengths", TOY_GATHER}}};
+  shifted_tower(t, &image,
                 (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_F32, .rank = 4,
                           .size = {batch, num(t, 3), eight, eight}});
-  shifted_tower(t, &(Tower){"text", "ids", "text_features", "rows", TOY_COUNT, n, num(t, 16)},
+  shifted_tower(t, &text,
                 (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2,
                           .size = {n, num(t, 16)}});
+  if (classes) entry_counts(t, "plain", "plain_features");
 }
 
 static void entry_prompts(Toy *t) {
@@ -168,18 +223,6 @@ static void entry_image(Toy *t) {
   end_entry(t);
 }
 
-static void entry_text(Toy *t) {
-  DimId n = sym(t, "texts"), k = num(t, 16), four = num(t, 4);
-  uint32_t in = add_buf(t, (ProgBuf){.kind = BUF_INPUT, .dtype = VLPC_I64, .rank = 2,
-                                     .size = {n, k}});
-  uint32_t out = add_buf(t, (ProgBuf){.kind = BUF_OUTPUT, .dtype = VLPC_F32, .rank = 2,
-                                      .size = {n, four}});
-  begin_entry(t, "text", 1, 1);
-  add_port(t, "ids", in), add_port(t, "text_features", out);
-  add_step(t, (ToyStep){TOY_COUNT, 2, 3, {out, in}, {n, k, four}, 0, "count"});
-  end_entry(t);
-}
-
 static void entry_broken(Toy *t) {
   DimId n = dim_add(t->p.dims, dim_mul(t->p.dims, num(t, 2), sym(t, "half")), num(t, 1));
   uint32_t in = add_vector(t, BUF_INPUT, VLPC_F32, n);
@@ -201,10 +244,10 @@ static void make_program(Toy *t, unsigned flags) {
   entry_sum(t, flags);
   entry_pick(t);
   if (flags & TOY_PROMPTS) {
-    entries_prompted(t);
+    entries_prompted(t, flags);
   } else {
     entry_image(t);
-    entry_text(t);
+    entry_counts(t, "text", "text_features");
   }
   entry_broken(t);
   if (flags & TOY_PROMPTS) entry_prompts(t);
@@ -235,6 +278,8 @@ static void write_manifest(Toy *t, unsigned flags, Str *out) {
                                   .slot_place = "end", .slot_phrase = "a photo of a",
                                   .entry = "prompts", .n_trainables = VL_COUNT(toy_trainable),
                                   .trainable = toy_trainable};
+  static const char *templates[] = {TOY_TEMPLATE_0, TOY_TEMPLATE_1};
+  if (flags & TOY_TEMPLATES) m.prompts.templates = templates, m.prompts.n_templates = 2;
   m.entries = arena_array(t->a, ManifestEntry, m.n_entries);
   for (uint32_t i = 0; i < m.n_entries; i++) {
     const ProgEntry *e = &t->p.entries[i];

@@ -38,8 +38,17 @@ enum {
   /* with a prompt module: trainables ctx [4, 8], bias [4] and head [classes, 4].
   ** Entry "prompts": ctx → rows [4] = Σ of its rows; "text" adds rows, "image"
   ** adds bias, and nothing needs head. */
-  TOY_PROMPTS = 32
+  TOY_PROMPTS = 32,
+  /* and with it, what else a module may ask for: "text" takes name_lengths and gives
+  ** lengths (10 + each), "plain" is the text entry without prompts, and "image" takes
+  ** text_features and plain_features and gives class_sums and plain_sums */
+  TOY_CLASSES = 64,
+  /* with TOY_PROMPTS: "text" takes image_features [1, 4] and adds them, not rows */
+  TOY_FOLLOWS = 128,
+  TOY_TEMPLATES = 256 /* with TOY_PROMPTS: two templates */
 };
+#define TOY_TEMPLATE_0 "itap of a {}."
+#define TOY_TEMPLATE_1 "a {} in a video game."
 void toy_write(const char *path, unsigned flags);
 /* The toy's program and the text of its manifest, on the arena. */
 Program toy_program(Arena *a, unsigned flags);

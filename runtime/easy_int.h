@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* easy_int.h - what the files of the easy path share: easy.c (photos, and the
+** outward calls), easy_text.c (texts) and labels.c (labels, probabilities). */
+#ifndef VLPC_RUNTIME_EASY_INT_H
+#define VLPC_RUNTIME_EASY_INT_H
+
+#include "runtime/session.h"
+
+/* An entry that makes features, with what a chunk needs. */
+typedef struct {
+  const ManifestRole *role;
+  Bound *bound;
+  const ProgBuf *in, *mask, *out; /* mask may be NULL */
+  uint32_t chunk;                 /* rows of one run */
+  bool fixed;                     /* always runs whole chunks */
+  int32_t context;                /* texts: ids of a row */
+} Role;
+
+/* easy.c */
+
+/* DIAG_NOMEM, and DIAG_NOT_CLASSIFIER with a fix. */
+VlStatus easy_no_memory(vlpc_session *s, const char *what);
+VlStatus easy_lacks(vlpc_session *s, const char *what, const char *fix);
+VL_MUST_USE VlStatus easy_role(vlpc_session *s, const ManifestRole *role, const char *what,
+                               uint32_t chunk, Role *r);
+/* The first n rows of the output of the entry's last run, each to unit length. */
+VL_MUST_USE VlStatus easy_features(vlpc_session *s, const Role *r, uint32_t n, float *out);
+/* Before the memory that they point to goes; prompts stay. */
+void easy_forget_inputs(Bound *b);
+VL_MUST_USE VlStatus easy_embed_dim(vlpc_session *s, uint32_t *out);
+/* Features of unit length: out[n, embed]. */
+VL_MUST_USE VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
+int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: none */
+
+/* easy_text.c */
+
+/* Texts through an entry that takes them. */
+typedef struct {
+  const ManifestRole *role;
+  const char *const *texts;
+  uint32_t n;
+  const int64_t *name_lengths; /* tokens of each text's name; NULL: not known */
+  float *image;                /* features of the image that texts are of; NULL: of none */
+  float *features;             /* out[n, embed] of unit length, or NULL */
+  ClassValue *value;           /* outputs to be kept whole, on the heap */
+  uint32_t n_values;
+} TextJob;
+
+VL_MUST_USE VlStatus easy_texts(vlpc_session *s, const TextJob *job);
+/* Token ids of a text: the model's context, or ids[cap].  *n_used counts those up to
+** and with the end token. */
+VL_MUST_USE VlStatus easy_tokens(vlpc_session *s, const char *text, int64_t *ids, uint32_t cap,
+                                 uint32_t *n_used);
+
+/* labels.c */
+
+VL_MUST_USE VlStatus labels_set(vlpc_session *s, const char *const *labels, uint32_t n,
+                                const char *pattern);
+/* When the image entry takes results of the labels' texts, gives it these. */
+VL_MUST_USE VlStatus labels_for_photos(vlpc_session *s);
+VL_MUST_USE VlStatus labels_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
+                                     float *out);
+
+#endif

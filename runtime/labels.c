@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* labels.c - labels to text features, features to probabilities.
+**
+** What depends on labels and prompts is made once for both and kept with the
+** prompt set: text features, and results of texts that the image entry takes (the
+** model's inputs of binding time `classes`).  Texts that depend on the image are
+** made for each image. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/easy_int.h"
+
+#define PATTERN_MAX (2 * MANIFEST_MAX_SLOT + 16)
+#define PLAIN_PATTERN "a photo of a {}."
+#define IDS_MAX 4096 /* context of a model whose names are counted */
+
+/* ---- texts -------------------------------------------------------------- */
+
+/* template with label for each "{}"; from malloc. */
+static char *fill_template(const char *pattern, const char *label) {
+  size_t n = 1, label_n = strlen(label);
+  for (const char *c = pattern; *c; c++) n += c[0] == '{' && c[1] == '}' ? label_n : 1;
+  char *out = malloc(n + 1), *at = out;
+  for (const char *c = pattern; out && *c; c++) {
+    if (c[0] == '{' && c[1] == '}') {
+      memcpy(at, label, label_n);
+      at += label_n;
+      c++;
+    } else {
+      *at++ = *c;
+    }
+  }
+  if (out) *at = 0;
+  return out;
+}
+
+void labels_free(Labels *l) {
+  for (uint32_t i = 0; l->names && i < l->n; i++) free(l->names[i]);
+  free(l->names), free(l->pattern), free(l->features), free(l->name_lengths);
+  *l = (Labels){.version = l->version};
+}
+
+static void free_texts(char **texts, uint32_t n) {
+  for (uint32_t i = 0; texts && i < n; i++) free(texts[i]);
+  free(texts);
+}
+
+/* The labels in a template, on the heap. */
+static VlStatus fill_all(vlpc_session *s, const Labels *l, const char *pattern, char ***out) {
+  char **texts = calloc(l->n, sizeof *texts);
+  bool whole = texts != NULL;
+  for (uint32_t i = 0; whole && i < l->n; i++) {
+    texts[i] = fill_template(pattern, l->names[i]);
+    whole = texts[i] != NULL;
+  }
+  *out = texts;
+  if (whole) return VLPC_OK;
+  free_texts(texts, l->n);
+  return easy_no_memory(s, "labels");
+}
+
+/* Template of labels when the caller gives none. */
+static const char *own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  if (s->prompts && s->prompts->set->pattern) return s->prompts->set->pattern;
+  if (!m->method || !m->slot_rows) return "{}";
+  size_t n = 0;
+  for (uint32_t i = 0; !m->slot_phrase && i < m->slot_rows; i++)
+    own[n++] = 'X', own[n++] = ' ';
+  snprintf(own + n, PATTERN_MAX - n, "%s%s{}.", m->slot_phrase ? m->slot_phrase : "",
+           m->slot_phrase ? " " : "");
+  return own;
+}
+
+/* ---- results that the image entry takes ----------------------------------- */
+
+/* An entry of texts, other than e, that has an output of this name; NULL: none. */
+static const ProgEntry *source_of(const Model *m, const ProgEntry *e, const char *name) {
+  for (uint32_t i = 0; i < model_entries(m); i++) {
+    const ProgEntry *from = &m->program.entries[i];
+    for (uint32_t k = 0; from != e && k < from->n_out; k++)
+      if (strcmp(m->program.ports[from->out + k].name, name) == 0 && m->manifest.text.entry &&
+          easy_input(m, from, m->manifest.text.input) >= 0)
+        return from;
+  }
+  return NULL;
+}
+
+static const ProgEntry *role_entry(const Model *m, const ManifestRole *role) {
+  return role->entry ? model_entry(m, role->entry, NULL) : NULL;
+}
+
+/* Inputs of the image entry that are results of texts; value may be NULL. */
+static uint32_t class_inputs(const Model *m, ClassValue *value) {
+  const ProgEntry *e = role_entry(m, &m->manifest.image);
+  uint32_t n = 0;
+  for (uint32_t i = 0; m->manifest.prompts.method && e && i < e->n_in; i++) {
+    const char *name = m->program.ports[e->in + i].name;
+    if (prompts_port(m, name) || !source_of(m, e, name)) continue;
+    if (value) value[n] = (ClassValue){.name = name};
+    n++;
+  }
+  return n;
+}
+
+/* One value by an entry that is not the text entry: of the plain texts. */
+static VlStatus plain_value(vlpc_session *s, const Labels *l, ClassValue *v) {
+  const Model *m = s->model;
+  const ProgEntry *from = source_of(m, role_entry(m, &m->manifest.image), v->name);
+  const char *own = s->prompts ? s->prompts->set->pattern : NULL;
+  ManifestRole role = m->manifest.text;
+  char **texts = NULL;
+  role.entry = from->name, role.output = v->name, role.rows = NULL;
+  if (role.mask && easy_input(m, from, role.mask) < 0) role.mask = NULL;
+  VL_TRY(fill_all(s, l, own ? own : PLAIN_PATTERN, &texts));
+  TextJob job = {.role = &role, .texts = (const char *const *)texts, .n = l->n,
+                 .name_lengths = l->name_lengths, .value = v, .n_values = 1};
+  VlStatus st = easy_texts(s, &job);
+  free_texts(texts, l->n);
+  return st;
+}
+
+/* ---- what is made of labels ----------------------------------------------- */
+
+/* Made of one label set with one prompt set. */
+typedef struct {
+  float *features;
+  ClassValue *value; /* those of the text entry first */
+  uint32_t n_values;
+} Made;
+
+static void made_free(Made *m) {
+  for (uint32_t i = 0; i < m->n_values; i++) free(m->value[i].value.data);
+  free(m->value), free(m->features);
+  *m = (Made){0};
+}
+
+/* Puts the values of the text entry first; returns how many they are. */
+static uint32_t sort_values(const Model *m, Made *x) {
+  const ProgEntry *image = role_entry(m, &m->manifest.image);
+  const ProgEntry *text = role_entry(m, &m->manifest.text);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < x->n_values; i++) {
+    if (source_of(m, image, x->value[i].name) != text) continue;
+    ClassValue swap = x->value[n];
+    x->value[n++] = x->value[i];
+    x->value[i] = swap;
+  }
+  return n;
+}
+
+/* The text entry with the labels in one template. */
+static VlStatus run_template(vlpc_session *s, const Labels *l, const char *pattern, float *image,
+                             const Made *to) {
+  char **texts = NULL;
+  VL_TRY(fill_all(s, l, pattern, &texts));
+  TextJob job = {.role = &s->model->manifest.text, .texts = (const char *const *)texts,
+                 .n = l->n, .name_lengths = l->name_lengths, .image = image,
+                 .features = to->features, .value = to->value, .n_values = to->n_values};
+  VlStatus st = easy_texts(s, &job);
+  free_texts(texts, l->n);
+  return st;
+}
+
+static void add_rows(double *sum, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) sum[i] += (double)x[i];
+}
+
+static void unit_rows(const double *sum, uint32_t n, uint32_t embed, float *out) {
+  for (uint32_t i = 0; i < n; i++, sum += embed, out += embed) {
+    double square = 0;
+    for (uint32_t k = 0; k < embed; k++) square += sum[k] * sum[k];
+    double scale = square > 0 ? 1 / sqrt(square) : 0;
+    for (uint32_t k = 0; k < embed; k++) out[k] = (float)(sum[k] * scale);
+  }
+}
+
+/* The module's templates: features of unit length are averaged. */
+static VlStatus run_ensemble(vlpc_session *s, const Labels *l, float *image, const Made *x) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  Made to = *x; /* results of texts are those of the first template */
+  size_t n = (size_t)l->n * l->embed;
+  double *sum = calloc(n, sizeof *sum);
+  VlStatus st = sum ? VLPC_OK : easy_no_memory(s, "labels");
+  for (uint32_t i = 0; st == VLPC_OK && i < m->n_templates; i++) {
+    st = run_template(s, l, m->templates[i], image, &to);
+    if (st == VLPC_OK) add_rows(sum, x->features, n);
+    to.n_values = 0;
+  }
+  if (st == VLPC_OK) unit_rows(sum, l->n, l->embed, x->features);
+  free(sum);
+  return st;
+}
+
+static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
+  char own[PATTERN_MAX];
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
+  Made of_text = {x->features, x->value, sort_values(s->model, x)};
+  VlStatus st = !said && m->n_templates > 0
+                    ? run_ensemble(s, l, image, &of_text)
+                    : run_template(s, l, l->pattern ? l->pattern : own_pattern(s, own), image,
+                                   &of_text);
+  for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
+    st = plain_value(s, l, &x->value[i]);
+  return st;
+}
+
+static VlStatus make(vlpc_session *s, const Labels *l, Made *x) {
+  uint32_t n = class_inputs(s->model, NULL);
+  *x = (Made){calloc((size_t)l->n * l->embed, sizeof(float)), calloc(n + 1u, sizeof *x->value),
+              0};
+  VlStatus st = x->features && x->value ? VLPC_OK : easy_no_memory(s, "labels");
+  if (st == VLPC_OK) {
+    x->n_values = class_inputs(s->model, x->value);
+    st = run_texts(s, l, NULL, x);
+  }
+  if (st != VLPC_OK) made_free(x);
+  return st;
+}
+
+/* Keeps what was made with the prompts in use. */
+static void keep(vlpc_session *s, Made *x) {
+  BoundPrompts *b = s->prompts;
+  Made old = {b->features, b->value, b->n_values};
+  b->features = x->features, b->value = x->value, b->n_values = x->n_values;
+  b->version = s->labels.version;
+  prompts_refresh(s);
+  made_free(&old);
+}
+
+/* ---- labels ------------------------------------------------------------- */
+
+/* True when the texts are those of one image at a time. */
+static bool follow_images(const vlpc_session *s) {
+  const ProgEntry *e = role_entry(s->model, &s->model->manifest.text);
+  return e && s->model->manifest.prompts.method && easy_input(s->model, e, "image_features") >= 0;
+}
+
+/* True when what is made of labels differs from prompt set to prompt set. */
+static bool follow_prompts(const vlpc_session *s) {
+  const ProgEntry *e = role_entry(s->model, &s->model->manifest.text);
+  return e && (prompts_ports(s->model, e) > 0 || class_inputs(s->model, NULL) > 0);
+}
+
+/* What is made of the labels is there for the prompts in use. */
+static VlStatus ready(vlpc_session *s) {
+  Made made;
+  if (s->labels.n == 0 || s->labels.features || follow_images(s)) return VLPC_OK;
+  if (s->prompts && s->prompts->version == s->labels.version) return VLPC_OK;
+  VL_TRY(make(s, &s->labels, &made)); /* says so when there are no prompts */
+  if (s->prompts) keep(s, &made);
+  else made_free(&made);
+  return VLPC_OK;
+}
+
+VlStatus labels_for_photos(vlpc_session *s) {
+  return class_inputs(s->model, NULL) > 0 ? ready(s) : VLPC_OK;
+}
+
+/* Tokens of each name, where an entry takes them. */
+static VlStatus count_names(vlpc_session *s, Labels *l) {
+  const ProgEntry *e = role_entry(s->model, &s->model->manifest.text);
+  int64_t ids[IDS_MAX];
+  if (!e || easy_input(s->model, e, "name_lengths") < 0) return VLPC_OK;
+  l->name_lengths = calloc(l->n, sizeof *l->name_lengths);
+  if (!l->name_lengths) return easy_no_memory(s, "labels");
+  for (uint32_t i = 0; i < l->n; i++) {
+    uint32_t n = 0;
+    VL_TRY(easy_tokens(s, l->names[i], ids, IDS_MAX, &n));
+    l->name_lengths[i] = (int64_t)n - 2; /* without start and end */
+  }
+  return VLPC_OK;
+}
+
+static VlStatus copy_labels(vlpc_session *s, const char *const *labels, uint32_t n,
+                            const char *pattern, Labels *out) {
+  VL_TRY(easy_embed_dim(s, &out->embed));
+  out->names = calloc(n, sizeof *out->names);
+  out->pattern = pattern ? strdup(pattern) : NULL;
+  bool whole = out->names && (!pattern || out->pattern);
+  for (out->n = 0; whole && out->n < n; out->n++) {
+    out->names[out->n] = strdup(labels[out->n]);
+    whole = out->names[out->n] != NULL;
+  }
+  return whole ? count_names(s, out) : easy_no_memory(s, "labels");
+}
+
+static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t n,
+                            const char *pattern) {
+  Labels fresh = {.version = s->labels.version + 1};
+  Made made = {0};
+  bool fixed = !follow_prompts(s) && !follow_images(s);
+  VlStatus st = copy_labels(s, labels, n, pattern, &fresh);
+  if (st == VLPC_OK && (fixed || (s->prompts && !follow_images(s)))) st = make(s, &fresh, &made);
+  if (st != VLPC_OK) {
+    labels_free(&fresh);
+    return st;
+  }
+  labels_free(&s->labels);
+  s->labels = fresh;
+  if (fixed) s->labels.features = made.features, made.features = NULL, made_free(&made);
+  else if (made.features) keep(s, &made);
+  return VLPC_OK;
+}
+
+VlStatus labels_set(vlpc_session *s, const char *const *labels, uint32_t n, const char *pattern) {
+  if (!labels || n == 0) return session_argument(s, "there are no labels");
+  for (uint32_t i = 0; i < n; i++) {
+    if (!labels[i] || !labels[i][0]) return session_argument(s, "a label is empty");
+  }
+  if (pattern && !strstr(pattern, "{}")) {
+    VlStatus st = session_argument(s, "the template has no place for the label");
+    diag_found(s->diag, "%s", pattern);
+    diag_expected(s->diag, "a text with {}, such as \"" PLAIN_PATTERN "\"");
+    return st;
+  }
+  return make_labels(s, labels, n, pattern);
+}
+
+/* ---- probabilities ------------------------------------------------------ */
+
+/* out[i] = softmax over the labels; p is one row of features. */
+static void probabilities(const Labels *l, const float *features, double scale, const float *p,
+                          float *out) {
+  double most = -INFINITY, sum = 0;
+  for (uint32_t i = 0; i < l->n; i++) {
+    double dot = 0;
+    for (uint32_t k = 0; k < l->embed; k++)
+      dot += (double)p[k] * (double)features[(size_t)i * l->embed + k];
+    out[i] = (float)(scale * dot);
+    most = VL_MAX(most, (double)out[i]);
+  }
+  for (uint32_t i = 0; i < l->n; i++) sum += exp((double)out[i] - most);
+  for (uint32_t i = 0; i < l->n; i++) out[i] = (float)(exp((double)out[i] - most) / sum);
+}
+
+/* Texts of one image: its features as the image entry gave them go in. */
+static VlStatus follow_image(vlpc_session *s, const vlpc_image *image, float *photo, Made *x) {
+  const ManifestRole *role = &s->model->manifest.image;
+  vlpc_tensor raw;
+  VL_TRY(easy_photos(s, image, 1, photo));
+  VL_TRY(session_get(s, role->entry, role->output, &raw));
+  return run_texts(s, &s->labels, raw.data, x);
+}
+
+static VlStatus classify_each(vlpc_session *s, const vlpc_image *images, uint32_t n, double scale,
+                              float *out) {
+  const Labels *l = &s->labels;
+  Made x = {.features = calloc((size_t)l->n * l->embed, sizeof(float))};
+  float *photo = malloc(l->embed * sizeof *photo);
+  VlStatus st = photo && x.features ? VLPC_OK : easy_no_memory(s, "features");
+  for (uint32_t i = 0; st == VLPC_OK && i < n; i++) {
+    st = follow_image(s, &images[i], photo, &x);
+    if (st == VLPC_OK) probabilities(l, x.features, scale, photo, out + (size_t)i * l->n);
+  }
+  free(photo), free(x.features);
+  return st;
+}
+
+VlStatus labels_classify(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
+  const Labels *l = &s->labels;
+  if (l->n == 0) return session_argument(s, "no labels are set: call vlpc_set_labels first");
+  double scale = s->model->manifest.logit_scale > 0 ? s->model->manifest.logit_scale : 100;
+  if (follow_images(s)) return classify_each(s, images, n, scale, out);
+  VL_TRY(ready(s));
+  const float *of_labels = l->features ? l->features : s->prompts->features;
+  float *features = malloc((size_t)n * l->embed * sizeof *features + 1);
+  if (!features) return easy_no_memory(s, "features");
+  VlStatus st = easy_photos(s, images, n, features);
+  for (uint32_t i = 0; st == VLPC_OK && i < n; i++)
+    probabilities(l, of_labels, scale, features + (size_t)i * l->embed, out + (size_t)i * l->n);
+  free(features);
+  return st;
+}
