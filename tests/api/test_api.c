@@ -330,6 +330,14 @@ static void the_compiler_is_opened_when_asked_for(void **state) {
   assert_string_equal(text, "x.onnx");
   co.models[0] = NULL;
   assert_int_equal(vlpc_compile(c, &co), VLPC_E_INVALID_ARG);
+  vlpc_prompt_options po = {.struct_size = sizeof po, .method = "coop", .output = "coop.onnx"};
+  assert_int_equal(vlpc_prompt_write(c, &po), VLPC_OK);
+  po.output = NULL;
+  assert_int_equal(vlpc_prompt_write(c, &po), VLPC_E_INVALID_ARG);
+  assert_non_null(strstr(vlpc_compiler_error(c), "struct_size, method and output"));
+  assert_int_equal(vlpc_prompt_list(c, VLPC_JSON, &text), VLPC_OK);
+  assert_string_equal(text, "toy");
+  assert_int_equal(vlpc_prompt_list(c, VLPC_JSON, NULL), VLPC_E_INVALID_ARG);
   const int64_t sizes[] = {5};
   vlpc_step_info step = {.kernel = 0, .sizes = sizes, .n_sizes = 1};
   vlpc_kernel_info ki = {.struct_size = sizeof ki};

@@ -219,6 +219,38 @@ static void test_layouts_are_as_published(void **state) {
   }
 }
 
+/* "x1=V.1.prompt g=T.feat:stop" */
+static const char *taps(const json_t *declaration) {
+  const json_t *list = json_object_get(declaration, "taps");
+  Str out = {.arena = kit.arena};
+  for (size_t i = 0; i < json_array_size(list); i++) {
+    const json_t *t = json_array_get(list, i);
+    str_printf(&out, "%s%s=%s", out.n > 0 ? " " : "", at(t, "input"), at(t, "from"));
+    if (*at(t, "segment") != '\0') str_printf(&out, ".%s", at(t, "segment"));
+    if (*at(t, "grad") != '\0') str_printf(&out, ":%s", at(t, "grad"));
+  }
+  return str_text(&out);
+}
+
+/* No gradient enters the keys of DPT's class-aware rows, nor CoCoOp's images; it
+** does enter ProVP's rows of the layer before and DPT's texts. */
+static void test_taps_are_as_published(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(kit.arena));
+  static const char *const row[][2] = {
+      {"maple", ""},
+      {"cocoop", "f=V.feat.norm:stop"},
+      {"provp", "x1=V.1.prompt x2=V.2.prompt"},
+      {"dpt-cavpt --length 4 --class-count 5",
+       "scores=frozen.logits:stop x=V.2.cls+patch:stop g=T.feat"},
+      {"clip-adapter", "f=V.feat"},
+      {"tip-adapter --class-count 5 --keys 2", "f=V.feat.norm scores=logits"}};
+  for (size_t i = 0; i < VL_COUNT(row); i++) {
+    PromptOptions o = kit_options(&kit, "tiny", row[i][0]);
+    assert_string_equal(taps(kit_declaration(&kit, kit_write(&kit, &o, "m"))), row[i][1]);
+  }
+}
+
 /* MaPLe with 2 rows learns "a photo" and keeps "of a"; CoOp's rows start anywhere;
 ** CoCoOp has texts for each image. */
 static void test_slots_and_lift(void **state) {
@@ -347,6 +379,7 @@ int main(void) {
       T(test_values_start_as_published),
       T(test_words_come_from_the_model),
       T(test_layouts_are_as_published),
+      T(test_taps_are_as_published),
       T(test_slots_and_lift),
       T(test_graphs_compute_the_formulas),
       T(test_exported_learners_compute_the_same),
