@@ -129,6 +129,7 @@ static void walk_gemm(Walk *k, KGemm *g) {
   for (size_t i = 0; i < VL_COUNT(stride); i++) walk_size(k, stride[i]);
   walk_bool(k, &g->has_bias);
   walk_bool(k, &g->has_residual);
+  walk_bool(k, &g->transposed);
   WALK_ENUM(k, KAct, g->act);
 }
 
@@ -299,7 +300,9 @@ static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
   int64_t panels = (g->n + GEMM_PANEL - 1) / GEMM_PANEL;
   uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
   uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
-  if (operand == 2)
+  if (operand == 2 && g->transposed)
+    add_span(out, ksize((g->k + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL * g->n), ksize(1));
+  else if (operand == 2)
     add_span(out, ksize(panels * GEMM_PANEL * g->k), ksize(1));
   else if (operand == bias)
     add_span(out, ksize(panels * GEMM_PANEL), ksize(1));
@@ -641,9 +644,9 @@ void kernel_describe(const Kernel *k, Str *out) {
   case KK_GEMM:
     str_add(out, "gemm");
     add_size(out, "m", k->gemm.m);
-    str_printf(out, " k=%lld n=%lld%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
-               k->gemm.has_bias ? " bias" : "", act_name[k->gemm.act],
-               k->gemm.has_residual ? " residual" : "");
+    str_printf(out, " k=%lld n=%lld%s%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
+               k->gemm.transposed ? " transposed" : "", k->gemm.has_bias ? " bias" : "",
+               act_name[k->gemm.act], k->gemm.has_residual ? " residual" : "");
     break;
   case KK_ATTENTION:
     str_printf(out, "attention heads=%lld d=%lld", (long long)k->attention.heads,

@@ -94,8 +94,10 @@ typedef struct {
 /* ---- gemm: C[g,m,:] = act(A[g,m,:] · W + bias) + residual[g,m,:] ---------
 ** operands: C, A, W, bias?, residual?.  All f32.  W is [K, N] packed in panels
 ** of 16 columns: panel p holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond
-** N; bias is padded to a multiple of 16.  Rows are contiguous.  C may be the
-** residual itself.  g and m are two levels of rows, each with its stride. */
+** N; with transposed, W is that of another gemm turned: its panels hold [N, K], so
+** that both ways through a layer share them.  bias is padded to a multiple of 16.
+** Rows are contiguous.  C may be the residual itself.  g and m are two levels of
+** rows, each with its stride. */
 typedef enum { ACT_NONE = 0, ACT_GELU_ERF, ACT_GELU_TANH, ACT_GELU_QUICK, ACT_RELU, ACT_TANH } KAct;
 #define GEMM_PANEL 16
 
@@ -103,7 +105,7 @@ typedef struct {
   KSize g, m;
   int64_t k, n;
   KSize c_g, c_m, a_g, a_m, r_g, r_m; /* strides of the two row levels */
-  bool has_bias, has_residual;
+  bool has_bias, has_residual, transposed;
   KAct act;
 } KGemm;
 

@@ -245,8 +245,12 @@ static double activate(double x, KAct act) {
 
 static double gemm_cell(const Run *r, const KGemm *g, int64_t a, int64_t c) {
   double sum = 0;
-  const float *w = (const float *)r->op[2] + c / GEMM_PANEL * g->k * GEMM_PANEL + c % GEMM_PANEL;
-  for (int64_t k = 0; k < g->k; k++) sum += load(r, 1, a + k) * (double)w[k * GEMM_PANEL];
+  for (int64_t k = 0; k < g->k; k++) {
+    int64_t col = g->transposed ? k : c, row = g->transposed ? c : k;
+    int64_t rows = g->transposed ? g->n : g->k;
+    int64_t at = (col / GEMM_PANEL * rows + row) * GEMM_PANEL + col % GEMM_PANEL;
+    sum += load(r, 1, a + k) * load(r, 2, at);
+  }
   if (g->has_bias) sum += load(r, 3, c);
   return activate(sum, g->act);
 }
