@@ -131,6 +131,7 @@ static void walk_gemm(Walk *k, KGemm *g) {
   for (size_t i = 0; i < VL_COUNT(stride); i++) walk_size(k, stride[i]);
   walk_bool(k, &g->has_bias);
   walk_bool(k, &g->has_residual);
+  walk_bool(k, &g->transposed);
   WALK_ENUM(k, KAct, g->act);
 }
 
@@ -304,7 +305,9 @@ static void gemm_spans(const KGemm *g, uint32_t operand, SpanList *out) {
   int64_t columns = (g->n + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL;
   uint32_t bias = g->has_bias ? 3 : UINT32_MAX;
   uint32_t residual = g->has_residual ? 3u + g->has_bias : UINT32_MAX;
-  if (operand == 2)
+  if (operand == 2 && g->transposed)
+    add_span(out, ksize((g->k + GEMM_PANEL - 1) / GEMM_PANEL * GEMM_PANEL * g->n), ksize(1));
+  else if (operand == 2)
     add_span(out, ksize(gemm_panel_elements(g)), ksize(1));
   else if (operand == bias)
     add_span(out, ksize(columns), ksize(1));
@@ -568,7 +571,7 @@ static bool plain_ok(const Kernel *k) {
   case KK_GEMM: {
     const KGemm *g = &k->gemm;
     return k->n_operands == 3u + g->has_bias + g->has_residual && g->k > 0 && g->n > 0 &&
-           nums_ok(g->in, g->out) &&
+           nums_ok(g->in, g->out) && !(g->transposed && g->in != NUM_F32) &&
            g->k <= SIZE_LIMIT / 64 && g->n <= SIZE_LIMIT / 64 && (unsigned)g->act <= ACT_TANH;
   }
   case KK_ATTENTION: {
@@ -664,9 +667,9 @@ void kernel_describe(const Kernel *k, Str *out) {
   case KK_GEMM:
     str_add(out, k->gemm.in == NUM_BF16 ? "gemm bf16" : "gemm");
     add_size(out, "m", k->gemm.m);
-    str_printf(out, " k=%lld n=%lld%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
-               k->gemm.has_bias ? " bias" : "", act_name[k->gemm.act],
-               k->gemm.has_residual ? " residual" : "");
+    str_printf(out, " k=%lld n=%lld%s%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
+               k->gemm.transposed ? " transposed" : "", k->gemm.has_bias ? " bias" : "",
+               act_name[k->gemm.act], k->gemm.has_residual ? " residual" : "");
     break;
   case KK_ATTENTION:
     str_add(out, k->attention.in == NUM_BF16 ? "attention bf16" : "attention");

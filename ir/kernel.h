@@ -100,9 +100,11 @@ typedef struct {
 /* ---- gemm: C[g,m,:] = act(A[g,m,:] · W + bias) + residual[g,m,:] ---------
 ** operands: C, A, W, bias?, residual?.  A and W are held as `in` says, C as
 ** `out`, the rest is f32.  W is [K, N] packed in panels of 16 columns: panel p
-** holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond N; bias is padded to a
-** multiple of 16.  Rows are contiguous.  C may be the residual itself when it is
-** f32.  g and m are two levels of rows, each with its stride.
+** holds W[k, 16p … 16p+15] at (p·K + k)·16, zero beyond N; with transposed (f32
+** only) W is that of another gemm turned: its panels hold [N, K], so that both ways
+** through a layer share them.  bias is padded to a multiple of 16.  Rows are
+** contiguous.  C may be the residual itself when it is f32.  g and m are two levels
+** of rows, each with its stride.
 ** bf16 panels interleave pairs of k: with H = ceil(K / 2), W[k, 16p + l] is at
 ** ((p·H + k/2)·16 + l)·2 + k%2, zero beyond K.  Sums are f32 and take of each pair
 ** the odd k first, a multiply-add rounded once each, in ascending pairs: every
@@ -115,7 +117,7 @@ typedef struct {
   KSize g, m;
   int64_t k, n;
   KSize c_g, c_m, a_g, a_m, r_g, r_m; /* strides of the two row levels */
-  bool has_bias, has_residual;
+  bool has_bias, has_residual, transposed;
   KAct act;
 } KGemm;
 

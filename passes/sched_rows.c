@@ -84,12 +84,31 @@ static bool is_bf16(const Sched *s, const Place *p) {
   return place_dtype(s, p) == VLPC_BF16;
 }
 
+static bool is_turned(const Graph *g, Val v, Val of) {
+  const Attr *perm = ir_op(g, v) == OP_permute ? ir_attr(g, v, A_perm) : NULL;
+  return perm != NULL && perm->n == 2 && val_eq(ir_in(g, v, 0), of);
+}
+
+/* The weight of an earlier linear that is this one's turned: on the way back a
+** gradient reads the panels of the way there. */
+static Val turned_weight(const Sched *s, Val lin) {
+  Val w = ir_in(s->g, lin, 1);
+  for (uint32_t i = 1; i < lin.i; i++) {
+    Val v = {i};
+    if (ir_op(s->g, v) != OP_linear || !s->info[i].needed || s->info[i].at_compile) continue;
+    Val u = ir_in(s->g, v, 1);
+    if (is_turned(s->g, w, u) || is_turned(s->g, u, w)) return u;
+  }
+  return VAL_NONE;
+}
+
 /* C = act(x·W + b) + residual, where x's rows and W, b come from node lin and
 ** the result is node last. */
 static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
   const Graph *g = s->g;
   const Info *in = &s->info[last.i];
   Val w = ir_in(g, lin, 1), b = ir_n_in(g, lin) > 2 ? ir_in(g, lin, 2) : VAL_NONE;
+  Val turned = turned_weight(s, lin);
   RowPlan p = {.x = at_least_matrix(s, *x), .has_residual = val_ok(in->residual)};
   if (p.has_residual) {
     Place r = sched_source(s, in->residual);
@@ -108,7 +127,8 @@ static void emit_gemm(Sched *s, Val lin, Val last, const Place *x) {
   draft_arg(&d, &p.out);
   draft_arg(&d, &p.x);
   ConstLayout panels = is_bf16(s, &p.x) ? CONST_PANELS_BF16 : CONST_PANELS;
-  Place wp = sched_weight(s, w, panels);
+  k->transposed = val_ok(turned) && panels == CONST_PANELS;
+  Place wp = sched_weight(s, k->transposed ? turned : w, panels);
   draft_arg(&d, &wp);
   if (val_ok(b)) {
     Place bp = sched_weight(s, b, CONST_PADDED);

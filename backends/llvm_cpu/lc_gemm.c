@@ -14,7 +14,10 @@
 ** first tile of each group waits on memory: 77-85 % of peak at 50 rows instead
 ** of 92-98 %.  Rows of a block are cut into tiles of nearly equal height (50 =
 ** 6·7 + 8): thin tiles would be bound by loads.  A is not packed and K is not
-** blocked: both were measured slower at K <= 3072. */
+** blocked: both were measured slower at K <= 3072.
+**
+** With transposed, a group's panels are turned into scratch, 16 × 16 at a time,
+** when a task comes to it first; the other block of the pair finds them there. */
 #include "backends/llvm_cpu/lc_emit.h"
 
 enum { ROWS = 104, TILE_ROWS = 8, TILE_COLS = 48 };
@@ -28,6 +31,7 @@ typedef struct {
   Lv c_g, c_m, a_g, a_m, r_g, r_m; /* bytes */
   Lv a_row, c_row, r_row;          /* arrays of ROWS pointers */
   Lv tile;                         /* TILE_ROWS × TILE_COLS floats */
+  Lv turned;                       /* variable: first panel of the group in scratch */
 } Gemm;
 
 static int64_t n_groups(Emit *e, const KGemm *k) {
@@ -59,6 +63,7 @@ static Gemm prologue(Emit *e, const KGemm *k) {
   x.a_row = lb_array(b, b->ptr, ROWS), x.c_row = lb_array(b, b->ptr, ROWS);
   if (k->has_residual) x.r_row = lb_array(b, b->ptr, ROWS);
   x.tile = lb_array(b, b->f32, TILE_ROWS * TILE_COLS);
+  if (k->transposed) x.turned = lb_var(b, b->i64, lb_i64(b, -1));
   return x;
 }
 
@@ -187,10 +192,52 @@ static void fetch_ahead(const Gemm *x, const Task *k, Lv i, Lv n, LeTile *tile) 
   tile->ahead_step = lb_mulc(b, step, 128);
 }
 
+/* One block: 16 rows of W, which are output columns, of one of its panels. */
+static void turn_block(const Gemm *x, Lv panel, Lv depth, Lv to) {
+  Lb *b = &x->e->b;
+  int64_t k = x->k->k, n = x->k->n;
+  Lv v[LC_W], first = lb_mulc(b, panel, GEMM_PANEL), from = lb_mulc(b, depth, 4 * n);
+  for (int i = 0; i < LC_W; i++) {
+    Lv row = lb_min(b, lb_addc(b, first, i), lb_i64(b, n - 1)); /* past n: nobody's columns */
+    v[i] = lb_load_vf(b, lb_at(b, x->w, lb_add(b, from, lb_mulc(b, row, 64))), NULL, NULL);
+  }
+  le_transpose(b, v);
+  Lv at = lb_at(b, to, lb_mulc(b, depth, 64));
+  for (int i = 0; i < LC_W; i++) {
+    LbIf inside;
+    bool may_end = k % GEMM_PANEL != 0 && k % GEMM_PANEL <= i;
+    if (may_end) lb_if(b, &inside, lb_icmp(b, LLVMIntSLT, lb_addc(b, depth, i), lb_i64(b, k)));
+    lb_store_vf(b, v[i], lb_atc(b, at, 64 * i), NULL);
+    if (may_end) lb_end_if(b, &inside);
+  }
+}
+
+/* The group's panels as an ordinary gemm has them, in scratch. */
+static void turn_group(const Gemm *x, const Task *k) {
+  Lb *b = &x->e->b;
+  LbIf stale;
+  LbLoop panels, depths;
+  lb_if(b, &stale, lb_icmp(b, LLVMIntNE, lb_get(b, x->turned), k->panel));
+  Lv j = lb_for(b, &panels, lb_i64(b, 0), k->n_panels, 1);
+  Lv to = lb_at(b, x->e->scratch, lb_mulc(b, j, 64 * x->k->k));
+  Lv depth = lb_for(b, &depths, lb_i64(b, 0), lb_i64(b, x->k->k), GEMM_PANEL);
+  turn_block(x, lb_add(b, k->panel, j), depth, to);
+  lb_end_for(b, &depths);
+  lb_end_for(b, &panels);
+  lb_set(b, x->turned, k->panel);
+  lb_end_if(b, &stale);
+}
+
+static uint64_t gemm_scratch(const Kernel *kernel) {
+  const KGemm *k = &kernel->gemm;
+  return k->transposed ? (uint64_t)(4 * TILE_COLS * k->k) : 0;
+}
+
 static void run_task(const Gemm *x, const Task *k) {
   Emit *e = x->e;
   Lb *b = &e->b;
   list_rows(x, k->first, k->n);
+  if (x->turned) turn_group(x, k);
   Lv n_tiles = le_ceil_div(e, k->n, b->target->mr);
   LbLoop loop;
   Lv i = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
@@ -200,7 +247,8 @@ static void run_task(const Gemm *x, const Task *k) {
                  .n_rows = n_rows,
                  .n_panels = k->n_panels,
                  .rows = lb_at(b, x->a_row, lb_mulc(b, row0, 8)),
-                 .b = lb_at(b, x->w, lb_mulc(b, k->panel, x->panel_bytes)),
+                 .b = x->turned ? e->scratch
+                                : lb_at(b, x->w, lb_mulc(b, k->panel, x->panel_bytes)),
                  .panel_bytes = lb_i64(b, x->panel_bytes),
                  .k = lb_i64(b, x->k->k),
                  .out = x->tile,
@@ -225,4 +273,5 @@ static void gemm_need(Emit *e, const Kernel *kernel) {
   le_need_tiles(e, knum_dtype(kernel->gemm.in));
 }
 
-const LcKind lc_gemm = {.run = gemm_run, .tasks = gemm_tasks, .need = gemm_need};
+const LcKind lc_gemm = {
+    .run = gemm_run, .tasks = gemm_tasks, .scratch = gemm_scratch, .need = gemm_need};

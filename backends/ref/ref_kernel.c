@@ -247,6 +247,7 @@ static double activate(double x, KAct act) {
 
 /* Where W[k, c] lies. */
 static int64_t panel_at(const KGemm *g, int64_t k, int64_t c) {
+  if (g->transposed) return (k / GEMM_PANEL * g->n + c) * GEMM_PANEL + k % GEMM_PANEL;
   int64_t pair = g->in == NUM_BF16 ? 2 : 1, words = (g->k + pair - 1) / pair;
   int64_t word = (c / GEMM_PANEL * words + k / pair) * GEMM_PANEL + c % GEMM_PANEL;
   return word * pair + k % pair;

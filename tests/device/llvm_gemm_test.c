@@ -15,6 +15,7 @@ typedef struct {
   int64_t g, m, k, n;
   KAct act;
   bool bias, residual, strided; /* strided: rows and entries apart */
+  bool transposed;
 } Case;
 
 typedef struct {
@@ -36,7 +37,8 @@ static Kernel kernel_of(const Case *c) {
   k.gemm = (KGemm){.g = {0, 0}, .m = {0, 1}, .k = c->k, .n = c->n, .act = c->act,
                    .c_g = ksize(l.c_g), .c_m = ksize(l.c_m), .a_g = ksize(l.a_g),
                    .a_m = ksize(l.a_m), .r_g = ksize(l.c_g), .r_m = ksize(l.c_m),
-                   .has_bias = c->bias, .has_residual = c->residual};
+                   .has_bias = c->bias, .has_residual = c->residual,
+                   .transposed = c->transposed};
   return k;
 }
 
@@ -47,6 +49,14 @@ static float *pack(const Kit *kit, const float *w, int64_t k, int64_t n) {
     for (int64_t j = 0; j < n; j++)
       p[(j / GEMM_PANEL * k + i) * GEMM_PANEL + j % GEMM_PANEL] = w[i * n + j];
   return p;
+}
+
+/* The same matrix as the panels of its transpose. */
+static float *pack_turned(const Kit *kit, const float *w, int64_t k, int64_t n) {
+  float *turned = kit_filled(kit, k * n, 0);
+  for (int64_t i = 0; i < k; i++)
+    for (int64_t j = 0; j < n; j++) turned[j * k + i] = w[i * n + j];
+  return pack(kit, turned, n, k);
 }
 
 static double activate(KAct a, double x) {
@@ -71,7 +81,7 @@ static Data data_of(const Kit *kit, const Case *c, uint64_t seed) {
   Data d = {.a = kit_floats(kit, seed, l.a_n), .w = kit_floats(kit, seed + 1, c->k * c->n),
             .bias = kit_floats(kit, seed + 2, (c->n + 15) / 16 * 16),
             .res = kit_floats(kit, seed + 3, l.c_n), .c = kit_filled(kit, l.c_n, 77)};
-  d.packed = pack(kit, d.w, c->k, c->n);
+  d.packed = c->transposed ? pack_turned(kit, d.w, c->k, c->n) : pack(kit, d.w, c->k, c->n);
   return d;
 }
 
@@ -119,16 +129,23 @@ static void check_case(const char *target, const Case *c) {
 }
 
 static const Case cases[] = {
-    {1, 1, 1, 1, ACT_NONE, false, false, false},
-    {1, 50, 64, 96, ACT_NONE, true, false, false},
-    {1, 7, 33, 17, ACT_GELU_ERF, true, false, true},
-    {2, 9, 67, 130, ACT_GELU_QUICK, true, true, true},
-    {3, 5, 48, 48, ACT_GELU_TANH, false, true, true},
-    {100, 1, 40, 50, ACT_TANH, true, false, true},
-    {1, 217, 20, 64, ACT_RELU, true, true, false},
-    {0, 4, 8, 16, ACT_NONE, true, false, false},
-    {4, 0, 8, 16, ACT_NONE, true, false, false},
-    {1, 333, 12, 100, ACT_NONE, false, false, false},
+    {1, 1, 1, 1, ACT_NONE, false, false, false, true},
+    {1, 50, 64, 96, ACT_NONE, false, false, false, true},
+    {2, 9, 67, 130, ACT_NONE, true, true, true, true},
+    {1, 7, 15, 17, ACT_NONE, false, false, true, true},
+    {1, 217, 33, 64, ACT_NONE, false, true, false, true},
+    {1, 430, 40, 100, ACT_NONE, false, false, false, true},
+    {0, 4, 8, 16, ACT_NONE, false, false, false, true},
+    {1, 1, 1, 1, ACT_NONE, false, false, false, false},
+    {1, 50, 64, 96, ACT_NONE, true, false, false, false},
+    {1, 7, 33, 17, ACT_GELU_ERF, true, false, true, false},
+    {2, 9, 67, 130, ACT_GELU_QUICK, true, true, true, false},
+    {3, 5, 48, 48, ACT_GELU_TANH, false, true, true, false},
+    {100, 1, 40, 50, ACT_TANH, true, false, true, false},
+    {1, 217, 20, 64, ACT_RELU, true, true, false, false},
+    {0, 4, 8, 16, ACT_NONE, true, false, false, false},
+    {4, 0, 8, 16, ACT_NONE, true, false, false, false},
+    {1, 333, 12, 100, ACT_NONE, false, false, false, false},
 };
 
 static void test_against_double(void **state) {
@@ -141,7 +158,7 @@ static void test_against_double(void **state) {
 static void test_row_alone(void **state) {
   (void)state;
   for (int t = 0; kit_target(t); t++) {
-    Case all = {1, 23, 70, 112, ACT_GELU_ERF, true, false, false};
+    Case all = {1, 23, 70, 112, ACT_GELU_ERF, true, false, false, false};
     Kernel k = kernel_of(&all);
     Kit kit = kit_open(kit_target(t), &k, 1);
     Data d = data_of(&kit, &all, 3);
@@ -164,7 +181,7 @@ static void test_row_alone(void **state) {
 static void test_in_place(void **state) {
   (void)state;
   for (int t = 0; kit_target(t); t++) {
-    Case c = {2, 11, 40, 60, ACT_NONE, true, true, false};
+    Case c = {2, 11, 40, 60, ACT_NONE, true, true, false, false};
     Kernel k = kernel_of(&c);
     Kit kit = kit_open(kit_target(t), &k, 1);
     Data d = data_of(&kit, &c, 9);
@@ -180,7 +197,7 @@ static void test_in_place(void **state) {
 static void test_infinity(void **state) {
   (void)state;
   for (int t = 0; kit_target(t); t++) {
-    Case c = {1, 10, 30, 40, ACT_NONE, false, false, false};
+    Case c = {1, 10, 30, 40, ACT_NONE, false, false, false, false};
     Kernel k = kernel_of(&c);
     Kit kit = kit_open(kit_target(t), &k, 1);
     Data d = data_of(&kit, &c, 11);
@@ -194,7 +211,7 @@ static void test_infinity(void **state) {
 
 static void test_reach(void **state) {
   (void)state;
-  Case c = {3, 5, 48, 50, ACT_NONE, true, true, true};
+  Case c = {3, 5, 48, 50, ACT_NONE, true, true, true, false};
   Kernel k = kernel_of(&c);
   Kit kit = kit_open("portable", &k, 1);
   Layout l = layout_of(&c);

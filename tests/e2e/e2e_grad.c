@@ -240,6 +240,17 @@ static uint32_t steps_of(const Schedule *p, KernelKind kind) {
   return n;
 }
 
+/* How many weights are packed, but for small ones, which fold when turned. */
+static uint32_t packed_weights(const Graph *g, const Schedule *p) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < p->n_consts; i++) {
+    int64_t count = 0;
+    bool is_large = ir_count_const(g, p->consts[i].v, &count) && count > 8192;
+    n += is_large && p->consts[i].layout == CONST_PANELS;
+  }
+  return n;
+}
+
 static void kernels_agree(void **state) {
   (void)state;
   const Graph *g = sched_expand(graph, e2e);
@@ -252,6 +263,8 @@ static void kernels_agree(void **state) {
   int64_t sym[DIM_MAX_SYMS] = {0};
   if (sched_run(g, &e, 1, 0, e2e, d, &plan) != VLPC_OK) fail_msg("%s", diag_text(d));
   diag_free(d);
+  /* of qkv and the MLP in six blocks, and of the patches: both ways read them */
+  assert_int_equal(packed_weights(g, &plan), 19);
   assert_int_equal(steps_of(&plan, KK_ATTENTION), 6);
   assert_int_equal(steps_of(&plan, KK_ATTENTION_GRAD), 6);
   plan_bind(g, input, sym);
