@@ -291,7 +291,7 @@ static VlStatus find_size(const char *name, Diag *d, const ClipSize **out) {
 }
 
 VlStatus models_clip_host(const char *size, Diag *d, PromptHost *out) {
-  const ClipSize *s;
+  const ClipSize *s = NULL;
   VL_TRY(find_size(size, d, &s));
   *out = (PromptHost){.text_width = s->tw,
                       .vision_width = s->vw,
