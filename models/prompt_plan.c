@@ -225,7 +225,7 @@ static VlStatus plan_counts(const PromptOptions *o, Diag *d, PromptPlan *p) {
 }
 
 VlStatus prompt_plan(const PromptOptions *o, Arena *a, Diag *d, PromptPlan *p) {
-  const PromptMethod *m;
+  const PromptMethod *m = NULL;
   VL_TRY(find_method(o->method, d, &m));
   VL_TRY(check_host(&o->host, d));
   VL_TRY(check_taken(o, m, a, d));
