@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_linked.c - every prompt method through the whole line: the module written,
+** linked into CLIP, run.
+**
+** Expected features and scores come from the formulas in PyTorch
+** (tests/prompts/reference): of the tiny CLIP with parameters of the goldens, of the
+** small trained one and of B/16 with the modules' own start values.  Entries are run in the order in which their inputs
+** come to be there: an input that has a trainable's name is that trainable, one
+** that has the name of another entry's output is that output. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/e2e/e2e_kit.h"
+#include "tests/prompts/prompt_kit.h"
+
+#define DATA VLPC_SOURCE_DIR "/tests/prompts/data/"
+#define NEAR 2e-5 /* of the largest element */
+enum { VALUES_MOST = 256 };
+
+/* ---- values by name --------------------------------------------------------- */
+
+typedef struct {
+  NpyArray at[VALUES_MOST];
+  uint32_t n;
+} Values;
+
+static void put(Values *v, const char *name, const NpyArray *x) {
+  uint32_t i = 0;
+  while (i < v->n && strcmp(v->at[i].name, name) != 0) i++;
+  assert_true(i < VALUES_MOST);
+  v->at[i] = *x;
+  v->at[i].name = name;
+  v->n = VL_MAX(v->n, i + 1);
+}
+
+/* A copy of an entry's output. */
+static NpyArray kept(const vlpc_tensor *t) {
+  NpyArray x = {.dtype = t->dtype, .rank = (uint32_t)t->rank};
+  memcpy(x.size, t->shape, sizeof x.size);
+  x.bytes = (uint64_t)tensor_count(t) * dtype_size(t->dtype);
+  void *data = arena_alloc(e2e, x.bytes);
+  memcpy(data, t->data, x.bytes);
+  x.data = data;
+  return x;
+}
+
+static const NpyArray *value(const Values *v, const char *name) {
+  for (uint32_t i = 0; i < v->n; i++)
+    if (strcmp(v->at[i].name, name) == 0) return &v->at[i];
+  return NULL;
+}
+
+/* ---- entries ----------------------------------------------------------------- */
+
+static bool is_ready(const Line *l, const char *entry, const Values *v) {
+  vlpc_port p = {.struct_size = sizeof p};
+  uint32_t i = 0;
+  for (; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++)
+    if (value(v, p.name) == NULL) return false;
+  return i > 0;
+}
+
+static void run_entry(const Line *l, const char *entry, Values *v) {
+  Npz in = {v->at, v->n};
+  vlpc_port p = {.struct_size = sizeof p};
+  vlpc_tensor t;
+  line_run(l, entry, &in);
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_OUTPUT, i, &p); i++) {
+    assert_int_equal(vlpc_session_output(l->s, entry, p.name, &t), VLPC_OK);
+    NpyArray x = kept(&t);
+    put(v, arena_strdup(e2e, p.name), &x);
+  }
+}
+
+/* Texts of one image after the other: [images, classes, width]. */
+static void run_lifted(const Line *l, Values *v) {
+  NpyArray images = *value(v, "image_features"), one = images, all = {0};
+  uint64_t row = images.bytes / (uint64_t)images.size[0];
+  one.size[0] = 1, one.bytes = row;
+  for (int64_t b = 0; b < images.size[0]; b++) {
+    one.data = (const uint8_t *)images.data + (uint64_t)b * row;
+    put(v, "image_features", &one);
+    run_entry(l, "text", v);
+    NpyArray texts = *value(v, "text_features");
+    if (b == 0) {
+      all = (NpyArray){.dtype = VLPC_F32, .rank = 3, .bytes = texts.bytes * (uint64_t)images.size[0]};
+      all.size[0] = images.size[0], all.size[1] = texts.size[0], all.size[2] = texts.size[1];
+      all.data = arena_alloc(e2e, all.bytes);
+    }
+    memcpy((uint8_t *)(uintptr_t)all.data + (uint64_t)b * texts.bytes, texts.data, texts.bytes);
+  }
+  put(v, "image_features", &images);
+  put(v, "text_features", &all);
+}
+
+/* The frozen texts are the templates', not those with a slot. */
+static void run_frozen(const Line *l, const Npz *golden, Values *v) {
+  NpyArray slot = *value(v, "text");
+  const NpyArray *plain = npz_find(golden, "template_tokens");
+  if (plain != NULL) put(v, "text", plain);
+  run_entry(l, "frozen_text", v);
+  put(v, "text", &slot);
+}
+
+/* Runs what can be run until nothing more can. */
+static void run_all(const Line *l, const Npz *golden, bool lift, Values *v) {
+  static const char *const name[] = {"prompts", "frozen_text", "image", "text", "model"};
+  bool done[VL_COUNT(name)] = {0}, more = true;
+  while (more) {
+    more = false;
+    for (size_t i = 0; i < VL_COUNT(name); i++) {
+      if (done[i] || !is_ready(l, name[i], v)) continue;
+      done[i] = more = true;
+      if (strcmp(name[i], "frozen_text") == 0)
+        run_frozen(l, golden, v);
+      else if (lift && strcmp(name[i], "text") == 0)
+        run_lifted(l, v);
+      else
+        run_entry(l, name[i], v);
+    }
+  }
+}
+
+/* ---- one case ---------------------------------------------------------------- */
+
+static void near_largest(const NpyArray *got, const NpyArray *want, const char *what) {
+  const float *g, *w;
+  double most = 0, apart = 0;
+  if (got == NULL || want == NULL) fail_msg("%s: not there", what);
+  g = got->data, w = want->data;
+  assert_int_equal(got->rank, want->rank);
+  for (uint32_t i = 0; i < got->rank; i++) assert_int_equal(got->size[i], want->size[i]);
+  for (uint64_t i = 0; i < want->bytes / sizeof *w; i++) {
+    most = fmax(most, fabs((double)w[i]));
+    apart = fmax(apart, fabs((double)g[i] - w[i]));
+  }
+  if (!(apart <= NEAR * most)) fail_msg("%s: %.3g of the largest element apart", what, apart / most);
+}
+
+/* Tokens of each name, without the full stop behind it. */
+static NpyArray name_lengths(const NpyArray *tokens, int64_t rows) {
+  const int64_t *ids = tokens->data;
+  int64_t n = tokens->size[0], context = tokens->size[1], *out = arena_array(e2e, int64_t, n);
+  for (int64_t c = 0; c < n; c++) {
+    int64_t end = 0;
+    for (int64_t i = 0; i < context; i++)
+      if (ids[c * context + i] > ids[c * context + end]) end = i;
+    out[c] = end - 2 - rows;
+  }
+  return (NpyArray){.dtype = VLPC_I64, .rank = 1, .size = {n}, .data = out,
+                    .bytes = (uint64_t)n * sizeof *out};
+}
+
+typedef struct {
+  const char *clip;   /* ONNX file */
+  const char *device; /* NULL: native code */
+  Npz inputs;         /* pixels */
+} Host;
+
+static const char *write_module(const Host *h, const PromptCase *c) {
+  vlpc_prompt_options o = c->o;
+  o.models[0] = h->clip;
+  o.output = e2e_file("module.onnx");
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &o));
+  return o.output;
+}
+
+static void take_params(const Npz *z, Values *v) {
+  for (uint32_t i = 0; i < z->n; i++)
+    if (strncmp(z->at[i].name, "param/", 6) == 0) put(v, z->at[i].name + 6, &z->at[i]);
+}
+
+static void take_inputs(const Host *h, const PromptCase *c, const Npz *golden, Values *v) {
+  const NpyArray *tokens = npz_find(golden, "tokens");
+  NpyArray lengths = name_lengths(tokens, c->o.place != NULL ? c->o.length : 0);
+  put(v, "image", npz_find(&h->inputs, "pixels"));
+  put(v, "text", tokens);
+  put(v, "name_lengths", &lengths);
+  take_params(golden, v);
+}
+
+static void check_results(const PromptCase *c, const Npz *z, const Values *v) {
+  near_largest(value(v, "image_features"), npz_find(z, "image"),
+               arena_printf(e2e, "%s, image features", c->name));
+  if (strcmp(c->o.method, "zero-shot-ensemble") == 0) return; /* averaged outside the towers */
+  near_largest(value(v, "text_features"), npz_find(z, "text"),
+               arena_printf(e2e, "%s, text features", c->name));
+  if (strcmp(c->o.method, "cocoop") != 0)
+    near_largest(value(v, "logits_per_image"), npz_find(z, "logits"),
+                 arena_printf(e2e, "%s, scores", c->name));
+}
+
+/* Parameters are the golden's, or the module's own where it has none. */
+static void check_case(const Host *h, const PromptCase *c, const Npz *z) {
+  Values *v = arena_one(e2e, Values);
+  Kit kit = {.arena = e2e};
+  vlpc_compile_options k = {.models = {h->clip}, .prompt = write_module(h, c)};
+  Npz start = kit_start(&kit, k.prompt);
+  Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = h->device});
+  take_params(&start, v);
+  take_inputs(h, c, z, v);
+  run_all(&l, z, strcmp(c->o.method, "cocoop") == 0, v);
+  check_results(c, z, v);
+  line_close(&l);
+}
+
+/* ---- the tiny CLIP --------------------------------------------------------------- */
+
+static void check_tiny(const Host *h, const PromptCase *c) {
+  Npz z;
+  assert_int_equal(npz_read(arena_printf(e2e, DATA "%s.npz", c->name), e2e, NULL, &z), VLPC_OK);
+  check_case(h, c, &z);
+}
+
+static Host tiny_host(const char *device) {
+  Host h = {arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 0)), device, {NULL, 0}};
+  assert_int_equal(npz_read(DATA "inputs.npz", e2e, NULL, &h.inputs), VLPC_OK);
+  return h;
+}
+
+static void test_every_method_gives_the_formulas(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  Host h = tiny_host("ref");
+  PromptCase *c;
+  uint32_t n = prompt_cases(e2e, DATA "cases.txt", &c);
+  for (uint32_t i = 0; i < n; i++) check_tiny(&h, &c[i]);
+}
+
+static void test_native_code_gives_the_same(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  static const char *const native[] = {"maple", "provp", "cocoop", "dpt_cavpt", "coop_middle"};
+  Host h = tiny_host(NULL);
+  PromptCase *c;
+  uint32_t n = prompt_cases(e2e, DATA "cases.txt", &c);
+  for (uint32_t i = 0; i < n; i++)
+    for (size_t k = 0; k < VL_COUNT(native); k++)
+      if (strcmp(c[i].name, native[k]) == 0) check_tiny(&h, &c[i]);
+}
+
+/* ---- real sizes -------------------------------------------------------------------- */
+
+enum { IMAGES = 2, SIDE = 224, PIXELS = IMAGES * 3 * SIDE * SIDE };
+
+static Npz formula_pixels(void) {
+  float *x = arena_array(e2e, float, PIXELS);
+  NpyArray *a = arena_one(e2e, NpyArray);
+  for (int64_t i = 0; i < PIXELS; i++) x[i] = (float)((double)(i * 37 % 101) / 50 - 1);
+  *a = (NpyArray){"pixels", VLPC_F32, 4, {IMAGES, 3, SIDE, SIDE}, x, PIXELS * sizeof *x};
+  return (Npz){a, 1};
+}
+
+/* The arrays of one case, without its name before theirs. */
+static Npz part(const Npz *all, const char *name) {
+  Npz z = {arena_array(e2e, NpyArray, all->n), 0};
+  size_t n = strlen(name);
+  for (uint32_t i = 0; i < all->n; i++) {
+    if (strncmp(all->at[i].name, name, n) != 0 || all->at[i].name[n] != '/') continue;
+    z.at[z.n] = all->at[i];
+    z.at[z.n++].name += n + 1;
+  }
+  return z;
+}
+
+static bool is_long(void) {
+  const char *s = getenv("VLPC_TEST_LONG");
+  return s != NULL && strcmp(s, "1") == 0;
+}
+
+/* Two of the cases, or all of them in a long test. */
+static void check_sized(const char *clip, const char *golden) {
+  Host h = {clip, NULL, formula_pixels()};
+  PromptCase *c;
+  Npz all;
+  assert_int_equal(npz_read(golden, e2e, NULL, &all), VLPC_OK);
+  uint32_t n = prompt_cases(e2e, DATA "sized.txt", &c);
+  for (uint32_t i = 0; i < n; i++) {
+    if (!is_long() && strcmp(c[i].name, "coop_middle") != 0 && strcmp(c[i].name, "maple") != 0)
+      continue;
+    Npz z = part(&all, c[i].name);
+    c[i].o.seed = 7;
+    check_case(&h, &c[i], &z);
+  }
+}
+
+static void test_the_small_clip_gives_the_formulas(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  check_sized(VLPC_SOURCE_DIR "/models/small_clip/model.onnx", DATA "small.npz");
+}
+
+static void test_b16_gives_the_formulas(void **state) {
+  (void)state;
+  if (!is_long()) skip();
+  assert_false(ARENA_GUARD(e2e));
+  vlpc_model_options o = {.struct_size = sizeof o, .kind = "clip", .size = "b16", .seed = 1,
+                          .directory = e2e_file("b16")};
+  e2e_ok(vlpc_model_write(e2e_compiler, &o));
+  check_sized(arena_printf(e2e, "%s/model.onnx", o.directory), DATA "b16.npz");
+}
+
+/* ---- learners by PyTorch ------------------------------------------------------------ */
+
+/* As check_tiny, with the module that an exporter wrote. */
+static void test_exported_learners_give_the_formulas(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  static const char *const row[][2] = {{"maple_legacy", "maple"},
+                                       {"maple_dynamo", "maple"},
+                                       {"vpt_legacy", "vpt_deep_m3_d2"},
+                                       {"vpt_dynamo", "vpt_deep_m3_d2"}};
+  Host h = tiny_host("ref");
+  for (size_t i = 0; i < VL_COUNT(row); i++) {
+    PromptCase c = {row[i][0], {.method = row[i][1]}};
+    vlpc_compile_options k = {.models = {h.clip}};
+    Values *v = arena_one(e2e, Values);
+    Npz z;
+    k.prompt = arena_printf(e2e, DATA "exported/%s.onnx", row[i][0]);
+    assert_int_equal(npz_read(arena_printf(e2e, DATA "%s.npz", row[i][1]), e2e, NULL, &z), VLPC_OK);
+    Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = "ref"});
+    take_inputs(&h, &c, &z, v);
+    run_all(&l, &z, false, v);
+    check_results(&c, &z, v);
+    line_close(&l);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_every_method_gives_the_formulas),
+      cmocka_unit_test(test_native_code_gives_the_same),
+      cmocka_unit_test(test_the_small_clip_gives_the_formulas),
+      cmocka_unit_test(test_b16_gives_the_formulas),
+      cmocka_unit_test(test_exported_learners_give_the_formulas),
+  };
+  return cmocka_run_group_tests(tests, e2e_set_up, e2e_tear_down);
+}
