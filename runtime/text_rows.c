@@ -162,6 +162,18 @@ static bool same_outputs(const vlpc_session *s, const Bound *rows, const Bound *
   return true;
 }
 
+/* Prompt values that the caller gave to the text entry by name are the rows' too. */
+static void lend_prompts(const vlpc_session *s, const Bound *b, Bound *rows) {
+  const Program *p = &s->model->program;
+  for (uint32_t i = 0; i < rows->e->n_in; i++) {
+    int from = port_of(s, b->e, p->ports[rows->e->in + i].name);
+    if (from < 0 || !b->in[from].set || b->in[from].of_prompts) continue;
+    if (!prompts_port(s->model, p->ports[rows->e->in + i].name)) continue;
+    rows->in[i].value = b->in[from].value;
+    rows->in[i].set = true;
+  }
+}
+
 static VlStatus hand_over(vlpc_session *s, Bound *rows, Bound *b) {
   for (uint32_t i = 0; i < b->e->n_out; i++) {
     uint64_t n = rows->bufs[rows->out_local[i]].bytes;
@@ -191,6 +203,7 @@ VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done) {
   if (!same_outputs(s, rows, b))
     return diag_error(s->diag, DIAG_PROGRAM, (DiagAt){s->model->path, NULL},
                       "entries '%s' and '%s' differ in their outputs", b->e->name, rows->e->name);
+  lend_prompts(s, b, rows);
   VL_TRY(set_packed(s, &p, t.n));
   VL_TRY(session_run(s, rows));
   return hand_over(s, rows, b);
