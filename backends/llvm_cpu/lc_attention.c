@@ -18,6 +18,9 @@
 ** leave sums as they are.  Every row's result depends on its own q and on all
 ** of k and v, never on the other rows.
 **
+** In bf16 the words of a tile's step are pairs (lc_bf16.c): columns of q and k, and
+** keys of scores and v.  exp(score) is rounded as it is stored, over the scores.
+**
 ** Keys come from one source after another: the segments of the kernel, or, with
 ** varlen, where a task is all rows of one run for one head, the rows of run 0 and
 ** then its own, `past` of them before its first query. */
