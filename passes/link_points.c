@@ -52,6 +52,14 @@ static bool no_segment(Link *l, const Point *p, const char *segment) {
 static bool text_segment(Link *l, const Point *p, const char *segment, RowRange *out) {
   DimTable *t = ir_dims(l->dst);
   DimId m = dim_const(t, l->spec->slot_rows), one = dim_const(t, 1), all = rows_of(l, p);
+  int64_t n = 0;
+  if (dim_is_const(t, all, &n) && (int64_t)l->spec->slot_rows > n - 3) {
+    VL_IGNORE(diag_error(l->d, DIAG_LINK_WIDTH, link_at(l), "the slot leaves no room for a text"));
+    diag_found(l->d, "%u rows of %lld", l->spec->slot_rows, (long long)n);
+    diag_expected(l->d, "at most %lld: a text also has its start, a word and its end",
+                  (long long)(n - 3));
+    return false;
+  }
   if (strcmp(segment, "sos") == 0) *out = (RowRange){dim_const(t, 0), one};
   else if (strcmp(segment, "slot") == 0 && l->spec->slot_rows > 0) *out = (RowRange){one, m};
   else if (strcmp(segment, "rest") == 0) {

@@ -428,6 +428,11 @@ static const Refused refused[] = {
      {WRITES({"V.feat", NULL, "p"}), TAPS({"x", "V.feat", NULL})},
      "vlpc: error[E0453]: module.onnx: V.feat does not fit the module's input 'x'\n"
      "  found:    f32[batch,6]\n  expected: f32[n,7]\n"},
+    {" %p = input {name=\"p\"} : f32[7,8]\n out \"p\" %p\n",
+     {WRITES({"T.emb", "slot", "p"}), NAMES("p"), .slot_rows = 7},
+     "vlpc: error[E0453]: module.onnx: the slot leaves no room for a text\n"
+     "  found:    7 rows of 9\n"
+     "  expected: at most 6: a text also has its start, a word and its end\n"},
     {P28, {WRITES({"T.1", "slot", "p"}), NAMES("p"), .slot_rows = 2, .place = SLOT_FRONT},
      "vlpc: error[E0451]: module.onnx: a slot in the middle or front is written at T.1\n"
      "  expected: T.emb, or the place end\n"},
