@@ -202,6 +202,14 @@ static VlStatus read_slot(Reader *r, json_t *o, Declaration *out) {
   return VLPC_OK;
 }
 
+static VlStatus read_template(Reader *r, json_t *o, const char *where, void *out) {
+  const char *s = json_string_value(o);
+  if (!s || !strstr(s, "{}") || strlen(s) > 512)
+    return bad(r, where, kind_of(o), "a text of up to 512 bytes with {} for the class");
+  *(const char **)out = arena_strdup(r->a, s);
+  return VLPC_OK;
+}
+
 static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   static const char *const keys[] = {"vlpc_prompt", "method", "slot", "templates", "trainable",
                                      "taps",        "writes", "lift", "loss",      NULL};
@@ -216,6 +224,9 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   if (lift && strcmp(lift, "image") != 0) return bad(r, "lift", lift, "image");
   out->lift = lift != NULL;
   VL_TRY(read_slot(r, json_object_get(o, "slot"), out));
+  ListOf templates = {"templates", sizeof(const char *), read_template};
+  VL_TRY(each(r, o, templates, &at, &out->n_templates));
+  out->templates = at, at = NULL;
   ListOf trainables = {"trainable", sizeof(DeclaredTrainable), read_trainable};
   VL_TRY(each(r, o, trainables, &at, &out->n_trainables));
   out->trainable = at, at = NULL;

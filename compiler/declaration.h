@@ -21,7 +21,8 @@ typedef struct {
   uint32_t slot_rows; /* 0: texts have no learned rows */
   SlotPlace place;
   const char *phrase; /* NULL: none */
-  uint32_t n_trainables, n_taps, n_writes;
+  uint32_t n_trainables, n_taps, n_writes, n_templates;
+  const char **templates; /* of a class; features are averaged over them */
   DeclaredTrainable *trainable;
   LinkTap *tap;
   LinkWrite *write;

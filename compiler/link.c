@@ -220,6 +220,8 @@ ManifestPrompts compile_manifest_prompts(const Compile *c) {
                        .slot_rows = x->slot_rows,
                        .slot_phrase = x->phrase,
                        .entry = c->has_prompts ? "prompts" : NULL,
+                       .n_templates = x->n_templates,
+                       .templates = x->templates,
                        .n_trainables = x->n_trainables};
   if (x->slot_rows > 0) m.slot_place = slot_place_name(x->place);
   m.trainable = arena_array(c->a, ManifestTrainable, x->n_trainables);
