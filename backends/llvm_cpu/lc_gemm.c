@@ -17,10 +17,11 @@
 ** blocked: both were measured slower at K <= 3072.
 **
 ** With transposed, a group's panels are turned into scratch, 16 × 16 at a time,
-** when a task comes to it first; the other block of the pair finds them there. */
+** when a task comes to it first; the blocks after it, four instead of two, find
+** them there. */
 #include "backends/llvm_cpu/lc_emit.h"
 
-enum { ROWS = 104, TILE_ROWS = 8, TILE_COLS = 48 };
+enum { ROWS = 104, TILE_ROWS = 8, TILE_COLS = 48, TURNED_BLOCKS = 4 };
 
 typedef struct {
   Emit *e;
@@ -161,9 +162,10 @@ static Task locate(const Gemm *x, Lv t) {
   Emit *e = x->e;
   Lb *b = &e->b;
   Task k = {0};
-  Lv pair = lb_divc(b, t, 2 * x->groups), in_pair = lb_remc(b, t, 2 * x->groups);
-  Lv block0 = lb_mulc(b, pair, 2);
-  k.shares = lb_min(b, lb_i64(b, 2), lb_sub(b, x->blocks, block0));
+  int64_t blocks = x->k->transposed ? TURNED_BLOCKS : 2;
+  Lv pair = lb_divc(b, t, blocks * x->groups), in_pair = lb_remc(b, t, blocks * x->groups);
+  Lv block0 = lb_mulc(b, pair, blocks);
+  k.shares = lb_min(b, lb_i64(b, blocks), lb_sub(b, x->blocks, block0));
   Lv group = LLVMBuildUDiv(b->b, in_pair, k.shares, "");
   k.share = lb_sub(b, in_pair, lb_mul(b, group, k.shares));
   Lv block = lb_add(b, block0, k.share);
