@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the golden files of tests/train/data.
+
+  train.py --shared DIR PART…   PART: random splits
+
+random  python_random.inc: draws of CPython's random module
+splits  split_zhou_*.json.gz and few_shot.txt.gz (set, shots, split, label,
+        path), from DIR/data/splits, which are published files
+"""
+import argparse
+import gzip
+import json
+import pathlib
+import random
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests/train/data"
+
+
+def pack(name, data):
+    with open(DATA / name, "wb") as f, gzip.GzipFile("", "wb", 9, f, mtime=0) as g:
+        g.write(data)
+
+
+def make_random(_):
+    def row(seed):
+        random.seed(seed)
+        words = [random.getrandbits(32) for _ in range(2)]
+        real = random.random().hex()
+        below = [random.randrange(n) for n in (1, 2, 37, 1000, 1 << 20)]
+        order = list(range(10))
+        random.shuffle(order)
+        drawn = []
+        for n, k in ((10, 4), (500, 5), (85, 6), (86, 6), (300, 16)):
+            drawn += random.sample(range(n), k)
+        fields = [words, real, below, order, drawn]
+        text = [f if isinstance(f, str) else "{" + ", ".join(map(str, f)) + "}" for f in fields]
+        return "{UINT64_C(%d), %s},\n" % (seed, ",\n ".join(text))
+
+    seeds = (0, 1, 2, 3, 42, 12345678901, 2**63 + 5)
+    (DATA / "python_random.inc").write_text("".join(map(row, seeds)))
+
+
+def make_splits(shared):
+    folder = shared / "data/splits"
+    sets = (
+        ("Caltech101", "caltech101", "./data/caltech-101/101_ObjectCategories/"),
+        ("EuroSAT", "eurosat", "./data/eurosat/2750/"),
+        ("OxfordPets", "oxford_pets", "./data/oxford_pets/images/"),
+    )
+    lines = []
+    for name, file, root in sets:
+        pack(f"split_zhou_{name}.json.gz", (folder / f"split_zhou_{name}.json").read_bytes())
+        for shots in (1, 4, 16):
+            index = json.loads((folder / f"indices_{file}_shot{shots}-seed1.json").read_text())
+            for split in ("train", "val"):
+                for item in index[split]["data"]:
+                    path = item["impath"].removeprefix(root)
+                    lines.append(f"{name} {shots} {split} {item['label']} {path}\n")
+    pack("few_shot.txt.gz", "".join(lines).encode())
+
+
+PARTS = {"random": make_random, "splits": make_splits}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--shared", type=pathlib.Path)
+    parser.add_argument("part", nargs="+", choices=PARTS)
+    args = parser.parse_args()
+    for part in args.part:
+        PARTS[part](args.shared)
