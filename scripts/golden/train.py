@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the golden files of tests/train/data.
 
-  train.py --shared DIR PART…   PART: random splits
+  train.py --shared DIR PART…   PART: crops random splits
 
+crops   crops.txt: W H SEED X Y BOX_W BOX_H SIDE FLIP and the XXH3-64 of what Pillow
+        makes of generated pixels (noise() of pixels.py)
 random  python_random.inc: draws of CPython's random module
 splits  split_zhou_*.json.gz and few_shot.txt.gz (set, shots, split, label,
         path), from DIR/data/splits, which are published files
@@ -61,7 +63,29 @@ def make_splits(shared):
     pack("few_shot.txt.gz", "".join(lines).encode())
 
 
-PARTS = {"random": make_random, "splits": make_splits}
+def make_crops(_):
+    import numpy as np
+    import xxhash
+    from PIL import Image
+
+    import pixels
+
+    rnd = random.Random(5)
+    lines = []
+    for i in range(60):
+        w, h = rnd.randint(1, 300), rnd.randint(1, 300)
+        bw, bh = rnd.randint(1, w), rnd.randint(1, h)
+        x, y = rnd.randint(0, w - bw), rnd.randint(0, h - bh)
+        side, flip, seed = (224, 64, 33)[i % 3], i & 1, rnd.getrandbits(32)
+        im = pixels.noise(w, h, seed).crop((x, y, x + bw, y + bh)).resize((side, side), Image.BICUBIC)
+        if flip:
+            im = im.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        digest = xxhash.xxh3_64_hexdigest(np.asarray(im).tobytes())
+        lines.append(f"{w} {h} {seed} {x} {y} {bw} {bh} {side} {flip} {digest}\n")
+    (DATA / "crops.txt").write_text("".join(lines))
+
+
+PARTS = {"crops": make_crops, "random": make_random, "splits": make_splits}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
