@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the golden files of tests/train/data.
 
-  train.py --shared DIR PART…   PART: crops random splits
+  train.py --shared DIR PART…   PART: crops optim random schedules splits
 
 crops   crops.txt: W H SEED X Y BOX_W BOX_H SIDE FLIP and the XXH3-64 of what Pillow
         makes of generated pixels (noise() of pixels.py)
+optim   optim.txt: CASE, then eight values of w, the same bits as hex, after each of
+        five steps of torch.optim (gradients and cases: make_optim)
 random  python_random.inc: draws of CPython's random module
 splits  split_zhou_*.json.gz and few_shot.txt.gz (set, shots, split, label,
         path), from DIR/data/splits, which are published files
+schedules  schedules.txt: NAME LR EPOCHS WARMUP and a rate for each epoch, from
+        DIR/data/official/base.json, which Dassl's schedulers computed
 """
 import argparse
 import gzip
@@ -85,7 +89,44 @@ def make_crops(_):
     (DATA / "crops.txt").write_text("".join(lines))
 
 
-PARTS = {"crops": make_crops, "random": make_random, "splits": make_splits}
+OPTIM_CASES = {
+    "sgd": ("SGD", dict(lr=0.0035, momentum=0.9, weight_decay=5e-4)),
+    "sgd_plain": ("SGD", dict(lr=0.1)),
+    "sgd_decay": ("SGD", dict(lr=0.1, weight_decay=1e-3)),
+    "sgd_nesterov": ("SGD", dict(lr=0.002, momentum=0.9, weight_decay=5e-4, nesterov=True)),
+    "adamw": ("AdamW", dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)),
+    "adamw_tip": ("AdamW", dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-4, weight_decay=0.0)),
+}
+
+
+def make_optim(_):
+    """w[i] = (i - 3.5) / 7; gradient i of step t = ((i * 5 + t * 3) % 11 - 5) / 16; the
+    third step has none at all."""
+    import torch
+
+    lines = []
+    for case, (rule, options) in OPTIM_CASES.items():
+        w = torch.nn.Parameter((torch.arange(8, dtype=torch.float32) - 3.5) / 7)
+        optim = getattr(torch.optim, rule)([w], foreach=False, **options)
+        for t in range(5):
+            g = (torch.tensor([(i * 5 + t * 3) % 11 - 5 for i in range(8)]).float()) / 16
+            w.grad = None if t == 2 else g
+            optim.step()
+            bits = w.detach().numpy().view("uint32")
+            lines.append(f"{case} {' '.join('%08x' % b for b in bits)}\n")
+    (DATA / "optim.txt").write_text("".join(lines))
+
+
+def make_schedules(shared):
+    base = json.loads((shared / "data/official/base.json").read_text())
+    lines = []
+    for name, s in base["schedules"].items():
+        head = f"{name} {s['LR']} {s['MAX_EPOCH']} {max(s['WARMUP_EPOCH'], 0)}"
+        lines.append(f"{head} {' '.join(map(repr, s['lr']))}\n")
+    (DATA / "schedules.txt").write_text("".join(lines))
+
+
+PARTS = {"crops": make_crops, "optim": make_optim, "schedules": make_schedules, "random": make_random, "splits": make_splits}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
