@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the golden files of tests/train/data.
 
-  train.py --shared DIR PART…   PART: crops optim random schedules splits
+  train.py --shared DIR PART…   PART: crops events optim random schedules splits
 
 crops   crops.txt: W H SEED X Y BOX_W BOX_H SIDE FLIP and the XXH3-64 of what Pillow
         makes of generated pixels (noise() of pixels.py)
+events  events.inc: a TensorBoard file of two scalars, packed from the formats' pages
 optim   optim.txt: CASE, then eight values of w, the same bits as hex, after each of
         five steps of torch.optim (gradients and cases: make_optim)
 random  python_random.inc: draws of CPython's random module
@@ -126,7 +127,37 @@ def make_schedules(shared):
     (DATA / "schedules.txt").write_text("".join(lines))
 
 
-PARTS = {"crops": make_crops, "optim": make_optim, "schedules": make_schedules, "random": make_random, "splits": make_splits}
+def make_events(_):
+    import struct
+
+    def masked(b):
+        c = 0xFFFFFFFF
+        for x in b:
+            c ^= x
+            for _ in range(8):
+                c = (c >> 1) ^ (0x82F63B78 if c & 1 else 0)
+        c ^= 0xFFFFFFFF
+        return ((c >> 15 | c << 17 & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF
+
+    def field(tag, data):
+        return bytes([tag, len(data)]) + data
+
+    def event(wall, body):
+        e = b"\x09" + struct.pack("<d", wall) + body
+        n = struct.pack("<Q", len(e))
+        return n + struct.pack("<I", masked(n)) + e + struct.pack("<I", masked(e))
+
+    def scalar(tag, value):
+        v = field(0x0A, tag) + b"\x15" + struct.pack("<f", value)
+        return b"\x10\xac\x02" + field(0x2A, field(0x0A, v))  # step 300
+
+    data = event(1000.0, field(0x1A, b"brain.Event:2"))
+    data += event(1001.5, scalar(b"loss", 0.25)) + event(1001.5, scalar(b"lr", 2e-3))
+    rows = [", ".join("0x%02x" % b for b in data[i : i + 12]) for i in range(0, len(data), 12)]
+    (DATA / "events.inc").write_text(",\n".join(rows) + "\n")
+
+
+PARTS = {"crops": make_crops, "events": make_events, "optim": make_optim, "schedules": make_schedules, "random": make_random, "splits": make_splits}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

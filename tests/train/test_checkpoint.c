@@ -109,7 +109,8 @@ static void damage(void **state) {
   write_at(k, "a.ckpt", 40);
   assert_int_equal(io_read("a.ckpt", 1 << 20, k->arena, k->diag, &bytes, &n), VLPC_OK);
   for (size_t i = 0; i < n; i++) {
-    uint8_t old = bytes[i], other[3] = {(uint8_t)(old ^ 1 << i % 8), (uint8_t)(old ^ 0x80), (uint8_t)~old};
+    uint8_t old = bytes[i];
+    uint8_t other[] = {(uint8_t)(old ^ 1 << i % 8), (uint8_t)(old ^ 0x80), (uint8_t)~old};
     for (int j = 0; j < (getenv("VLPC_TEST_LONG") ? 3 : 1); j++) {
       bytes[i] = other[j];
       kit_put("x.ckpt", bytes, n);
