@@ -15,7 +15,8 @@
 static void fill(float *logit, uint32_t *label) {
   for (int i = 0; i < N; i++) {
     label[i] = (uint32_t)(i * 3 + i / 5) % C;
-    for (int c = 0; c < C; c++) logit[i * C + c] = (float)((i * 7 + c * 5 + i * c * 3) % 17 - 8) / 4;
+    for (int c = 0; c < C; c++)
+      logit[i * C + c] = (float)((i * 7 + c * 5 + i * c * 3) % 17 - 8) / 4;
   }
 }
 
@@ -103,7 +104,8 @@ static void files(void **state) {
   assert_int_equal(metrics_open(&s, k->arena, k->diag, &m), VLPC_OK);
   add(k, m, 300, 1001.5, 0.25);
   metrics_close(m);
-  static const char line[] = "{\"step\":300,\"epoch\":3,\"wall\":1001.5,\"loss\":0.25,\"lr\":0.002}\n";
+  static const char line[] = "{\"step\":300,\"epoch\":3,\"wall\":1001.5,"
+                             "\"loss\":0.25,\"lr\":0.002}\n";
   expect_file(k, "metrics.jsonl", line, strlen(line));
   expect_file(k, "events.out.tfevents.1000.vlpc", events, sizeof events);
 }
