@@ -84,7 +84,7 @@ VlStatus preprocess_crop(const Preprocess *p, const Image *im, const char *name,
   return diag_error(d, DIAG_NOMEM, (DiagAt){name, NULL}, "no memory to resize this image");
 }
 
-static void normalise(const Preprocess *p, const uint8_t *pixels, size_t n, float *out) {
+void preprocess_normalise(const Preprocess *p, const uint8_t *pixels, size_t n, float *out) {
   for (int c = 0; c < 3; c++) {
     float table[256];
     for (int v = 0; v < 256; v++) {
@@ -104,7 +104,7 @@ VlStatus preprocess_image(const Preprocess *p, const Image *im, const char *name
   if (!pixels)
     return diag_error(d, DIAG_NOMEM, (DiagAt){name, NULL}, "no memory to resize this image");
   VlStatus st = preprocess_crop(p, im, name, d, pixels);
-  if (st == VLPC_OK) normalise(p, pixels, n, out);
+  if (st == VLPC_OK) preprocess_normalise(p, pixels, n, out);
   free(pixels);
   return st;
 }

@@ -40,6 +40,8 @@ void preprocess_size(const Preprocess *p, int32_t *width, int32_t *height);
 ** messages.  Fails with NOMEM only. */
 VL_MUST_USE VlStatus preprocess_crop(const Preprocess *p, const Image *im, const char *name,
                                      Diag *d, uint8_t *out);
+/* n pixels [n, 3] to [3, n]: over the divisor, minus mean, over std. */
+void preprocess_normalise(const Preprocess *p, const uint8_t *pixels, size_t n, float *out);
 /* The whole way: out is [3, height, width]. */
 VL_MUST_USE VlStatus preprocess_image(const Preprocess *p, const Image *im, const char *name,
                                       Diag *d, float *out);

@@ -41,7 +41,7 @@ TEXT
 
 E00 command and options · E01 files, memory, limits · E02 ONNX · E03 graph and shapes · E04 recognition and scheduling ·
 E05 artifact · E06 code and devices · E07 images and preprocessing · E08 tokenizer and texts · E09 sessions ·
-E10 prompt sets and checkpoints
+E10 prompt sets and checkpoints · E11 training
 
 | code | status | what |
 |---|---|---|

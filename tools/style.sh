@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
 
 compile_side="ir frontend passes models backends/llvm_cpu"
-libraries="base checkpoint runtime ir frontend passes models backends compiler"
+libraries="base checkpoint runtime train ir frontend passes models backends compiler"
 code="$libraries cli include examples bench tests"
 found=$(mktemp)
 trap 'rm -f "$found"' EXIT

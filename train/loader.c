@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* loader.c - order of an epoch, and one photo after the other into its place.
+**
+** Threads work without a Diag, which belongs to one thread; what failed is done
+** again by the caller to have its message, so that the first bad photo of a
+** batch is named whichever thread met one first. */
+#include "train/loader.h"
+
+#include <stdlib.h>
+
+#include "base/rng.h"
+
+#define STREAM UINT64_C(0x6f726400000000) /* "ord", above the epoch */
+
+struct Loader {
+  LoaderSpec spec;
+  const ItemList *items;
+  uint32_t *order; /* of epoch order_epoch */
+  uint32_t order_epoch;
+  bool ordered;
+  int32_t width, height;
+  float *pixels;
+  uint32_t *label;
+  VlStatus *status;
+};
+
+VlStatus loader_new(const LoaderSpec *spec, Arena *a, Diag *d, Loader **out) {
+  const ItemList *items = &spec->data->split[spec->split];
+  VL_CHECK(spec->batch > 0, "loader_new: no batch");
+  if (items->n == 0) {
+    VlStatus st = diag_error(d, DIAG_DATA_SPLIT, DIAG_NOWHERE, "the %s split has no photos",
+                             split_name(spec->split));
+    diag_fix(d, "name a data set that has this split");
+    return st;
+  }
+  Loader *l = arena_one(a, Loader);
+  *l = (Loader){.spec = *spec, .items = items};
+  uint32_t n = VL_MIN(spec->batch, items->n);
+  preprocess_size(&spec->preprocess, &l->width, &l->height);
+  if (spec->train && spec->augment != NULL) l->width = l->height = spec->augment->side;
+  l->order = arena_array(a, uint32_t, items->n);
+  l->label = arena_array(a, uint32_t, n);
+  l->status = arena_array(a, VlStatus, n);
+  uint64_t floats = (uint64_t)l->width * (uint64_t)l->height * 3; /* sides are bounded */
+  l->pixels = arena_array_bytes(a, n, (size_t)floats * sizeof(float));
+  *out = l;
+  return VLPC_OK;
+}
+
+uint32_t loader_count(const Loader *l) { return l->items->n; }
+
+uint32_t loader_batches(const Loader *l) {
+  uint32_t n = l->items->n, batch = l->spec.batch, full = n / batch;
+  return l->spec.train && full > 0 ? full : full + (n % batch != 0);
+}
+
+void loader_order(const Loader *l, uint32_t epoch, uint32_t *out) {
+  Rng r = {l->spec.seed, STREAM | epoch};
+  for (uint32_t i = 0; i < l->items->n; i++) out[i] = i;
+  for (uint32_t i = l->items->n; l->spec.train && i-- > 1;) {
+    uint32_t j = (uint32_t)(rng_uniform(r, i) * (double)(i + 1)), t = out[i];
+    out[i] = out[j];
+    out[j] = t;
+  }
+}
+
+/* ---- one photo ---------------------------------------------------------- */
+
+static VlStatus decode(const Loader *l, const Item *it, Diag *d, Image *out) {
+  if (it->shard < 0) return image_read(it->path, d, out);
+  const Mapped *m = &l->spec.data->shards[it->shard];
+  return image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, out);
+}
+
+/* Crop as drawn, then the normalisation of the artifact. */
+static VlStatus augmented(const Loader *l, uint32_t photo, const Image *im, Diag *d, float *out) {
+  const Augment *g = l->spec.augment;
+  const char *name = l->items->at[photo].path;
+  AugmentBox b = augment_draw(g, (AugmentKey){l->spec.seed, l->order_epoch, photo}, im->width,
+                              im->height);
+  size_t n = (size_t)g->side * (size_t)g->side;
+  uint8_t *pixels = malloc(n * 3);
+  if (pixels == NULL)
+    return diag_error(d, DIAG_NOMEM, (DiagAt){name, NULL}, "no memory to resize this image");
+  VlStatus st = augment_pixels(g, &b, im, name, d, pixels);
+  if (st == VLPC_OK) preprocess_normalise(&l->spec.preprocess, pixels, n, out);
+  free(pixels);
+  return st;
+}
+
+static VlStatus load_photo(const Loader *l, uint32_t photo, Diag *d, float *out) {
+  const Item *it = &l->items->at[photo];
+  Image im;
+  VL_TRY(decode(l, it, d, &im));
+  VlStatus st = l->spec.train && l->spec.augment != NULL
+                    ? augmented(l, photo, &im, d, out)
+                    : preprocess_image(&l->spec.preprocess, &im, it->path, d, out);
+  image_fini(&im);
+  return st;
+}
+
+/* ---- a batch ------------------------------------------------------------ */
+
+typedef struct {
+  const Loader *loader;
+  const uint32_t *photo;
+  size_t floats; /* of one photo */
+} Work;
+
+static void work(void *ctx, int64_t begin, int64_t end, int thread) {
+  const Work *w = ctx;
+  (void)thread;
+  for (int64_t i = begin; i < end; i++)
+    w->loader->status[i] =
+        load_photo(w->loader, w->photo[i], NULL, w->loader->pixels + w->floats * (size_t)i);
+}
+
+VlStatus loader_batch(Loader *l, uint32_t epoch, uint32_t i, Diag *d, Batch *out) {
+  VL_CHECK(i < loader_batches(l), "loader_batch: no such batch");
+  if (!l->ordered || l->order_epoch != epoch) loader_order(l, epoch, l->order);
+  l->ordered = true;
+  l->order_epoch = epoch;
+  uint32_t from = i * l->spec.batch, n = VL_MIN(l->spec.batch, l->items->n - from);
+  size_t floats = (size_t)l->width * (size_t)l->height * 3;
+  Work w = {l, l->order + from, floats};
+  threads_run(l->spec.pool, n, work, &w);
+  for (uint32_t j = 0; j < n; j++) {
+    if (l->status[j] != VLPC_OK) VL_TRY(load_photo(l, w.photo[j], d, l->pixels + floats * j));
+    l->label[j] = l->items->at[w.photo[j]].label;
+  }
+  *out = (Batch){n, l->pixels, l->label, l->order + from};
+  return VLPC_OK;
+}
