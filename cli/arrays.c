@@ -28,10 +28,15 @@ const NpyArray *array_for(const Npz *z, const vlpc_port *port) {
   return x;
 }
 
+/* True when the prompt set in use is its value. */
+static bool is_given(const Model *m, const vlpc_port *port) {
+  return port->of_prompts && m->prompts != NULL;
+}
+
 const char *missing_input(const Model *m, const char *entry, const Npz *z) {
   vlpc_port port = {.struct_size = sizeof port};
   for (uint32_t i = 0; vlpc_artifact_port(m->artifact, entry, VLPC_INPUT, i, &port); i++)
-    if (array_for(z, &port) == NULL) return port.name;
+    if (array_for(z, &port) == NULL && !is_given(m, &port)) return port.name;
   return NULL;
 }
 
@@ -75,6 +80,7 @@ VlStatus run_entry(Cli *c, Model *m, const char *entry, const Npz *z) {
       VL_TRY(set_input(c, m, entry, &port, x));
       continue;
     }
+    if (is_given(m, &port)) continue;
     VlStatus s = diag_error(c->diag, DIAG_NOT_COMPARABLE, (DiagAt){opt(c, inputs), NULL},
                             "has no array for the input '%s' of the entry '%s'", port.name, entry);
     if (z->n > 0) diag_found(c->diag, "%s%s", z->at[0].name, z->n > 1 ? ", …" : "");

@@ -111,7 +111,7 @@ static VlStatus set_input(Bench *b, const vlpc_port *port, uint32_t i) {
 static VlStatus set_inputs(Bench *b) {
   vlpc_port port = {.struct_size = sizeof port};
   for (uint32_t i = 0; vlpc_artifact_port(b->m.artifact, b->entry, VLPC_INPUT, i, &port); i++)
-    VL_TRY(set_input(b, &port, i));
+    if (!port.of_prompts || b->m.prompts == NULL) VL_TRY(set_input(b, &port, i));
   return VLPC_OK;
 }
 

@@ -141,7 +141,8 @@ bool vlpc_artifact_port(const vlpc_artifact *a, const char *entry, vlpc_directio
   const ProgBuf *buf =
       &m->program.bufs[m->program.ports[(direction == VLPC_INPUT ? e->in : e->out) + i].buf];
   vlpc_port p = {.name = mp->name, .dtype = buf->dtype, .rank = (int32_t)buf->rank,
-                 .aliases = mp->aliases ? mp->aliases : none};
+                 .aliases = mp->aliases ? mp->aliases : none,
+                 .of_prompts = direction == VLPC_INPUT && prompts_port(m, mp->name)};
   for (uint32_t x = 0; x < buf->rank; x++) {
     if (dim_is_const(m->program.dims, buf->size[x], &p.shape[x])) continue;
     p.shape[x] = -1;

@@ -136,6 +136,7 @@ typedef struct vlpc_port {
   int64_t shape[VLPC_MAX_RANK];       /* -1: decided by the caller */
   const char *symbol[VLPC_MAX_RANK];  /* "batch", "2*batch + 1"; NULL: fixed */
   const char *const *aliases;         /* other names it answers to, NULL-terminated */
+  bool of_prompts; /* an input that vlpc_session_set_prompts sets */
 } vlpc_port;
 
 /* The i-th input or output of an entry; false past the last. */

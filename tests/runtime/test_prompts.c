@@ -137,6 +137,9 @@ static void the_artifact_tells_what_it_takes(void **state) {
   assert_true(port.rank == 2 && port.shape[0] == -1 && port.shape[1] == 4);
   assert_string_equal(port.symbol[0], "classes");
   assert_false(vlpc_artifact_trainable(a, 3, &port));
+  assert_true(vlpc_artifact_port(a, "image", VLPC_INPUT, 0, &port) && !port.of_prompts);
+  assert_true(vlpc_artifact_port(a, "image", VLPC_INPUT, 1, &port) && port.of_prompts);
+  assert_true(vlpc_artifact_port(a, "text", VLPC_INPUT, 1, &port) && port.of_prompts);
   for (uint32_t i = 0; vlpc_artifact_entry(a, i); i++)
     assert_string_not_equal(vlpc_artifact_entry(a, i), "prompts");
   vlpc_artifact_close(a);
