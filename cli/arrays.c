@@ -84,6 +84,7 @@ VlStatus run_entry(Cli *c, Model *m, const char *entry, const Npz *z) {
     VlStatus s = diag_error(c->diag, DIAG_NOT_COMPARABLE, (DiagAt){opt(c, inputs), NULL},
                             "has no array for the input '%s' of the entry '%s'", port.name, entry);
     if (z->n > 0) diag_found(c->diag, "%s%s", z->at[0].name, z->n > 1 ? ", …" : "");
+    if (port.of_prompts) diag_fix(c->diag, "give a prompt set with --prompts FILE");
     return s;
   }
   return fail_session(c, m, vlpc_session_run(m->session, entry));

@@ -341,8 +341,10 @@ static VlStatus bind_steps(vlpc_session *s, Bound *b) {
 /* ---- all together ------------------------------------------------------- */
 
 static VlStatus no_prompts(vlpc_session *s, const Bound *b) {
+  const ManifestRole *text = &s->model->manifest.text; /* callers know no entry on rows */
+  const char *entry = text->rows && strcmp(text->rows, b->e->name) == 0 ? text->entry : b->e->name;
   VlStatus st = diag_error(s->diag, DIAG_PROMPTS_MISSING, (DiagAt){s->model->path, NULL},
-                           "entry '%s' needs a prompt set", b->e->name);
+                           "entry '%s' needs a prompt set", entry);
   diag_expected(s->diag, "one of method %s", s->model->manifest.prompts.method);
   diag_fix(s->diag, "give one with --prompts FILE (vlpc_session_set_prompts)");
   return st;

@@ -6,6 +6,7 @@
   prompts.py checkpoints --shared DIR  tests/checkpoint/data/: official checkpoints without
                                        the storages of frozen keys, what they hold (after3.npz),
                                        and forms.pth.tar, old.pth of torch.save
+  prompts.py sets                      tests/cli/data/{tiny_coop,small_words}.safetensors
   prompts.py check FILE...             reads what vlpc wrote with torch.load(weights_only=True)
 """
 import argparse
@@ -94,6 +95,24 @@ def forms():
     torch.save({"a": count, "b": count[:2].clone()}, OUT / "plain.pt", pickle_protocol=4)
 
 
+def sets():
+    import onnx
+    from onnx import numpy_helper
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer
+    out, small = ROOT / "tests/cli/data", ROOT / "models/small_clip"
+    about = {"vlpc_prompt": "1", "method": "coop"}
+    ctx = (0.02 * np.cos(np.arange(4 * 64).reshape(4, 64))).astype("<f4")
+    save_file({"ctx": ctx}, out / "tiny_coop.safetensors",
+              about | {"classes": '["cat","dog","cup"]'})
+    tokens = Tokenizer.from_file(str(small / "tokenizer.json"))
+    ids = tokens.encode("a photo of a", add_special_tokens=False).ids[:4]
+    table = next(numpy_helper.to_array(i) for i in onnx.load(small / "model.onnx").graph.initializer
+                 if len(i.dims) == 2 and i.dims[1] == 192 and i.dims[0] > 4000)
+    save_file({"ctx": table[ids].astype("<f4")}, out / "small_words.safetensors",
+              about | {"classes": '["cup","cat","helicopter"]'})
+
+
 def check(files):
     import torch
     for f in files:
@@ -105,7 +124,7 @@ def check(files):
 
 arguments = argparse.ArgumentParser(description=__doc__,
                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("what", choices=["safetensors", "checkpoints", "check"])
+arguments.add_argument("what", choices=["safetensors", "checkpoints", "sets", "check"])
 arguments.add_argument("files", nargs="*")
 arguments.add_argument("--shared", type=pathlib.Path)
 given = arguments.parse_args()
@@ -114,5 +133,7 @@ if given.what == "safetensors":
 elif given.what == "checkpoints":
     official(given.shared)
     forms()
+elif given.what == "sets":
+    sets()
 else:
     check(given.files)
