@@ -75,6 +75,7 @@ VlStatus run_entry(Cli *c, Model *m, const char *entry, const Npz *z) {
       VL_TRY(set_input(c, m, entry, &port, x));
       continue;
     }
+    if (opt_given(c, prompts)) continue; /* of the set, or the session says what is missing */
     VlStatus s = diag_error(c->diag, DIAG_NOT_COMPARABLE, (DiagAt){opt(c, inputs), NULL},
                             "has no array for the input '%s' of the entry '%s'", port.name, entry);
     if (z->n > 0) diag_found(c->diag, "%s%s", z->at[0].name, z->n > 1 ? ", …" : "");
