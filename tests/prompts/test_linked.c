@@ -5,13 +5,14 @@
 ** Expected features and scores come from the formulas in PyTorch
 ** (tests/prompts/reference): of the tiny CLIP with parameters of the goldens, of the
 ** small trained one and of B/16 with the modules' own start values.  Entries are
-** run in the order in which their inputs come to be there: an input that has a
-** trainable's name is that trainable, one that has the name of another entry's
-** output is that output. */
+** run in the order in which their inputs come to be there: trainables and what
+** they alone decide come with the prompt set, an input that has the name of another
+** entry's output is that output. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/safetensors.h"
 #include "tests/e2e/e2e_kit.h"
 #include "tests/prompts/prompt_kit.h"
 
@@ -54,24 +55,62 @@ static const NpyArray *value(const Values *v, const char *name) {
 
 /* ---- entries ----------------------------------------------------------------- */
 
+/* Trainables and outputs of the entry `prompts`. */
+static bool is_of_the_set(const Values *v, const char *name) {
+  if (strncmp(name, "prompts.", strlen("prompts.")) == 0) return true;
+  return value(v, arena_printf(e2e, "param/%s", name)) != NULL;
+}
+
 static bool is_ready(const Line *l, const char *entry, const Values *v) {
   vlpc_port p = {.struct_size = sizeof p};
   uint32_t i = 0;
   for (; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++)
-    if (value(v, p.name) == NULL) return false;
+    if (!is_of_the_set(v, p.name) && value(v, p.name) == NULL) return false;
   return i > 0;
 }
 
+static void session_ok(const Line *l, vlpc_status s) {
+  if (s != VLPC_OK) fail_msg("%s", vlpc_session_error(l->s));
+}
+
 static void run_entry(const Line *l, const char *entry, Values *v) {
-  Npz in = {v->at, v->n};
   vlpc_port p = {.struct_size = sizeof p};
   vlpc_tensor t;
-  line_run(l, entry, &in);
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++) {
+    if (is_of_the_set(v, p.name)) continue;
+    const NpyArray *x = value(v, p.name);
+    t = (vlpc_tensor){.data = (void *)(uintptr_t)x->data, .dtype = x->dtype};
+    t.rank = (int32_t)x->rank;
+    memcpy(t.shape, x->size, sizeof t.shape);
+    session_ok(l, vlpc_session_set_input(l->s, entry, p.name, &t));
+  }
+  session_ok(l, vlpc_session_run(l->s, entry));
   for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_OUTPUT, i, &p); i++) {
-    assert_int_equal(vlpc_session_output(l->s, entry, p.name, &t), VLPC_OK);
+    session_ok(l, vlpc_session_output(l->s, entry, p.name, &t));
     NpyArray x = kept(&t);
     put(v, arena_strdup(e2e, p.name), &x);
   }
+}
+
+/* The parameters among the values as a prompt set. */
+static void set_prompts(const Line *l, const char *method, const Values *v) {
+  SafeText text[] = {{"vlpc_prompt", "1"}, {"method", method}};
+  Safetensors set = {arena_array(e2e, SafeTensor, v->n + 1), 0, text, VL_COUNT(text)};
+  const char *path = e2e_file("set.safetensors");
+  vlpc_prompts *p;
+  for (uint32_t i = 0; i < v->n; i++) {
+    const NpyArray *x = &v->at[i];
+    if (strncmp(x->name, "param/", 6) != 0) continue;
+    SafeTensor *t = &set.at[set.n++];
+    *t = (SafeTensor){.name = x->name + 6, .dtype = x->dtype, .rank = x->rank, .data = x->data};
+    t->bytes = x->bytes;
+    memcpy(t->size, x->size, sizeof t->size);
+  }
+  if (set.n == 0) return;
+  assert_int_equal(safetensors_write(path, &set, e2e, NULL), VLPC_OK);
+  if (vlpc_prompts_open(path, &p) != VLPC_OK) fail_msg("%s", vlpc_prompts_error(p));
+  session_ok(l, vlpc_session_set_prompts(l->s, p));
+  vlpc_prompts_close(p);
 }
 
 /* Texts of one image after the other: [images, classes, width]. */
@@ -107,7 +146,7 @@ static void run_frozen(const Line *l, const Npz *golden, Values *v) {
 
 /* Runs what can be run until nothing more can. */
 static void run_all(const Line *l, const Npz *golden, bool lift, Values *v) {
-  static const char *const name[] = {"prompts", "frozen_text", "image", "text", "model"};
+  static const char *const name[] = {"frozen_text", "image", "text", "model"};
   bool done[VL_COUNT(name)] = {0}, more = true;
   while (more) {
     more = false;
@@ -171,7 +210,7 @@ static const char *write_module(const Host *h, const PromptCase *c) {
 
 static void take_params(const Npz *z, Values *v) {
   for (uint32_t i = 0; i < z->n; i++)
-    if (strncmp(z->at[i].name, "param/", 6) == 0) put(v, z->at[i].name + 6, &z->at[i]);
+    if (strncmp(z->at[i].name, "param/", 6) == 0) put(v, z->at[i].name, &z->at[i]);
 }
 
 static void take_inputs(const Host *h, const PromptCase *c, const Npz *golden, Values *v) {
@@ -203,6 +242,7 @@ static void check_case(const Host *h, const PromptCase *c, const Npz *z) {
   Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = h->device});
   take_params(&start, v);
   take_inputs(h, c, z, v);
+  set_prompts(&l, c->o.method, v);
   run_all(&l, z, strcmp(c->o.method, "cocoop") == 0, v);
   check_results(c, z, v);
   line_close(&l);
@@ -324,7 +364,7 @@ static void test_exported_learners_give_the_formulas(void **state) {
                                        {"vpt_dynamo", "vpt_deep_m3_d2"}};
   Host h = tiny_host("ref");
   for (size_t i = 0; i < VL_COUNT(row); i++) {
-    PromptCase c = {row[i][0], {.method = row[i][1]}};
+    PromptCase c = {row[i][0], {.method = i < 2 ? "my-maple" : "my-vpt"}};
     vlpc_compile_options k = {.models = {h.clip}};
     Values *v = arena_one(e2e, Values);
     Npz z;
@@ -332,6 +372,7 @@ static void test_exported_learners_give_the_formulas(void **state) {
     assert_int_equal(npz_read(arena_printf(e2e, DATA "%s.npz", row[i][1]), e2e, NULL, &z), VLPC_OK);
     Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = "ref"});
     take_inputs(&h, &c, &z, v);
+    set_prompts(&l, c.o.method, v);
     run_all(&l, &z, false, v);
     check_results(&c, &z, v);
     line_close(&l);

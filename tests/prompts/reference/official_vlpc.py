@@ -38,11 +38,24 @@ MODULES = {  # case: arguments of vlpc prompt
 }
 
 
+def write_set(path, method, tensors):
+    """A prompt set: safetensors with the method in its metadata."""
+    head, at = {"__metadata__": {"vlpc_prompt": "1", "method": method}}, 0
+    for name in sorted(tensors):
+        n = tensors[name].nbytes
+        head[name] = {"dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [at, at + n]}
+        at += n
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(
+        np.ascontiguousarray(tensors[name], "<f4").tobytes() for name in sorted(tensors)))
+
+
 class Artifact:
     """Runs the entries of an artifact by the command."""
 
-    def __init__(self, vlpc, path, folder):
-        self.vlpc, self.path, self.folder = vlpc, path, folder
+    def __init__(self, vlpc, path, folder, prompts):
+        self.vlpc, self.path, self.folder, self.prompts = vlpc, path, folder, prompts
         text = subprocess.run([vlpc, "inspect", path, "--json"], check=True, capture_output=True, text=True).stdout
         self.entries = {e["name"]: [p["name"] for p in e["inputs"]] for e in json.loads(text)["entries"]}
 
@@ -50,21 +63,22 @@ class Artifact:
         np.savez(self.folder / "in.npz", **values)
         out = self.folder / "out.npz"
         subprocess.run([self.vlpc, "run", self.path, "--entry", entry, "--inputs", str(self.folder / "in.npz"),
-                        "-o", str(out), "-q"], check=True)
+                        "--prompts", str(self.prompts), "-o", str(out), "-q"], check=True)
         return dict(np.load(out))
 
     def run_all(self, values, plain, learned):
-        """The rows that depend on prompts alone, then each entry as its inputs come to be there."""
+        """Each entry as its inputs come to be there; what is learned comes with the prompt set."""
         left = [e for e in ("frozen_text", "image", "text", "model") if e in self.entries]
-        if any(i.startswith("prompts.") for e in left for i in self.entries[e]):
-            values |= self.run("prompts", learned)
+        self.entries = {e: [i for i in self.entries[e] if i not in learned and not i.startswith("prompts.")]
+                        for e in left}
         while ready := [e for e in left if all(i in values for i in self.entries[e])]:
             entry = ready[0]
             left.remove(entry)
             if entry == "frozen_text":
                 values |= self.run(entry, {"text": plain})
             elif entry == "text" and "image_features" in self.entries[entry]:  # texts of each image's own
-                rows = [self.run(entry, values | {"image_features": f[None]}) for f in values["image_features"]]
+                rows = [self.run(entry, {"text": values["text"], "image_features": f[None]})
+                        for f in values["image_features"]]
                 values["text_features"] = np.stack([r["text_features"] for r in rows])
             else:
                 values |= self.run(entry, {k: values[k] for k in self.entries[entry]})
@@ -105,7 +119,7 @@ def run_case(vlpc, base, folder, case, work):
     subprocess.run([vlpc, "prompt", *MODULES[case].split(), "--size", "official", "-o", str(module), "-q"], check=True)
     subprocess.run([vlpc, "compile", f"{base}/image.onnx", f"{base}/text.onnx", "--prompt", str(module),
                     "-o", str(artifact), "-q"], check=True, stdout=subprocess.DEVNULL)
-    a, far = Artifact(vlpc, str(artifact), work), {}
+    prompts, far = work / "set.safetensors", {}
     tokens = z["tokens" if "tokens" in z else "template_tokens"].astype(np.int64)
     plain = template_tokens(folder, about) if case == "dpt_cavpt_k3_stage1" else tokens
     rows = 4 if case == "coop_csc_middle_m4" else 0
@@ -113,8 +127,10 @@ def run_case(vlpc, base, folder, case, work):
         learned = parameters(folder, case, after)
         if learned is None:
             continue
+        write_set(prompts, MODULES[case].split()[0], learned)
         values = {"image": np.load(folder / "inputs.npz")["images"], "text": tokens,
-                  "name_lengths": tokens.argmax(-1) - 2 - rows} | learned
+                  "name_lengths": tokens.argmax(-1) - 2 - rows}
+        a = Artifact(vlpc, str(artifact), work, prompts)
         values = a.run_all(values, plain.astype(np.int64), learned)
         held = [("logits_after3" if after else "logits", scores(values, 60.0))]
         if not after:
