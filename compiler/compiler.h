@@ -88,7 +88,8 @@ VL_MUST_USE VlStatus seal_section(const Compile *c, ArtifactWriter *w);
 /* report.c */
 void compile_report(const Compile *c, vlpc_text_format format, Str *out);
 
-/* texts.c: kernels and program as text, for people. */
+/* texts.c: kernels, program and binding times as text, for people. */
+void binding_text(const Compile *c, Str *out);
 void kernels_text(KernelList l, Str *out);
 void program_text(const Program *p, KernelList l, Str *out);
 

@@ -123,9 +123,12 @@ static VlStatus stage_text(Compile *c, const char *what, Str *out) {
   } else if (strcmp(what, "program") == 0) {
     VL_TRY(compile_schedule(c));
     program_text(&c->plan.program, c->plan.kernels, out);
+  } else if (strcmp(what, "binding") == 0) {
+    VL_TRY(compile_schedule(c));
+    binding_text(c, out);
   } else {
     VlStatus s = diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "there is no stage '%s'", what);
-    diag_expected(c->d, "import, normal, core, kernels or program");
+    diag_expected(c->d, "import, normal, core, binding, kernels or program");
     return s;
   }
   return VLPC_OK;

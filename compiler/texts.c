@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* texts.c - kernels and program as text, for people. */
+/* texts.c - kernels, program and binding times as text, for people. */
 #include <string.h>
 
 #include "compiler/compiler.h"
@@ -49,5 +49,39 @@ void program_text(const Program *p, KernelList l, Str *out) {
     str_printf(out, "entry %s\n", p->entries[e].name);
     for (uint32_t i = 0; i < p->entries[e].n_steps; i++)
       step_text(p, l, p->entries[e].step + i, out);
+  }
+}
+
+/* ---- when what is known ----------------------------------------------------- */
+
+static void value_text(const Graph *g, Named x, Str *out) {
+  const Type *t = ir_type_of(g, x.v);
+  str_printf(out, "%s %s[", x.name, dtype_name(t->dtype));
+  for (uint32_t i = 0; i < t->rank; i++) {
+    if (i) str_add(out, ",");
+    dim_print(ir_dims(g), t->dim[i], out);
+  }
+  str_add(out, "]");
+}
+
+/* How many values are known when; the time of each point; what each entry gets of
+** others. */
+void binding_text(const Compile *c, Str *out) {
+  const Graph *g = c->graph;
+  const BindTime *at = pass_binding(g, c->a, &c->trainables);
+  const Named *point = NULL;
+  uint32_t count[BIND__COUNT] = {0}, n = ir_points(g, &point);
+  for (uint32_t i = 1; i <= ir_n_vals(g); i++) count[at[i]]++;
+  for (int t = 0; t < BIND__COUNT; t++)
+    str_printf(out, "%s: %u values\n", bind_name((BindTime)t), count[t]);
+  for (uint32_t i = 0; i < n; i++)
+    str_printf(out, "point %s: %s\n", point[i].name, bind_name(at[point[i].v.i]));
+  for (uint32_t e = 0; e < c->n_entries; e++) {
+    str_printf(out, "entry %s\n", c->entry[e].name);
+    for (uint32_t i = 0; i < c->entry[e].given.n; i++) {
+      str_add(out, "  given ");
+      value_text(g, c->entry[e].given.at[i], out);
+      str_add(out, "\n");
+    }
   }
 }

@@ -76,8 +76,8 @@ typedef enum vlpc_text_format { VLPC_TEXT = 0, VLPC_JSON = 1 } vlpc_text_format;
 ** nodes it could not; "" before the first. */
 VLPC_API const char *vlpc_compile_report(vlpc_compiler *c, vlpc_text_format format);
 /* Text of an inner stage instead of an artifact: what is "import" (the graph as
-** read), "normal" (normalised, without names), "core" (as planned), "kernels"
-** or "program".  The text holds until the next call on c. */
+** read), "normal" (normalised, without names), "core" (as planned), "binding" (what
+** is known when), "kernels" or "program".  The text holds until the next call on c. */
 VLPC_API vlpc_status vlpc_compile_emit(vlpc_compiler *c, const vlpc_compile_options *options,
                                        const char *what, const char **out_text);
 
