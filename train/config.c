@@ -215,6 +215,30 @@ VlStatus config_recipe(const char *name, Arena *a, Diag *d, Config *out) {
   return take_recipe(out, name, DIAG_NOWHERE, a, d);
 }
 
+/* ---- for the optimiser --------------------------------------------------- */
+
+static OptimGroup optim_group(const Config *c, const ConfigGroup *g) {
+  Schedule s = {.shape = strcmp(c->schedule, "cosine") == 0 ? SCHEDULE_cosine : SCHEDULE_constant,
+                .lr = g->lr,
+                .epochs = (uint32_t)c->epochs, /* below a million, as config.def bounds them */
+                .warmup_epochs = (uint32_t)g->warmup_epochs,
+                .warmup_lr = c->warmup_lr};
+  return (OptimGroup){g->match, s, g->weight_decay};
+}
+
+OptimSpec config_optim(const Config *c) {
+  ConfigGroup rest = {NULL, c->lr, c->warmup_epochs, c->weight_decay};
+  OptimSpec s = {.rule = strcmp(c->optimizer, "adamw") == 0 ? OPTIM_adamw : OPTIM_sgd,
+                 .momentum = c->momentum, .nesterov = c->nesterov, .beta1 = c->beta1,
+                 .beta2 = c->beta2, .eps = c->eps};
+  for (uint32_t i = 0; i < c->n_groups; i++)
+    s.group[s.n_groups++] = optim_group(c, &c->group[i]);
+  s.group[s.n_groups++] = optim_group(c, &rest);
+  return s;
+}
+
+_Static_assert(CONFIG_GROUPS_MAX < OPTIM_GROUPS_MAX, "there is room for the rest");
+
 /* ---- printing ----------------------------------------------------------- */
 
 static void print_key(const Config *c, const Key *k, Str *s) {

@@ -17,6 +17,7 @@
 
 #include "base/diag.h"
 #include "base/str.h"
+#include "train/optim.h"
 
 #define CONFIG_GROUPS_MAX 8u
 #define CONFIG_FILE_MAX ((uint64_t)1 << 20)
@@ -55,6 +56,10 @@ typedef struct {
 VL_MUST_USE VlStatus config_set(Config *c, const ConfigItem *i, Arena *a, Diag *d);
 /* The whole value as YAML. */
 void config_print(const Config *c, Str *s);
+
+/* The optimiser of a configuration: its groups, then one for all others with the
+** configuration's own rates.  Borrows the patterns. */
+OptimSpec config_optim(const Config *c);
 
 /* config_yaml.c */
 

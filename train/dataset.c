@@ -20,6 +20,17 @@ const char *split_name(SplitId s) {
   return s < SPLIT__COUNT ? names[s] : "?";
 }
 
+void dataset_hash(const Dataset *d, Arena *a, char out[33]) {
+  Str s = {.arena = a};
+  for (uint32_t c = 0; c < d->n_classes; c++) str_printf(&s, "%s\n", d->classes[c]);
+  for (int i = 0; i < SPLIT__COUNT; i++)
+    for (uint32_t j = 0; j < d->split[i].n; j++) {
+      const Item *it = &d->split[i].at[j];
+      str_printf(&s, "%d %" PRIu32 " %" PRIu64 " %s\n", i, it->label, it->bytes, it->path);
+    }
+  hash_hex128(str_text(&s), s.n, out);
+}
+
 /* ---- names and paths ---------------------------------------------------- */
 
 static bool has_ending(const char *name, const char *ending) {

@@ -58,6 +58,9 @@ typedef struct {
 ** depends on names alone.  Fails with OPEN, FOLDER, DATA_LAYOUT, DATA_LIST,
 ** DATA_LABEL, DATA_SHARD, DATA_LIMIT and as io_map does. */
 VL_MUST_USE VlStatus dataset_open(const DatasetSource *s, Arena *a, Diag *d, Dataset *out);
+/* 32 hex digits and a NUL of what the photos are called, where they are and how
+** they are labelled; not of their pixels.  Scratch is on a. */
+void dataset_hash(const Dataset *d, Arena *a, char out[33]);
 /* "train", "val", "test". */
 const char *split_name(SplitId s);
 

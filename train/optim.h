@@ -29,6 +29,9 @@ typedef struct {
 ** lr/2 (1 + cos(pi (e - w) / epochs)), which never reaches zero for w > 0. */
 double schedule_lr(const Schedule *s, uint32_t epoch);
 
+/* Which of two losses an epoch has: 0 for the first stage_epochs, then 1. */
+uint32_t schedule_stage(uint32_t stage_epochs, uint32_t epoch);
+
 /* Weights of epochs 1 … n for Gaussian prompt averaging: a normal density with
 ** mean and sd, made to sum to one. */
 void gpa_weights(double mean, double sd, uint32_t n, double *out);

@@ -12,6 +12,8 @@ double schedule_lr(const Schedule *s, uint32_t epoch) {
   return 0.5 * s->lr * (1.0 + cos(PI * (double)(epoch - s->warmup_epochs) / (double)s->epochs));
 }
 
+uint32_t schedule_stage(uint32_t stage_epochs, uint32_t epoch) { return epoch >= stage_epochs; }
+
 void gpa_weights(double mean, double sd, uint32_t n, double *out) {
   double sum = 0.0;
   for (uint32_t i = 0; i < n; i++) {

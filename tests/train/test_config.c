@@ -64,6 +64,20 @@ static void the_whole_print(void **state) {
                       "    weight_decay: 0.0005\n");
 }
 
+static void to_the_optimiser(void **state) {
+  Kit *k = *state;
+  Config c = recipe(k, "dpt");
+  OptimSpec s = config_optim(&c);
+  assert_true(s.rule == OPTIM_sgd && s.momentum == 0.9 && s.n_groups == 2);
+  assert_string_equal(s.group[0].match, "ctx");
+  assert_null(s.group[1].match);
+  /* Text: one epoch of warm-up; image: ten. */
+  assert_true(schedule_lr(&s.group[0].schedule, 1) == 2e-3);
+  assert_true(schedule_lr(&s.group[1].schedule, 9) == 1e-5);
+  assert_true(schedule_lr(&s.group[1].schedule, 10) == 1e-2);
+  assert_true(s.group[0].weight_decay == 5e-4 && s.group[1].weight_decay == 5e-4);
+}
+
 static void files_over_recipes(void **state) {
   Kit *k = *state;
   Config c = recipe(k, "coop");
@@ -168,8 +182,13 @@ static void wrong_syntax(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      kit_test(every_recipe_reads_back), kit_test(papers),       kit_test(the_whole_print),
-      kit_test(files_over_recipes),      kit_test(wrong_keys),   kit_test(wrong_values),
+      kit_test(every_recipe_reads_back),
+      kit_test(papers),
+      kit_test(the_whole_print),
+      kit_test(to_the_optimiser),
+      kit_test(files_over_recipes),
+      kit_test(wrong_keys),
+      kit_test(wrong_values),
       kit_test(wrong_syntax),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

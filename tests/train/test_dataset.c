@@ -319,12 +319,28 @@ static void published_split(void **state) {
   assert_string_equal(d.split[SPLIT_train].at[0].path, "Abyssinian_122.jpg");
 }
 
+/* A hash of names and labels: another label gives another. */
+static void hashes(void **state) {
+  Kit *k = *state;
+  char a[33], b[33];
+  kit_put_text("a.csv", "1.jpg,dog\n2.jpg,cat\n");
+  Dataset d = open_at(k, "a.csv");
+  dataset_hash(&d, k->arena, a);
+  d = open_at(k, "a.csv");
+  dataset_hash(&d, k->arena, b);
+  assert_string_equal(a, b);
+  d.split[SPLIT_train].at[0].label ^= 1;
+  dataset_hash(&d, k->arena, b);
+  assert_string_not_equal(a, b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       kit_test(class_folders), kit_test(split_folders), kit_test(folder_faults),
       kit_test(csv_lists),     kit_test(csv_faults),    kit_test(json_lists),
       kit_test(json_faults),   kit_test(cut_json),      kit_test(shards),
       kit_test(shard_faults),  kit_test(shard_bytes),   kit_test(published_split),
+      kit_test(hashes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ static void last_batches(void **state) {
     bool train;
     uint32_t batches;
   } rows[] = {{10, 4, true, 2}, {10, 4, false, 3}, {3, 4, true, 1}, {3, 4, false, 1},
-              {8, 4, true, 2},  {8, 4, false, 2},  {4, 4, true, 1}};
+              {8, 4, true, 2},  {8, 4, false, 2},  {4, 4, true, 1},  {6, 4, true, 1}};
   Item item[10] = {{"x", 0, -1, 0, 0}};
   for (size_t i = 0; i < VL_COUNT(rows); i++) {
     Dataset d = {.split = {{item, rows[i].n}}, .n_classes = 1};

@@ -63,6 +63,19 @@ static void odd_scores(void **state) {
              "vlpc: error[E1131]: photo 1: a score is not finite\n");
 }
 
+/* Bins are open below and closed above: 1/3 is in the fifth of 15, with 0.3. */
+static void edge_of_a_bin(void **state) {
+  Kit *k = *state;
+  float logit[8] = {0, 0, 0, -1000, 0, 0, 0, 0};
+  uint32_t label[2] = {0, 1};
+  Scores s;
+  logit[4] = (float)log(0.3 / 0.7 * 3);
+  ScoreSum *sum = scores_new(4, k->arena);
+  assert_int_equal(scores_add(sum, logit, label, 2, k->diag), VLPC_OK);
+  scores_finish(sum, k->arena, &s);
+  assert_true(fabs(s.ece - (1 - 1.0 / 3 - 0.3) / 2) < 1e-7);
+}
+
 /* CoCoOp's averages: 80.47 base, 71.69 new, 75.83 harmonic. */
 static void over_runs(void **state) {
   (void)state;
@@ -129,8 +142,8 @@ static void resumed(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      kit_test(figures), kit_test(odd_scores), kit_test(over_runs),
-      kit_test(files),   kit_test(resumed),
+      kit_test(figures),   kit_test(odd_scores), kit_test(edge_of_a_bin),
+      kit_test(over_runs), kit_test(files),      kit_test(resumed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,14 @@ static void same_as_dassl(void **state) {
   free(text);
 }
 
+/* DPT: the first loss for 30 epochs; no first stage for the others. */
+static void stages(void **state) {
+  (void)state;
+  assert_int_equal(schedule_stage(30, 29), 0);
+  assert_int_equal(schedule_stage(30, 30), 1);
+  assert_int_equal(schedule_stage(0, 0), 1);
+}
+
 /* PromptSRC's averaging with its base-to-new setting: methods' published weights. */
 static void averaging(void **state) {
   (void)state;
@@ -152,7 +160,7 @@ static void groups(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       kit_test(same_as_pytorch), kit_test(no_gradient), kit_test(same_as_dassl),
-      kit_test(averaging),       kit_test(groups),
+      kit_test(averaging), kit_test(stages),       kit_test(groups),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
