@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/backend.h"
+#include "backends/opencl/opencl.h"
 #include "backends/ref/ref.h"
 #include "compiler/compiler.h"
 #include "models/models.h"
@@ -99,7 +100,42 @@ static VlStatus describe(const uint8_t *kernels, size_t n, const vlpc_step_info 
 }
 
 static const DeviceDriver *driver(const char *name) {
-  return strcmp(name, device_ref.name) == 0 ? &device_ref : NULL;
+  static const DeviceDriver *const all[] = {&device_ref, &device_opencl};
+  for (size_t i = 0; i < VL_COUNT(all); i++) {
+    if (strcmp(name, all[i]->name) == 0) return all[i];
+  }
+  return NULL;
+}
+
+typedef struct {
+  uint32_t i;
+  CompilerBytes *hold;
+  vlpc_found_device *out;
+  bool *more;
+} DeviceCall;
+
+/* The strings go one behind the other into the bytes given back. */
+static VlStatus device_on(void *ctx, Arena *a, Diag *d) {
+  DeviceCall *c = ctx;
+  Str all = {.arena = a};
+  VL_TRY(opencl_device(c->i, a, d, c->out, c->more));
+  const char **text[] = {&c->out->name,   &c->out->platform, &c->out->model,
+                         &c->out->driver, &c->out->kind,     &c->out->skipped};
+  size_t at[VL_COUNT(text)];
+  for (size_t i = 0; *c->more && i < VL_COUNT(text); i++) {
+    at[i] = all.n;
+    if (*text[i]) str_addn(&all, *text[i], strlen(*text[i]) + 1);
+  }
+  VL_TRY(give(str_text(&all), all.n, d, c->hold));
+  for (size_t i = 0; *c->more && i < VL_COUNT(text); i++)
+    if (*text[i]) *text[i] = (const char *)c->hold->at + at[i];
+  return VLPC_OK;
+}
+
+static VlStatus device(uint32_t i, Diag *d, CompilerBytes *hold, vlpc_found_device *out,
+                       bool *more) {
+  DeviceCall c = {i, hold, out, more};
+  return on_arena(device_on, &c, d);
 }
 
 /* ---- compiling ----------------------------------------------------------- */
@@ -229,6 +265,7 @@ static const CompilerApi api = {
     .free_bytes = free_bytes,
     .emit = emit,
     .driver = driver,
+    .device = device,
     .describe = describe,
     .compile = compile,
     .emit_text = emit_text,

@@ -206,3 +206,19 @@ vlpc_status vlpc_kernel_describe(vlpc_compiler *c, const vlpc_artifact *a,
              ? VLPC_OK
              : argument(c, "out->struct_size is not that of a vlpc_kernel_info");
 }
+
+vlpc_status vlpc_compiler_device(vlpc_compiler *c, uint32_t i, vlpc_found_device *out,
+                                 int32_t *more) {
+  vlpc_found_device found = {0};
+  bool some = false;
+  if (!begin(c)) return VLPC_E_INVALID_ARG;
+  if (!out || !more) return argument(c, "out or more is NULL");
+  *more = 0;
+  drop(c, &c->text);
+  VL_TRY(c->lib.api->device(i, c->diag, &c->text, &found, &some));
+  if (!some) return VLPC_OK;
+  *more = 1;
+  return options_out(out, &found, sizeof found)
+             ? VLPC_OK
+             : argument(c, "out->struct_size is not that of a vlpc_found_device");
+}

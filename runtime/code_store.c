@@ -176,3 +176,31 @@ void code_release(CodeFound *f) {
   free(f->owned);
   *f = (CodeFound){0};
 }
+
+/* ---- a driver's own code ------------------------------------------------- */
+
+void store_key(const void *at, size_t n, uint8_t out[16]) {
+  make_key((Section){at, n}, "driver", out);
+}
+
+VlStatus store_find(const char *dir, const uint8_t key[16], Diag *d, CodeFound *out) {
+  CodeCache cache = CODE_CACHE_NONE;
+  CodeRequest quiet = {0};
+  *out = (CodeFound){0};
+  if (!dir) return VLPC_OK;
+  VL_TRY(code_cache_open(dir, d, &cache));
+  if (code_cache_is_open(&cache)) (void)find_cached(&quiet, &cache, key, 0, out);
+  code_cache_close(&cache);
+  return VLPC_OK;
+}
+
+void store_keep(const char *dir, const uint8_t key[16], Section code) {
+  CodeCache cache = CODE_CACHE_NONE;
+  CodeFound made = {0};
+  Diag *quiet = NULL;
+  if (!dir || code_cache_open(dir, quiet, &cache) != VLPC_OK) return;
+  if (code_cache_is_open(&cache) && make_entry(code, 0, key, quiet, &made) == VLPC_OK)
+    (void)code_cache_write(&cache, key, made.owned, sizeof(StoreHeader) + made.code_bytes);
+  code_release(&made);
+  code_cache_close(&cache);
+}

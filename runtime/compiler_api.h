@@ -13,7 +13,7 @@
 #include "runtime/device.h"
 #include "vlpc/vlpc_compile.h"
 
-#define COMPILER_API_VERSION 1
+#define COMPILER_API_VERSION 2
 #define COMPILER_ENTRY "vlpc_compiler_entry"
 #define COMPILER_SONAME "libvlpc_compiler.so.0"
 
@@ -38,6 +38,9 @@ typedef struct CompilerApi {
   /* Driver of a device that only the compiler library has ("ref"); NULL when it
   ** has none of this name. */
   const DeviceDriver *(*driver)(const char *name);
+  /* The i-th device of such drivers; strings in *hold.  *more is false past the
+  ** last.  Fails with CL_MISSING. */
+  VlStatus (*device)(uint32_t i, Diag *d, CompilerBytes *hold, vlpc_found_device *out, bool *more);
   /* Text of a step's kernel, and its operations with the step's sizes. */
   VlStatus (*describe)(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,
                        CompilerBytes *text, int64_t *flops);

@@ -11,14 +11,14 @@
 **
 ** Launches run in the order given.  launch may return before the work is done;
 ** wait returns when all of it is, with the first failure.  After a failure the
-** stream is usable again.
+** stream is usable again, unless the fault says that it is lost.
 **
 ** A new driver is one file and one row in devices.def; a driver that only the
 ** compiler library has is found through CompilerApi.driver. */
 #ifndef VLPC_RUNTIME_DEVICE_H
 #define VLPC_RUNTIME_DEVICE_H
 
-#include "base/diag.h"
+#include "base/program.h"
 #include "base/thread.h"
 #include "runtime/code.h"
 
@@ -48,7 +48,9 @@ typedef struct {
   uint64_t weight_bytes;
   const uint8_t *code; /* DEVICE_NEEDS_CODE: a code file, borrowed for the call */
   uint64_t code_bytes;
-  const char *scratch_dir; /* for a file that never gets a name; may be NULL */
+  const char *scratch_dir; /* the private cache folder, for code that is kept and
+                              files that never get a name; may be NULL */
+  const Program *program;  /* whose constants are spans of the weights; may be NULL */
 } DeviceLoad;
 
 typedef struct {
@@ -62,6 +64,9 @@ typedef struct {
 typedef struct {
   uint32_t step; /* that failed */
   int fault;     /* FAULT_* of code.h, or 0 when the driver itself failed */
+  /* of a driver that failed, where it has words for it */
+  const char *what, *fix;
+  bool lost; /* the stream stays unusable */
 } DeviceFault;
 
 #define DEVICE_ANY UINT32_MAX /* a count that the driver does not mind */
@@ -100,6 +105,10 @@ typedef struct DeviceDriver {
   VlStatus (*read)(DeviceStream *s, void *to, DeviceSpan from, uint64_t n);
   VlStatus (*launch)(DeviceStream *s, const DeviceLaunch *l);
   VlStatus (*wait)(DeviceStream *s, DeviceFault *out);
+  /* NULL: the session's clock is all there is.  With profile on, elapsed gives the
+  ** device's own time of the last launch, once it was waited for; -1: not known. */
+  bool (*profile)(DeviceStream *s, bool on);
+  int64_t (*elapsed)(DeviceStream *s);
 } DeviceDriver;
 
 /* device.c: the rows of devices.def. */

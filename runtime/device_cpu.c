@@ -180,7 +180,7 @@ static VlStatus cpu_launch(DeviceStream *s, const DeviceLaunch *l) {
   threads_run(s->pool, k->tasks(l->sizes), run_piece, &run);
   int fault = atomic_load(&run.fault);
   if (fault == FAULT_NONE) return VLPC_OK;
-  if (!s->failed) s->fault = (DeviceFault){l->step, fault};
+  if (!s->failed) s->fault = (DeviceFault){.step = l->step, .fault = fault};
   s->failed = true;
   return VLPC_E_DEVICE;
 }

@@ -92,6 +92,13 @@ static VlStatus copy_out(vlpc_session *s, Bound *b) {
 
 /* ---- steps -------------------------------------------------------------- */
 
+static VlStatus driver_failed(vlpc_session *s, DiagAt at, const DeviceFault *f) {
+  VlStatus st = diag_error(s->diag, f->lost ? DIAG_DEVICE_LOST : DIAG_STEP_FAILED, at,
+                           "device %s: %s", s->code->driver->name, f->what);
+  if (f->fix) diag_fix(s->diag, "%s", f->fix);
+  return st;
+}
+
 static VlStatus step_failed(vlpc_session *s, const Bound *b, DeviceFault f) {
   char place[512];
   const char *where = f.step < s->model->program.n_steps ? s->model->program.steps[f.step].place
@@ -103,16 +110,20 @@ static VlStatus step_failed(vlpc_session *s, const Bound *b, DeviceFault f) {
     diag_fix(s->diag, "check the ids among the inputs against the size of the table they point in");
     return st;
   }
+  if (f.what) return driver_failed(s, at, &f);
   return diag_error(s->diag, DIAG_STEP_FAILED, at, "device %s could not run the step (fault %d)",
                     s->code->driver->name, f.fault);
 }
 
 static void report_step(vlpc_session *s, const Bound *b, uint32_t i, int64_t start) {
   const DeviceLaunch *l = &b->launch[i];
+  const DeviceDriver *dr = s->code->driver;
+  int64_t end = now_ns(), own = dr->elapsed ? dr->elapsed(s->stream) : -1;
+  if (own >= 0) start = end - own;
   vlpc_step_info info = {.entry = b->e->name, .step = l->step, .kernel = l->kernel,
                          .place = s->model->program.steps[l->step].place,
                          .sizes = l->sizes, .n_sizes = l->n_sizes,
-                         .start_ns = start, .end_ns = now_ns()};
+                         .start_ns = start, .end_ns = end};
   s->on_step(s->on_step_user, &info);
 }
 
@@ -120,6 +131,7 @@ static VlStatus launch_all(vlpc_session *s, const Bound *b) {
   const DeviceDriver *dr = s->code->driver;
   DeviceFault fault = {0};
   VlStatus st = VLPC_OK;
+  if (dr->profile) dr->profile(s->stream, s->on_step != NULL);
   for (uint32_t i = 0; st == VLPC_OK && i < b->e->n_steps; i++) {
     int64_t start = s->on_step ? now_ns() : 0;
     st = dr->launch(s->stream, &b->launch[i]);
@@ -139,10 +151,13 @@ static VlStatus run_bound(vlpc_session *s, Bound *b) {
   VlStatus st = host ? VLPC_OK : copy_in(s, b);
   if (st == VLPC_OK) st = launch_all(s, b);
   if (st == VLPC_OK && !host) st = copy_out(s, b);
-  if (st != VLPC_OK && diag_count(s->diag) == 0)
-    st = diag_error(s->diag, DIAG_STEP_FAILED, (DiagAt){s->model->path, b->e->name},
-                    "device %s could not copy", s->code->driver->name);
-  return st;
+  if (st == VLPC_OK || diag_count(s->diag) > 0) return st;
+  DiagAt at = {s->model->path, b->e->name};
+  DeviceFault fault;
+  VL_IGNORE(s->code->driver->wait(s->stream, &fault)); /* for its words */
+  if (fault.what) return driver_failed(s, at, &fault);
+  return diag_error(s->diag, DIAG_STEP_FAILED, at, "device %s could not copy",
+                    s->code->driver->name);
 }
 
 VlStatus session_run(vlpc_session *s, Bound *b) {

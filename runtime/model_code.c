@@ -15,17 +15,30 @@ static int64_t now_ns(void) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* "opencl:0:1": the driver's name, and behind the colon which of its devices,
+** which its target is chosen by. */
+static const char *split_name(const char *device, char name[DEVICE_TARGET_MAX]) {
+  const char *colon = strchr(device, ':');
+  size_t n = colon ? (size_t)(colon - device) : strlen(device);
+  n = VL_MIN(n, (size_t)DEVICE_TARGET_MAX - 1);
+  memcpy(name, device, n);
+  name[n] = 0;
+  return colon ? colon + 1 : NULL;
+}
+
 /* A driver of this library, or of the compiler library, which then stays open. */
-static VlStatus find_driver(const vlpc_session_options *o, Diag *d, LoadedCode *c) {
-  const char *name = o->device ? o->device : device_at(0)->name;
+static VlStatus find_driver(const vlpc_session_options *o, Diag *d, LoadedCode *c,
+                            const char **which) {
+  char name[DEVICE_TARGET_MAX];
+  *which = split_name(o->device ? o->device : device_at(0)->name, name);
   c->driver = device_find(name);
   if (c->driver) return VLPC_OK;
   Diag *quiet = NULL; /* a missing compiler is not what the user asked about */
   if (compiler_lib_open(o->compiler_library, quiet, &c->lib) == VLPC_OK)
     c->driver = c->lib.api->driver(name);
   if (c->driver) return VLPC_OK;
-  VlStatus s = diag_error(d, DIAG_DEVICE_UNKNOWN, DIAG_NOWHERE, "no device '%s'", name);
-  diag_expected(d, c->lib.api ? "cpu, null or ref" : "cpu or null");
+  VlStatus s = diag_error(d, DIAG_DEVICE_UNKNOWN, DIAG_NOWHERE, "no device '%s'", o->device);
+  diag_expected(d, c->lib.api ? "cpu, opencl, null or ref" : "cpu or null");
   return s;
 }
 
@@ -45,7 +58,7 @@ static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCod
                   .kernels = kernels.at, .kernels_bytes = kernels.bytes,
                   .weights = weights.at, .weight_bytes = weights.bytes,
                   .code = found.code, .code_bytes = found.code_bytes,
-                  .scratch_dir = o->cache_dir};
+                  .scratch_dir = o->cache_dir, .program = &m->program};
   VlStatus s = c->driver->load(&l, d, &c->code);
   code_release(&found);
   return s;
@@ -68,8 +81,10 @@ static const char *wanted_isa(const Model *m, const vlpc_session_options *o) {
 /* Called with the lock held. */
 static VlStatus find_or_load(Model *m, const vlpc_session_options *o, LoadedCode *c, Diag *d,
                              const LoadedCode **out) {
-  VL_TRY(find_driver(o, d, c));
-  VL_TRY(c->driver->target(wanted_isa(m, o), d, c->target));
+  const char *which = NULL;
+  VL_TRY(find_driver(o, d, c, &which));
+  if (!which && (c->driver->flags & DEVICE_NEEDS_CODE)) which = wanted_isa(m, o);
+  VL_TRY(c->driver->target(which, d, c->target));
   for (const LoadedCode *have = m->loaded; have; have = have->next) {
     if (have->driver != c->driver || strcmp(have->target, c->target) != 0) continue;
     *out = have;

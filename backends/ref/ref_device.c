@@ -124,7 +124,7 @@ static VlStatus ref_launch(DeviceStream *s, const DeviceLaunch *l) {
   for (uint32_t i = 0; i < l->n_args; i++)
     operand[i] = (uint8_t *)l->args[i].handle + l->args[i].offset;
   int fault = ref_run(&s->code->kernels.at[l->kernel], operand, l->sizes, a);
-  if (fault && !s->fault.fault) s->fault = (DeviceFault){l->step, fault};
+  if (fault && !s->fault.fault) s->fault = (DeviceFault){.step = l->step, .fault = fault};
   arena_free(a);
   return VLPC_OK;
 }

@@ -140,6 +140,23 @@ typedef struct vlpc_kernel_info {
 VLPC_API vlpc_status vlpc_kernel_describe(vlpc_compiler *c, const vlpc_artifact *a,
                                           const vlpc_step_info *step, vlpc_kernel_info *out);
 
+typedef struct vlpc_found_device {
+  size_t struct_size;   /* set by the caller */
+  const char *name;     /* "opencl:0:0", as in vlpc_session_options.device */
+  const char *platform; /* the driver's family */
+  const char *model;    /* "NVIDIA H100 80GB HBM3" */
+  const char *driver;   /* its version */
+  const char *kind;     /* "gpu", "cpu" or "accelerator" */
+  const char *skipped;  /* why it cannot be used; NULL: it can */
+  uint64_t memory_bytes;
+} vlpc_found_device;
+
+/* The i-th device that OpenCL shows, strings until the next call on c; *more is
+** 0 past the last.  Fails with VLPC_E_DEVICE when no loader or driver is
+** installed, which is no fault of a machine without a GPU. */
+VLPC_API vlpc_status vlpc_compiler_device(vlpc_compiler *c, uint32_t i, vlpc_found_device *out,
+                                          int32_t *more);
+
 #ifdef __cplusplus
 }
 #endif

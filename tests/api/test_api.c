@@ -344,6 +344,16 @@ static void the_compiler_is_opened_when_asked_for(void **state) {
   assert_int_equal(vlpc_kernel_describe(c, artifact, &step, &ki), VLPC_OK);
   assert_string_equal(ki.text, "toy add");
   assert_int_equal(ki.flops, 5);
+  vlpc_found_device d = {.struct_size = sizeof d};
+  int32_t more = 0;
+  assert_int_equal(vlpc_compiler_device(c, 0, &d, &more), VLPC_OK);
+  assert_true(more == 1 && strcmp(d.name, "toy:0") == 0 && d.memory_bytes == 7);
+  assert_int_equal(vlpc_compiler_device(c, 1, &d, &more), VLPC_OK);
+  assert_int_equal(more, 0);
+  assert_int_equal(vlpc_compiler_device(c, 0, NULL, &more), VLPC_E_INVALID_ARG);
+  assert_int_equal(vlpc_compiler_device(NULL, 0, &d, &more), VLPC_E_INVALID_ARG);
+  d.struct_size = 1;
+  assert_int_equal(vlpc_compiler_device(c, 0, &d, &more), VLPC_E_INVALID_ARG);
   vlpc_compiler_close(c);
 }
 

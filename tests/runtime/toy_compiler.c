@@ -164,6 +164,18 @@ static const DeviceDriver *driver(const char *name) {
   return NULL;
 }
 
+static VlStatus text(const char *from, CompilerBytes *out);
+
+/* One device. */
+static VlStatus device(uint32_t i, Diag *d, CompilerBytes *hold, vlpc_found_device *out,
+                       bool *more) {
+  (void)d;
+  *more = i == 0;
+  VlStatus s = text("toy:0", hold);
+  *out = (vlpc_found_device){.name = (const char *)hold->at, .kind = "toy", .memory_bytes = 7};
+  return s;
+}
+
 static VlStatus text(const char *from, CompilerBytes *out) {
   out->n = strlen(from);
   out->at = calloc(1, out->n + 1);
@@ -217,7 +229,7 @@ static const CompilerApi api = {
     .free_bytes = free_bytes,        .emit = emit,                .driver = driver,
     .describe = describe,            .compile = compile,          .emit_text = emit_text,
     .model_write = model_write,      .inspect = inspect,          .prompt_write = prompt_write,
-    .prompt_list = prompt_list,
+    .prompt_list = prompt_list,      .device = device,
 };
 
 VLPC_API CompilerEntryFn vlpc_compiler_entry;

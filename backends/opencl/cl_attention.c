@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_attention.c - softmax(scale · q kᵀ + mask) v without the matrix of scores:
+** KEYS keys at a time, with the running maximum, sum and result of each query.
+**
+**   processors   a work-item has 16 queries of a head as lanes; keys and values
+**                are read where they lie, one number for all lanes
+**   others       a work-item has one query; a group of QUERIES shares keys and
+**                values through local memory
+**   varlen       a work-item has one row of a run, with keys of its own
+**
+** A query sees its keys in ascending order whatever it is grouped with. */
+#include "backends/opencl/cl_text.h"
+
+#include <string.h>
+
+typedef enum { BY_LANES, BY_GROUP, BY_ROW } Way;
+
+static Way way_of(const ClClass *c, const KAttention *a) {
+  return a->varlen ? BY_ROW : c->cpu ? BY_LANES : BY_GROUP;
+}
+
+static uint32_t items_of(const ClClass *c, Way w) {
+  return w == BY_LANES ? 1 : w == BY_GROUP ? c->queries : 32;
+}
+
+static void attention_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+  const KAttention *a = &k->attention;
+  Way w = way_of(t->class, a);
+  uint64_t each = w == BY_LANES ? t->class->queries : items_of(t->class, w);
+  uint64_t lq = (uint64_t)cl_value(a->lq, sizes), groups = (lq + each - 1) / each;
+  uint64_t batch = w == BY_ROW ? 1 : (uint64_t)cl_value(a->batch, sizes);
+  if (w == BY_ROW && groups == 0) groups = 1; /* the bounds are looked at all the same */
+  g->local[0] = items_of(t->class, w);
+  g->global[0] = groups * batch == 0 ? 0 : groups * g->local[0];
+  g->global[1] = batch * (uint64_t)a->heads;
+}
+
+/* Keys at a time: as many as have room in local memory, a power of 2. */
+static uint32_t keys_of(const ClClass *c, const KAttention *a) {
+  int64_t floats = (a->d + 3) / 4 * 4 + (a->dv + 3) / 4 * 4;
+  uint32_t keys = c->keys;
+  while (keys > 1 && keys * floats * (int64_t)sizeof(float) > CL_LOCAL_BYTES) keys /= 2;
+  return keys;
+}
+
+/* ---- head ---------------------------------------------------------------- */
+
+static void strides(Str *s, const KAttention *a) {
+  const struct {
+    const char *name;
+    KSize at;
+  } all[] = {{"q_b", a->q_b}, {"q_r", a->q_r}, {"o_b", a->o_b}, {"o_r", a->o_r}};
+  for (size_t i = 0; i < VL_COUNT(all); i++) cl_const(s, all[i].name, all[i].at);
+}
+
+static void numbered(Str *s, const char *name, uint32_t i, KSize x) {
+  Str text = {.arena = s->arena};
+  str_printf(&text, "%s%u", name, i);
+  cl_const(s, str_text(&text), x);
+}
+
+/* Segment i is keys end<i-1> … end<i>-1. */
+static void segments(Str *s, const KAttention *a) {
+  for (uint32_t i = 0; i < a->n_segments; i++) {
+    const KSegment *g = &a->segment[i];
+    numbered(s, "n", i, g->n);
+    numbered(s, "k_b", i, g->k_b);
+    numbered(s, "k_r", i, g->k_r);
+    numbered(s, "v_b", i, g->v_b);
+    numbered(s, "v_r", i, g->v_r);
+    if (i == 0)
+      str_add(s, "  const long end0 = n0;\n");
+    else
+      str_printf(s, "  const long end%u = end%u + n%u;\n", i, i - 1, i);
+  }
+  str_printf(s, "  const long lk = end%u;\n", a->n_segments - 1);
+}
+
+/* Rows kr and vr of key n. */
+static void locate(Str *s, const KAttention *a) {
+  str_add(s, "global const float *kr = x2 + b * k_b0 + n * k_r0;\n"
+             "global const float *vr = x3 + b * v_b0 + n * v_r0;\n");
+  for (uint32_t i = 1; i < a->n_segments; i++)
+    str_printf(s,
+               "if (n >= end%u) {\n"
+               "  kr = x%u + b * k_b%u + (n - end%u) * k_r%u;\n"
+               "  vr = x%u + b * v_b%u + (n - end%u) * v_r%u;\n}\n",
+               i - 1, 2 + 2 * i, i, i - 1, i, 3 + 2 * i, i, i - 1, i);
+}
+
+static void head(Str *s, const KAttention *a, const ClClass *c, Way w) {
+  str_printf(s, "  enum { HEADS = %lld, D = %lld, DV = %lld, KEYS = %u, LANES = %d, ITEMS = %u, "
+                "CAUSAL = %d };\n",
+             (long long)a->heads, (long long)a->d, (long long)a->dv,
+             w == BY_GROUP ? keys_of(c, a) : c->keys,
+             w == BY_LANES ? 16 : 1, items_of(c, w), a->causal);
+  str_printf(s, "#undef V\n#undef VI\n#define V float%s\n#define VI int%s\n",
+             w == BY_LANES ? "16" : "", w == BY_LANES ? "16" : "");
+  strides(s, a);
+  cl_const(s, "lq", a->lq);
+  segments(s, a);
+  str_add(s, "  const long h = get_global_id(1) % HEADS, b = get_global_id(1) / HEADS;\n");
+}
+
+static const char lanes_place[] =
+    "  const long q0 = get_global_id(0) * LANES;\n"
+    "  const long seen_all = CAUSAL ? min(q0 + 1, lk) : lk;\n"
+    "  const long last = CAUSAL ? min(q0 + LANES, lk) : lk;\n"
+    "  const VI count = (VI)(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16) + (int)q0;\n"
+    "  const VI seen = CAUSAL ? min(count, (VI)(int)lk) : (VI)(int)lk;\n"
+    "  V q[D], acc[DV];\n"
+    "  for (int lane = 0; lane < LANES; lane++) {\n"
+    "    global const float *from = x1 + b * q_b + min(q0 + lane, lq - 1) * q_r + h * D;\n"
+    "    for (int e = 0; e < D; e++) ((private float *)&q[e])[lane] = from[e];\n"
+    "  }\n";
+
+static const char group_place[] =
+    "  const uint item = get_local_id(0);\n"
+    "  const long group = (long)get_group_id(0) * ITEMS, mine = group + item;\n"
+    "  const long q0 = min(mine, lq - 1);\n"
+    "  const long seen_all = CAUSAL ? min(q0 + 1, lk) : lk;\n"
+    "  const long last = CAUSAL ? min(group + ITEMS, lk) : lk;\n"
+    "  const VI seen = (int)seen_all;\n"
+    "  local float k_tile[KEYS][(D + 3) / 4 * 4] __attribute__((aligned(16)));\n"
+    "  local float v_tile[KEYS][(DV + 3) / 4 * 4] __attribute__((aligned(16)));\n"
+    "  float q[D], acc[DV];\n"
+    "#pragma unroll\n"
+    "  for (int e = 0; e < D; e++) q[e] = x1[b * q_b + q0 * q_r + h * D + e];\n";
+
+/* Every row looks at all bounds: runs are few, and a fault must show. */
+static const char row_place[] =
+    "  const long q0 = get_global_id(0);\n"
+    "  bool sound = RUNS > 0 && extra[0] == 0 && extra[RUNS] == lq;\n"
+    "  long from = 0, prefix = 0;\n"
+    "  for (long r = 0; sound && r < RUNS; r++) {\n"
+    "    sound = extra[r] <= extra[r + 1];\n"
+    "    if (q0 >= extra[r] && q0 < extra[r + 1]) {\n"
+    "      from = extra[r];\n"
+    "      prefix = r ? extra[1] : 0;\n"
+    "    }\n"
+    "  }\n"
+    "  if (!sound) vl_fault(fault, step);\n"
+    "  if (!sound || q0 >= lq) return;\n"
+    "  const long last = prefix + q0 - from + 1, seen_all = last;\n"
+    "  const VI seen = (int)last;\n"
+    "  float q[D], acc[DV];\n"
+    "#pragma unroll\n"
+    "  for (int e = 0; e < D; e++) q[e] = x1[q0 * q_r + h * D + e];\n";
+
+static const char *const place[] = {
+    [BY_LANES] = lanes_place, [BY_GROUP] = group_place, [BY_ROW] = row_place};
+
+/* ---- keys ---------------------------------------------------------------- */
+
+/* Where key and value j0 + j lie: rows beyond the last stand for it.  '@' is
+** locate's text. */
+static const char *const point[] = {
+    [BY_LANES] = "    global const float *kp[KEYS], *vp[KEYS];\n"
+                 "#pragma unroll\n"
+                 "    for (int j = 0; j < KEYS; j++) {\n"
+                 "      const long n = min(j0 + j, last - 1);\n@"
+                 "      kp[j] = kr + h * D;\n"
+                 "      vp[j] = vr + h * DV;\n"
+                 "    }\n",
+    [BY_GROUP] = "    barrier(CLK_LOCAL_MEM_FENCE);\n"
+                 "    for (uint i = item; i < KEYS * D; i += ITEMS) {\n"
+                 "      const long n = min(j0 + i / D, last - 1);\n@"
+                 "      k_tile[i / D][i % D] = kr[h * D + i % D];\n"
+                 "    }\n"
+                 "    for (uint i = item; i < KEYS * DV; i += ITEMS) {\n"
+                 "      const long n = min(j0 + i / DV, last - 1);\n@"
+                 "      v_tile[i / DV][i % DV] = vr[h * DV + i % DV];\n"
+                 "    }\n"
+                 "    barrier(CLK_LOCAL_MEM_FENCE);\n",
+    [BY_ROW] = "    global const float *kp[KEYS], *vp[KEYS];\n"
+               "#pragma unroll\n"
+               "    for (int j = 0; j < KEYS; j++) {\n"
+               "      const long n = min(j0 + j, last - 1);\n"
+               "      const long row = n < prefix ? n : from + n - prefix;\n"
+               "      kp[j] = x2 + row * k_r0 + h * D;\n"
+               "      vp[j] = x3 + row * v_r0 + h * DV;\n"
+               "    }\n",
+};
+
+static const char scores_single[] =
+    "#pragma unroll\n"
+    "    for (int e = 0; e < D; e++) {\n"
+    "#pragma unroll\n"
+    "      for (int j = 0; j < KEYS; j++) s[j] = fma(q[e], (V)AT_K(j, e), s[j]);\n"
+    "    }\n";
+static const char scores_four[] =
+    "#pragma unroll\n"
+    "    for (int e = 0; e < D; e += 4) {\n"
+    "#pragma unroll\n"
+    "      for (int j = 0; j < KEYS; j++) {\n"
+    "        const float4 k = *(local const float4 *)&k_tile[j][e];\n"
+    "        s[j] = fma(q[e], k.x, s[j]);\n"
+    "        s[j] = fma(q[e + 1], k.y, s[j]);\n"
+    "        s[j] = fma(q[e + 2], k.z, s[j]);\n"
+    "        s[j] = fma(q[e + 3], k.w, s[j]);\n"
+    "      }\n"
+    "    }\n";
+
+static const char masked[] =
+    "#pragma unroll\n"
+    "    for (int j = 0; j < KEYS; j++) {\n"
+    "      const long row = b * m0 + h * m1 + min(j0 + j, last - 1) * m3;\n"
+    "      V add;\n"
+    "      for (int lane = 0; lane < LANES; lane++)\n"
+    "        ((private float *)&add)[lane] = extra[row + min(q0 + lane, lq - 1) * m2];\n"
+    "      s[j] += add;\n"
+    "    }\n";
+
+/* The greatest so far, NaN above all; what was summed is scaled to it. */
+static const char rescale[] =
+    "    V top = most;\n"
+    "#pragma unroll\n"
+    "    for (int j = 0; j < KEYS; j++) top = select(top, s[j], (s[j] > top) | (s[j] != s[j]));\n"
+    "    const V factor = select(exp(most - top), (V)1.0f, most == top);\n"
+    "    most = top;\n"
+    "    sum *= factor;\n"
+    "#pragma unroll\n"
+    "    for (int j = 0; j < KEYS; j++) {\n"
+    "      s[j] = select(exp(s[j] - top), (V)0.0f, top == (V)(-INFINITY));\n"
+    "      sum += select((V)0.0f, s[j], seen > (VI)(int)(j0 + j));\n"
+    "    }\n";
+
+static const char values_single[] =
+    "#pragma unroll\n"
+    "      for (int e = 0; e < DV; e++) {\n"
+    "        V a = acc[e] * factor;\n"
+    "#pragma unroll\n"
+    "        for (int j = 0; j < KEYS; j++) a = fma(s[j], (V)AT_V(j, e), a);\n"
+    "        acc[e] = a;\n"
+    "      }\n";
+static const char values_four[] =
+    "#pragma unroll\n"
+    "      for (int e = 0; e < DV; e += 4) {\n"
+    "        float4 a = (float4)(acc[e], acc[e + 1], acc[e + 2], acc[e + 3]) * factor;\n"
+    "#pragma unroll\n"
+    "        for (int j = 0; j < KEYS; j++)\n"
+    "          a = fma((float4)s[j], *(local const float4 *)&v_tile[j][e], a);\n"
+    "        acc[e] = a.x;\n"
+    "        acc[e + 1] = a.y;\n"
+    "        acc[e + 2] = a.z;\n"
+    "        acc[e + 3] = a.w;\n"
+    "      }\n";
+/* Keys that a query does not see leave no trace, were they NaN. */
+static const char values_some[] =
+    "#pragma unroll\n"
+    "      for (int e = 0; e < DV; e++) {\n"
+    "        V a = acc[e] * factor;\n"
+    "#pragma unroll\n"
+    "        for (int j = 0; j < KEYS; j++)\n"
+    "          a = select(a, fma(s[j], (V)AT_V(j, e), a), seen > (VI)(int)(j0 + j));\n"
+    "        acc[e] = a;\n"
+    "      }\n";
+
+enum { COLUMNS_MAX = 128 };
+
+/* Where columns lie in memory anyway, as lanes or because they are many, the loops
+** over them stay loops, which a driver compiles faster. */
+static bool rolls(const KAttention *a, Way w) {
+  return w == BY_LANES || VL_MAX(a->d, a->dv) > COLUMNS_MAX;
+}
+
+static void add(Str *s, bool rolled, const char *text) {
+  static const char unroll[] = "#pragma unroll\n";
+  for (const char *next; *text; text = next) {
+    next = strchr(text, '\n') + 1;
+    bool columns = strstr(next, "int e") && strstr(next, "int e") < strchr(next, '\n');
+    if (rolled && columns && strncmp(text, unroll, sizeof unroll - 1) == 0) continue;
+    str_addn(s, text, (size_t)(next - text));
+  }
+}
+
+static void keys(Str *s, const KAttention *a, Way w) {
+  bool tile = w == BY_GROUP, rolled = rolls(a, w);
+  str_printf(s, "#undef AT_K\n#undef AT_V\n#define AT_K(j, e) %s\n#define AT_V(j, e) %s\n",
+             tile ? "k_tile[j][e]" : "kp[j][e]", tile ? "v_tile[j][e]" : "vp[j][e]");
+  add(s, rolled, "  V most = -INFINITY, sum = 0;\n"
+            "#pragma unroll\n  for (int e = 0; e < DV; e++) acc[e] = 0;\n"
+            "  for (long j0 = 0; j0 < last; j0 += KEYS) {\n");
+  for (const char *p = point[w], *at; *p; p = at) {
+    at = strchrnul(p, '@');
+    str_addn(s, p, (size_t)(at - p));
+    if (*at) locate(s, a), at++;
+  }
+  str_add(s, "    V s[KEYS];\n#pragma unroll\n    for (int j = 0; j < KEYS; j++) s[j] = 0;\n");
+  add(s, rolled, tile && a->d % 4 == 0 ? scores_four : scores_single);
+  str_printf(s, "#pragma unroll\n    for (int j = 0; j < KEYS; j++) s[j] *= %af;\n",
+             (double)a->scale);
+  if (a->has_mask) add(s, rolled, masked);
+  str_add(s, "    const bool whole = j0 + KEYS <= seen_all;\n    if (!whole) {\n#pragma unroll\n"
+             "      for (int j = 0; j < KEYS; j++)\n"
+             "        s[j] = select((V)(-INFINITY), s[j], seen > (VI)(int)(j0 + j));\n    }\n");
+  str_add(s, rescale);
+  str_add(s, "    if (whole) {\n");
+  add(s, rolled, tile && a->dv % 4 == 0 ? values_four : values_single);
+  str_add(s, "    } else {\n");
+  add(s, rolled, values_some);
+  str_add(s, "    }\n  }\n");
+}
+
+/* ---- end ----------------------------------------------------------------- */
+
+static const char *const finish[] = {
+    [BY_LANES] = "  for (int lane = 0; lane < LANES && q0 + lane < lq; lane++) {\n"
+                 "    global float *to = x0 + b * o_b + (q0 + lane) * o_r + h * DV;\n"
+                 "    const float all = ((private float *)&sum)[lane];\n"
+                 "    for (int e = 0; e < DV; e++)\n"
+                 "      to[e] = all == 0 ? 0 : ((private float *)&acc[e])[lane] / all;\n"
+                 "  }\n",
+    [BY_GROUP] = "  if (mine >= lq) return;\n"
+                 "#pragma unroll\n"
+                 "  for (int e = 0; e < DV; e++)\n"
+                 "    x0[b * o_b + mine * o_r + h * DV + e] = sum == 0 ? 0 : acc[e] / sum;\n",
+    [BY_ROW] = "#pragma unroll\n"
+               "  for (int e = 0; e < DV; e++) x0[q0 * o_r + h * DV + e] = acc[e] / sum;\n",
+};
+
+static void attention_text(ClText *t, const Kernel *k, uint32_t i) {
+  const KAttention *a = &k->attention;
+  const ClClass *c = t->target->class;
+  Way w = way_of(c, a);
+  static const char *const mask[] = {"m0", "m1", "m2", "m3"};
+  Str *s = &t->out;
+  cl_begin(t, k, i, (uint64_t[2]){items_of(c, w), 1});
+  head(s, a, c, w);
+  if (a->has_mask || a->varlen)
+    str_printf(s, "  global const %s *extra = x%u;\n", a->varlen ? "long" : "float",
+               kattention_extra(a));
+  for (int m = 0; a->has_mask && m < 4; m++) cl_const(s, mask[m], a->mask[m]);
+  if (w == BY_ROW) cl_const(s, "RUNS", a->batch);
+  add(s, rolls(a, w), place[w]);
+  keys(s, a, w);
+  add(s, rolls(a, w), finish[w]);
+  cl_end(t);
+}
+
+const ClKind cl_attention = {.text = attention_text, .grid = attention_grid};

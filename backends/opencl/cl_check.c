@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_check.c - what a device computes against what the reference does: small
+** kernels of each kind with sizes that leave rests everywhere.  Drivers have
+** been wrong; a wrong feature would go unseen. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/opencl/cl_code.h"
+#include "backends/ref/ref.h"
+#include "base/rng.h"
+#include "runtime/code_store.h"
+
+enum { FLOATS = 32768, OPERANDS = 5 };
+#define CLOSE 2e-5f
+
+/* ---- the kernels --------------------------------------------------------- */
+
+static const KBody loops_body[] = {
+    {.kind = KB_LOAD, .dtype = VLPC_F32, .load = {.operand = 1, .stride = {{1, -1}, {67, -1}}}},
+    {.kind = KB_OP, .dtype = VLPC_F32, .op = OP_tanh},
+};
+
+/* A size or stride left out below is run-time size 0, which is 0. */
+static const int64_t sizes[1] = {0};
+
+static Kernel plain(KernelKind kind, uint32_t operands) {
+  return (Kernel){.kind = kind, .n_operands = operands, .n_sizes = VL_COUNT(sizes)};
+}
+
+static KernelList test_kernels(Arena *a) {
+  Kernel *k = arena_array(a, Kernel, 6);
+  k[0] = plain(KK_GEMM, 5);
+  k[0].gemm = (KGemm){.g = ksize(1), .m = ksize(37), .k = 70, .n = 150, .c_m = ksize(150),
+                      .a_m = ksize(70), .r_m = ksize(150), .has_bias = true,
+                      .has_residual = true, .act = ACT_GELU_QUICK};
+  k[1] = plain(KK_ATTENTION, 4);
+  k[1].attention = (KAttention){.batch = ksize(1), .lq = ksize(41), .n_segments = 1, .heads = 2,
+                                .d = 16, .dv = 16, .scale = 0.25f, .causal = true,
+                                .q_r = ksize(32), .o_r = ksize(32)};
+  k[1].attention.segment[0] = (KSegment){.n = ksize(41), .k_r = ksize(32), .v_r = ksize(32)};
+  for (int i = 2; i < 5; i++) {
+    static const KernelKind kind[] = {KK_LAYERNORM, KK_SOFTMAX, KK_L2NORM};
+    k[i] = plain(kind[i - 2], 2);
+    k[i].rows = (KRows){.g = ksize(1), .m = ksize(5), .cols = ksize(203), .o_m = ksize(203),
+                        .x_m = ksize(203), .eps = 1e-5f};
+  }
+  k[5] = plain(KK_LOOPS, 2);
+  k[5].loops = (KLoops){.rank = 2, .size = {{67, -1}, {35, -1}}, .n_body = 2,
+                        .body = arena_array(a, KBody, 2),
+                        .store = {.stride = {{35, -1}, {1, -1}}}};
+  memcpy(k[5].loops.body, loops_body, sizeof loops_body);
+  return (KernelList){k, 6};
+}
+
+/* ---- both ways ----------------------------------------------------------- */
+
+typedef struct {
+  float *host[OPERANDS], *want;
+  DeviceMem memory[OPERANDS];
+} Operands;
+
+static bool fill(DeviceStream *s, Operands *o, Arena *a) {
+  for (uint32_t i = 0; i < OPERANDS; i++) {
+    o->host[i] = arena_array(a, float, FLOATS);
+    for (uint32_t j = 0; j < FLOATS; j++)
+      o->host[i][j] = (float)(2 * rng_uniform((Rng){i + 1, 1}, j) - 1);
+    if (!device_opencl.alloc(s, FLOATS * sizeof(float), &o->memory[i])) return false;
+  }
+  o->want = arena_array(a, float, FLOATS);
+  return true;
+}
+
+static bool same(const float *got, const float *want) {
+  for (uint32_t i = 0; i < FLOATS; i++) {
+    if (!(fabsf(got[i] - want[i]) <= CLOSE * (1 + fabsf(want[i])))) return false;
+  }
+  return true;
+}
+
+static bool run_one(DeviceStream *s, const Kernel *k, uint32_t i, Operands *o, Arena *a) {
+  DeviceSpan args[OPERANDS];
+  void *operand[OPERANDS] = {o->want};
+  DeviceFault fault;
+  float *got = arena_array(a, float, FLOATS);
+  memcpy(o->want, o->host[0], FLOATS * sizeof(float));
+  for (uint32_t j = 0; j < k->n_operands; j++) {
+    args[j] = (DeviceSpan){o->memory[j].handle, 0};
+    if (j > 0) operand[j] = o->host[j];
+    if (device_opencl.write(s, args[j], o->host[j], FLOATS * sizeof(float)) != VLPC_OK)
+      return false;
+  }
+  DeviceLaunch l = {.kernel = i, .n_args = k->n_operands, .n_sizes = k->n_sizes,
+                    .args = args, .sizes = sizes};
+  return ref_run(k, operand, sizes, a) == 0 && device_opencl.launch(s, &l) == VLPC_OK &&
+         device_opencl.wait(s, &fault) == VLPC_OK &&
+         device_opencl.read(s, got, args[0], FLOATS * sizeof(float)) == VLPC_OK &&
+         same(got, o->want);
+}
+
+/* The number of the first kernel that is wrong; -1: none. */
+static VlStatus first_wrong(DeviceCode *c, KernelList l, Arena *a, Diag *d, int *wrong) {
+  DeviceStream *s = NULL;
+  Operands o = {0};
+  *wrong = -1;
+  VL_TRY(device_opencl.stream_new(c, NULL, d, &s));
+  bool ready = fill(s, &o, a);
+  for (uint32_t i = 0; ready && *wrong < 0 && i < l.n; i++)
+    if (!run_one(s, &l.at[i], i, &o, a)) *wrong = (int)i;
+  for (uint32_t i = 0; i < OPERANDS; i++)
+    if (o.memory[i].handle) device_opencl.release(s, &o.memory[i]);
+  device_opencl.stream_free(s);
+  return ready ? VLPC_OK : cl_fail(d, "clCreateBuffer", CL_MEM_OBJECT_ALLOCATION_FAILURE);
+}
+
+/* ---- the verdict --------------------------------------------------------- */
+
+static VlStatus wrong_results(const ClDevice *x, const char *kernel, Diag *d) {
+  VlStatus s = diag_error(d, DIAG_CL_SELF_TEST, (DiagAt){NULL, x->name},
+                          "the device computes a test kernel wrong");
+  diag_found(d, "%s, driver %s", kernel, x->driver);
+  diag_fix(d, "update the driver, or run with --device cpu");
+  return s;
+}
+
+static VlStatus judge(const ClDevice *x, const DeviceLoad *l, Arena *a, Diag *d) {
+  KernelList kernels = test_kernels(a);
+  DeviceLoad test = {.artifact = l->artifact, .target = l->target, .scratch_dir = l->scratch_dir};
+  uint8_t key[16];
+  CodeFound found;
+  size_t n = 0;
+  Str text = {.arena = a};
+  kernels_write(kernels, a, &test.kernels, &n);
+  test.kernels_bytes = n;
+  cl_identity(&text, x);
+  str_printf(&text, "self-test\n%s", cl_program_text(kernels, &(ClTarget){x->class, x->fp64}, a));
+  store_key(text.at, text.n, key);
+  VL_TRY(store_find(l->scratch_dir, key, d, &found));
+  int wrong = found.code_bytes ? (int)(int8_t)found.code[0] : -2;
+  code_release(&found);
+  if (wrong == -2) {
+    DeviceCode *c = NULL;
+    VL_TRY(cl_code_new(&test, d, &c));
+    VlStatus ran = first_wrong(c, kernels, a, d, &wrong);
+    device_opencl.unload(c);
+    if (ran != VLPC_OK) return ran;
+    int8_t verdict = (int8_t)wrong;
+    store_keep(l->scratch_dir, key, (Section){(const uint8_t *)&verdict, sizeof verdict});
+  }
+  if (wrong < 0) return VLPC_OK;
+  Str name = {.arena = a};
+  kernel_describe(&kernels.at[(uint32_t)wrong % kernels.n], &name);
+  return wrong_results(x, str_text(&name), d);
+}
+
+VlStatus cl_check(const ClDevice *x, const DeviceLoad *l, Diag *d) {
+  Arena *a = arena_new(0);
+  if (!a || ARENA_GUARD(a)) {
+    arena_free(a);
+    return diag_error(d, DIAG_NOMEM, DIAG_NOWHERE, "no memory for the device's self-test");
+  }
+  VlStatus s = judge(x, l, a, d);
+  arena_free(a);
+  return s;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_emit.c - the program of a list of kernels: prelude, then kernel after
+** kernel by its kind. */
+#include "backends/opencl/cl_text.h"
+
+static const ClKind *const kinds[KK__END] = {
+    [KK_LOOPS] = &cl_loops,    [KK_GEMM] = &cl_gemm,   [KK_ATTENTION] = &cl_attention,
+    [KK_LAYERNORM] = &cl_rows, [KK_SOFTMAX] = &cl_rows, [KK_L2NORM] = &cl_rows,
+    [KK_SCAN] = &cl_axis,      [KK_TOPK] = &cl_axis,
+};
+
+void cl_size(Str *s, KSize x) {
+  if (x.dyn >= 0)
+    str_printf(s, "s%d", (int)x.dyn);
+  else
+    cl_literal(s, VLPC_I64, 0, x.c);
+}
+
+void cl_const(Str *s, const char *name, KSize x) {
+  str_printf(s, "  const long %s = ", name);
+  cl_size(s, x);
+  str_add(s, ";\n");
+}
+
+static bool is_one(KSize x) { return x.dyn < 0 && x.c == 1; }
+
+void cl_row(Str *s, const char *row, const KSize gm[2], const KSize stride[2]) {
+  if (is_one(gm[0])) {
+    str_printf(s, "((long)(%s) * ", row);
+    cl_size(s, stride[1]);
+    str_add(s, ")");
+    return;
+  }
+  str_printf(s, "((long)((%s) / (uint)", row);
+  cl_size(s, gm[1]);
+  str_add(s, ") * ");
+  cl_size(s, stride[0]);
+  str_printf(s, " + (long)((%s) %% (uint)", row);
+  cl_size(s, gm[1]);
+  str_add(s, ") * ");
+  cl_size(s, stride[1]);
+  str_add(s, ")");
+}
+
+void cl_begin(ClText *t, const Kernel *k, uint32_t i, const uint64_t local[2]) {
+  Str *s = &t->out, text = {.arena = s->arena};
+  kernel_describe(k, &text);
+  str_printf(s, "\n/* %s */\n", str_text(&text));
+  str_printf(s, "kernel __attribute__((reqd_work_group_size(%u, %u, 1)))\nvoid k%u(",
+             (unsigned)local[0], (unsigned)local[1], i);
+  for (uint32_t o = 0; o < k->n_operands; o++)
+    str_printf(s, "global %s%s *p%u, long o%u, ", o ? "const " : "",
+               cl_type(kernel_operand_dtype(k, o)), o, o);
+  for (uint32_t o = 0; o < k->n_sizes; o++) str_printf(s, "long s%u, ", o);
+  str_add(s, "global int *fault, int step) {\n");
+  for (uint32_t o = 0; o < k->n_operands; o++)
+    str_printf(s, "  global %s%s *x%u = p%u + o%u;\n", o ? "const " : "",
+               cl_type(kernel_operand_dtype(k, o)), o, o, o);
+}
+
+void cl_end(ClText *t) { str_add(&t->out, "}\n"); }
+
+static bool has_double(const Kernel *k) {
+  for (uint32_t o = 0; o < k->n_operands; o++) {
+    if (kernel_operand_dtype(k, o) == VLPC_F64) return true;
+  }
+  for (uint32_t i = 0; k->kind == KK_LOOPS && i < k->loops.n_body; i++) {
+    if (k->loops.body[i].dtype == VLPC_F64) return true;
+  }
+  return false;
+}
+
+static bool has_bf16(const Kernel *k) {
+  if (k->kind == KK_GEMM) return k->gemm.in != NUM_F32 || k->gemm.out != NUM_F32;
+  if (k->kind == KK_ATTENTION) return k->attention.in != NUM_F32 || k->attention.out != NUM_F32;
+  return kinds[k->kind] == &cl_rows && k->rows.out != NUM_F32;
+}
+
+const char *cl_cannot_run(const ClTarget *target, const Kernel *k) {
+  if (!target->fp64 && has_double(k)) return "the device has no double precision";
+  if (!kinds[k->kind] || (k->kind == KK_GEMM && k->gemm.transposed))
+    return "gradients do not run on OpenCL yet";
+  return has_bf16(k) ? "bf16 does not run on OpenCL yet" : NULL;
+}
+
+const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a) {
+  ClText t = {.target = target, .out = {.arena = a}};
+  Str s = {.arena = a};
+  for (uint32_t i = 0; i < l.n; i++) {
+    if (!cl_cannot_run(target, &l.at[i])) kinds[l.at[i].kind]->text(&t, &l.at[i], i);
+  }
+  cl_prelude(&t, &s);
+  str_add(&s, str_text(&t.out));
+  return str_text(&s);
+}
+
+void cl_grid(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGrid *out) {
+  *out = (ClGrid){.dims = 2, .global = {1, 1}, .local = {1, 1}};
+  kinds[k->kind]->grid(target, k, sizes, out);
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_gemm.c - C = act(A · W + bias) + residual, W in panels of 16 columns.
+**
+** Processors: a work-item makes 8 × 48 results in 24 vectors of 16, straight
+** from A's rows and three panels.  Rows run fastest through the grid, so a
+** block of W stays in a core's cache.
+**
+** Others: a work-group makes a tile of ROWS × COLS, a work-item 8 × 8 of it, as
+** two by two blocks of 4 × 4 half a tile apart.  A and W go through local
+** memory, DEPTH of K at a time, the next slice being fetched into registers
+** while this one is multiplied.  A panel's slice lies in one run of DEPTH × 64
+** bytes, so the packed layout is read as it is.
+**
+** Both sum over K in ascending order, one element in one work-item. */
+#include "backends/opencl/cl_text.h"
+
+#define LANES GEMM_PANEL
+
+static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+static void local_size(const ClClass *c, uint64_t out[2]) {
+  out[0] = c->cpu ? 1 : (uint64_t)c->rows / 8 * (c->cols / 8);
+  out[1] = 1;
+}
+
+static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+  const ClClass *c = t->class;
+  uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
+  uint64_t down = div_up(rows, c->rows), across = div_up((uint64_t)k->gemm.n, c->cols);
+  local_size(c, g->local);
+  g->global[0] = c->cpu ? down : across * g->local[0];
+  g->global[1] = rows == 0 ? 0 : c->cpu ? across : down;
+  if (rows == 0) g->global[0] = 0;
+}
+
+static void constants(Str *s, const KGemm *g, const ClClass *c) {
+  str_printf(s, "  enum { K = %lld, N = %lld, PANELS = (N + 15) / 16, ROWS = %u, COLS = %u",
+             (long long)g->k, (long long)g->n, c->rows, c->cols);
+  if (!c->cpu) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", c->depth);
+  str_add(s, " };\n");
+  cl_const(s, "G", g->g);
+  cl_const(s, "M", g->m);
+  str_add(s, "  const uint rows = (uint)(G * M);\n");
+}
+
+static void row_function(Str *s, const char *name, const char *row, const KSize gm[2],
+                         const KSize stride[2]) {
+  str_printf(s, "    const long %s = ", name);
+  cl_row(s, row, gm, stride);
+  str_add(s, ";\n");
+}
+
+/* v is activated in place; x is what v is called. */
+static const char *const act_text[] = {
+    [ACT_NONE] = "",
+    [ACT_GELU_ERF] = "v = 0.5f * v * (1.0f + erf(v * 0.70710678118654752f));\n",
+    [ACT_GELU_TANH] =
+        "v = 0.5f * v * (1.0f + tanh(0.79788456080286536f * (v + 0.044715f * v * v * v)));\n",
+    [ACT_GELU_QUICK] = "v = v / (1.0f + exp(-1.702f * v));\n",
+    [ACT_RELU] = "v = select(v, 0.0f, v < 0.0f);\n",
+    [ACT_TANH] = "v = tanh(v);\n",
+};
+
+/* The end of one vector of `lanes` results at column `column` of a row whose
+** offsets are c_row and r_row; v holds the sums. */
+static void finish(Str *s, const KGemm *g, uint32_t lanes) {
+  if (g->has_bias) str_printf(s, "      v += vload%u(0, x3 + column);\n", lanes);
+  if (g->act != ACT_NONE) str_printf(s, "      %s", act_text[g->act]);
+  str_printf(s, "      if (column + %u <= N) {\n", lanes);
+  if (g->has_residual)
+    str_printf(s, "        v += vload%u(0, x%u + r_row + column);\n", lanes, 3u + g->has_bias);
+  str_printf(s, "        vstore%u(v, 0, x0 + c_row + column);\n      } else {\n", lanes);
+  str_printf(s, "        float one[%u];\n        vstore%u(v, 0, one);\n", lanes, lanes);
+  str_printf(s, "        for (uint j = 0; column + j < N; j++)\n"
+                "          x0[c_row + column + j] = one[j]");
+  if (g->has_residual) str_printf(s, " + x%u[r_row + column + j]", 3u + g->has_bias);
+  str_add(s, ";\n      }\n");
+}
+
+/* ---- processors ---------------------------------------------------------- */
+
+/* In a loop: the text of an activation is long, and its time short. */
+static void cpu_finish(Str *s, const KGemm *g, const ClClass *c) {
+  KSize gm[2] = {g->g, g->m};
+  uint32_t panels = c->cols / LANES;
+  str_printf(s, "  float16 all[ROWS * %u];\n", panels);
+  for (uint32_t i = 0; i < c->rows * panels; i++)
+    str_printf(s, "  all[%u] = c%u_%u;\n", i, i / panels, i % panels);
+  str_add(s, "  for (uint i = 0; i < ROWS && row + i < rows; i++) {\n");
+  row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
+  if (g->has_residual) row_function(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
+  str_printf(s, "    for (uint p = 0; p < %u && panel + p < PANELS; p++) {\n"
+                "      const uint column = (panel + p) * 16;\n"
+                "      float16 v = all[i * %u + p];\n", panels, panels);
+  finish(s, g, LANES);
+  str_add(s, "    }\n  }\n");
+}
+
+static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
+  KSize gm[2] = {g->g, g->m};
+  uint32_t panels = c->cols / LANES;
+  str_add(s, "  const uint row = get_global_id(0) * ROWS;\n"
+             "  const uint panel = get_global_id(1) * (COLS / 16);\n");
+  for (uint32_t i = 0; i < c->rows; i++) {
+    Str name = {.arena = s->arena}, row = {.arena = s->arena};
+    str_printf(&name, "at%u", i);
+    str_printf(&row, "min(row + %u, rows - 1)", i);
+    row_function(s, str_text(&name), str_text(&row), gm, (KSize[2]){g->a_g, g->a_m});
+    str_printf(s, "    global const float *a%u = x1 + at%u;\n", i, i);
+  }
+  for (uint32_t p = 0; p < panels; p++)
+    str_printf(s, "  global const float *w%u = x2 + (long)min(panel + %u, PANELS - 1u) * K * 16;\n",
+               p, p);
+  for (uint32_t i = 0; i < c->rows; i++) {
+    str_add(s, "  float16");
+    for (uint32_t p = 0; p < panels; p++) str_printf(s, "%s c%u_%u = 0", p ? "," : "", i, p);
+    str_add(s, ";\n");
+  }
+  str_add(s, "  for (long k = 0; k < K; k++) {\n");
+  for (uint32_t p = 0; p < panels; p++)
+    str_printf(s, "    const float16 b%u = vload16(k, w%u);\n", p, p);
+  for (uint32_t i = 0; i < c->rows; i++) {
+    str_printf(s, "    const float16 r%u = a%u[k];\n", i, i);
+    for (uint32_t p = 0; p < panels; p++)
+      str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
+  }
+  str_add(s, "  }\n");
+  cpu_finish(s, g, c);
+}
+
+/* ---- others -------------------------------------------------------------- */
+
+static const char tile_head[] =
+    "  local float a_tile[2][DEPTH][ROWS + 4] __attribute__((aligned(16)));\n"
+    "  local float w_tile[2][DEPTH][COLS + 16] __attribute__((aligned(16)));\n"
+    "  enum { A_EACH = ROWS * DEPTH / ITEMS, W_EACH = COLS * DEPTH / 4 / ITEMS };\n"
+    "  const uint t = get_local_id(0);\n"
+    "  const uint row0 = get_global_id(1) * ROWS, panel0 = get_group_id(0) * (COLS / 16);\n";
+
+/* A warp of 32 covers 4 × 8 work-items of the tile where it is large enough. */
+static const char place_wide[] =
+    "  const uint tx = (t & 7) | ((t >> 5) & 1) << 3, ty = ((t >> 3) & 3) | (t >> 6) << 2;\n";
+static const char place_plain[] =
+    "  const uint tx = t % (COLS / 8), ty = t / (COLS / 8);\n";
+
+static const char fetch_w[] =
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < W_EACH; i++) {\n"
+    "      const uint f = t + i * ITEMS, p = min(panel0 + f / (DEPTH * 4), PANELS - 1u);\n"
+    "      const uint k = k0 + f / 4 % DEPTH;\n"
+    "      w_next[i] = @ ((global const float4 *)x2)[((long)p * K + k) * 4 + f % 4];\n"
+    "    }\n";
+static const char fetch_a[] =
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < A_EACH; i++) {\n"
+    "      const uint k = k0 + t % DEPTH;\n"
+    "      a_next[i] = @ x1[a_row[i] + k];\n"
+    "    }\n";
+static const char keep[] =
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < A_EACH; i++)\n"
+    "      a_tile[slot][t % DEPTH][t / DEPTH + i * (ITEMS / DEPTH)] = a_next[i];\n"
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < W_EACH; i++) {\n"
+    "      const uint f = t + i * ITEMS, at = f / (DEPTH * 4) * 16 + f % 4 * 4;\n"
+    "      *(local float4 *)&w_tile[slot][f / 4 % DEPTH][at] = w_next[i];\n"
+    "    }\n";
+static const char multiply[] =
+    "#pragma unroll\n"
+    "    for (uint k = 0; k < DEPTH; k++) {\n"
+    "      const float4 a0 = *(local const float4 *)&a_tile[slot][k][ty * 4];\n"
+    "      const float4 a1 = *(local const float4 *)&a_tile[slot][k][ROWS / 2 + ty * 4];\n"
+    "      const float4 w0 = *(local const float4 *)&w_tile[slot][k][tx * 4];\n"
+    "      const float4 w1 = *(local const float4 *)&w_tile[slot][k][COLS / 2 + tx * 4];\n";
+
+/* '@' becomes the guard of a K that is no multiple of DEPTH. */
+static void guarded(Str *s, const char *text, const char *guard) {
+  for (const char *p = text; *p; p++) {
+    if (*p == '@')
+      str_add(s, guard);
+    else
+      str_addn(s, p, 1);
+  }
+}
+
+static void fetch(Str *s, bool whole) {
+  guarded(s, fetch_a, whole ? "" : "k >= K ? 0.0f :");
+  guarded(s, fetch_w, whole ? "" : "k >= K ? (float4)(0.0f) :");
+}
+
+static void multiply_text(Str *s) {
+  str_add(s, multiply);
+  for (uint32_t i = 0; i < 8; i++) {
+    const char *a = i < 4 ? "a0" : "a1";
+    for (uint32_t h = 0; h < 2; h++)
+      str_printf(s, "      c%u_%u = fma((float4)(%s.s%u), w%u, c%u_%u);\n", i, h, a, i % 4, h, i,
+                 h);
+  }
+  str_add(s, "    }\n");
+}
+
+static void finish_tile(Str *s, const KGemm *g) {
+  KSize gm[2] = {g->g, g->m};
+  for (uint32_t i = 0; i < 8; i++) {
+    str_printf(s, "  if (row0 + ROWS / 2 * %u + ty * 4 + %u < rows) {\n"
+                  "    const uint row = row0 + ROWS / 2 * %u + ty * 4 + %u;\n",
+               i / 4, i % 4, i / 4, i % 4);
+    row_function(s, "c_row", "row", gm, (KSize[2]){g->c_g, g->c_m});
+    if (g->has_residual) row_function(s, "r_row", "row", gm, (KSize[2]){g->r_g, g->r_m});
+    for (uint32_t h = 0; h < 2; h++) {
+      str_printf(s, "    {\n      const uint column = panel0 * 16 + COLS / 2 * %u + tx * 4;\n"
+                    "      float4 v = c%u_%u;\n      if (column < N) {\n", h, i, h);
+      finish(s, g, 4);
+      str_add(s, "      }\n    }\n");
+    }
+    str_add(s, "  }\n");
+  }
+}
+
+static void tile_text(Str *s, const KGemm *g, const ClClass *c) {
+  KSize gm[2] = {g->g, g->m};
+  bool whole = g->k % c->depth == 0;
+  str_add(s, tile_head);
+  str_add(s, c->rows % 64 == 0 && c->cols == 128 ? place_wide : place_plain);
+  str_add(s, "  float a_next[A_EACH];\n  float4 w_next[W_EACH];\n  long a_row[A_EACH];\n");
+  for (uint32_t i = 0; i < 8; i++) str_printf(s, "  float4 c%u_0 = 0, c%u_1 = 0;\n", i, i);
+  str_add(s, "#pragma unroll\n  for (uint i = 0; i < A_EACH; i++) {\n"
+             "    const uint row = min(row0 + t / DEPTH + i * (ITEMS / DEPTH), rows - 1);\n");
+  row_function(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
+  str_add(s, "    a_row[i] = at;\n  }\n  uint slot = 0;\n  {\n    const uint k0 = 0;\n");
+  fetch(s, whole);
+  str_add(s, keep);
+  str_add(s, "  }\n  barrier(CLK_LOCAL_MEM_FENCE);\n"
+             "  for (uint k0 = DEPTH; k0 < K; k0 += DEPTH) {\n");
+  fetch(s, whole);
+  multiply_text(s);
+  str_add(s, "    slot ^= 1;\n");
+  str_add(s, keep);
+  str_add(s, "    barrier(CLK_LOCAL_MEM_FENCE);\n  }\n  {\n");
+  multiply_text(s);
+  str_add(s, "  }\n");
+  finish_tile(s, g);
+}
+
+static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
+  const ClClass *c = t->target->class;
+  uint64_t local[2];
+  local_size(c, local);
+  cl_begin(t, k, i, local);
+  constants(&t->out, &k->gemm, c);
+  if (c->cpu)
+    cpu_text(&t->out, &k->gemm, c);
+  else
+    tile_text(&t->out, &k->gemm, c);
+  cl_end(t);
+}
+
+const ClKind cl_gemm = {.text = gemm_text, .grid = gemm_grid};

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_rows.c - layernorm, softmax and l2norm: a group of row_items work-items for
+** each row; item i takes vectors i, i + row_items, … and the sums are joined in
+** a fixed tree.  One item takes a whole row on processors, 16 columns at once. */
+#include "backends/opencl/cl_text.h"
+
+static uint32_t lanes_of(const ClClass *c) { return c->cpu ? 16 : 4; }
+
+static void rows_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+  uint64_t rows = (uint64_t)cl_value(k->rows.g, sizes) * (uint64_t)cl_value(k->rows.m, sizes);
+  bool none = rows == 0 || cl_value(k->rows.cols, sizes) == 0;
+  g->local[0] = t->class->row_items;
+  g->global[0] = none ? 0 : g->local[0];
+  g->global[1] = none ? 0 : rows;
+}
+
+/* Over the row: `vector` on V v at vector index i, `single` on float v at column
+** i of what is left. */
+static void each(Str *s, const char *vector, const char *single) {
+  str_printf(s, "  for (long i = item; i < whole; i += ITEMS) {\n    V v = VLOAD(i, x);\n%s  }\n",
+             vector);
+  str_printf(s, "  for (long i = whole * LANES + item; i < n; i += ITEMS) {\n"
+                "    float v = x[i];\n%s  }\n", single);
+}
+
+/* Joins part (a float of each item) into every item's `name`. */
+static void join(Str *s, const ClClass *c, const char *name, const char *how) {
+  if (c->row_items == 1) {
+    str_printf(s, "  const float %s = part;\n", name);
+    return;
+  }
+  str_add(s, "  barrier(CLK_LOCAL_MEM_FENCE);\n  parts[item] = part;\n"
+             "  barrier(CLK_LOCAL_MEM_FENCE);\n"
+             "  for (uint half_ = ITEMS / 2; half_ > 0; half_ /= 2) {\n");
+  str_printf(s, "    if (item < half_) parts[item] = %s;\n", how);
+  str_printf(s, "    barrier(CLK_LOCAL_MEM_FENCE);\n  }\n  const float %s = parts[0];\n", name);
+}
+
+#define PLUS "parts[item] + parts[item + half_]"
+#define MOST "fmax(parts[item], parts[item + half_])"
+
+/* The lanes of `sums`, joined in a tree, and part: "f8 = sums.lo + sums.hi" … */
+static void fold(Str *s, const ClClass *c, const char *how) {
+  char from[8] = "sums";
+  for (uint32_t n = lanes_of(c) / 2; n >= 1; n /= 2) {
+    if (n > 1)
+      str_printf(s, "  const float%u f%u = ", n, n);
+    else
+      str_add(s, "  const float f1 = ");
+    str_printf(s, how[0] == '+' ? "%s.lo + %s.hi;\n" : "fmax(%s.lo, %s.hi);\n", from, from);
+    from[0] = 'f', from[1] = (char)('0' + n), from[2] = 0;
+  }
+  str_add(s, how[0] == '+' ? "  part = f1 + part;\n" : "  part = fmax(f1, part);\n");
+}
+
+/* part and sums of an expression over v: "v", "(v - mean) * (v - mean)". */
+static void sum(Str *s, const ClClass *c, const char *name, const char *of) {
+  Str vector = {.arena = s->arena}, single = {.arena = s->arena};
+  str_printf(&vector, "    sums += %s;\n", of);
+  str_printf(&single, "    part += %s;\n", of);
+  str_add(s, "  {\n  V sums = 0;\n  part = 0;\n");
+  each(s, str_text(&vector), str_text(&single));
+  fold(s, c, "+");
+  str_add(s, "  }\n");
+  join(s, c, name, PLUS);
+}
+
+static void most(Str *s, const ClClass *c) {
+  str_add(s, "  {\n  V sums = -INFINITY;\n  part = -INFINITY;\n");
+  each(s, "    sums = fmax(sums, v);\n", "    part = fmax(part, v);\n");
+  fold(s, c, "max");
+  str_add(s, "  }\n");
+  join(s, c, "most", MOST);
+}
+
+static void store(Str *s, const char *vector, const char *single) {
+  Str v = {.arena = s->arena}, one = {.arena = s->arena};
+  str_printf(&v, "    VSTORE(%s, i, out);\n", vector);
+  str_printf(&one, "    out[i] = %s;\n", single);
+  each(s, str_text(&v), str_text(&one));
+}
+
+static void layernorm(Str *s, const KRows *r, const ClClass *c) {
+  Str v = {.arena = s->arena}, one = {.arena = s->arena};
+  sum(s, c, "total", "v");
+  str_add(s, "  const float mean = total / (float)n;\n");
+  sum(s, c, "squares", "(v - mean) * (v - mean)");
+  str_printf(s, "  const float scale = 1.0f / sqrt(squares / (float)n + %af);\n", (double)r->eps);
+  str_add(&v, "(v - mean) * scale");
+  str_add(&one, "(v - mean) * scale");
+  if (r->has_gamma) str_add(&v, " * VLOAD(i, x2)"), str_add(&one, " * x2[i]");
+  if (r->has_beta) {
+    str_printf(&v, " + VLOAD(i, x%u)", 2u + r->has_gamma);
+    str_printf(&one, " + x%u[i]", 2u + r->has_gamma);
+  }
+  store(s, str_text(&v), str_text(&one));
+}
+
+static void softmax(Str *s, const KRows *r, const ClClass *c) {
+  most(s, c);
+  sum(s, c, "total", "exp(v - most)");
+  if (r->log) {
+    str_add(s, "  const float less = log(total);\n");
+    store(s, "(v - most) - less", "(v - most) - less");
+  } else {
+    store(s, "exp(v - most) / total", "exp(v - most) / total");
+  }
+}
+
+static void l2norm(Str *s, const KRows *r, const ClClass *c) {
+  sum(s, c, "squares", "v * v");
+  str_printf(s, "  const float norm = fmax(sqrt(squares), %af);\n", (double)r->eps);
+  store(s, "v / norm", "v / norm");
+}
+
+static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
+  const KRows *r = &k->rows;
+  const ClClass *c = t->target->class;
+  KSize gm[2] = {r->g, r->m};
+  Str *s = &t->out;
+  cl_begin(t, k, i, (uint64_t[2]){c->row_items, 1});
+  str_printf(s, "  enum { ITEMS = %u, LANES = %u };\n", c->row_items, lanes_of(c));
+  if (c->row_items > 1) str_add(s, "  local float parts[ITEMS];\n");
+  cl_const(s, "n", r->cols);
+  str_add(s, "  const long whole = n / LANES;\n  const uint item = get_local_id(0);\n"
+             "  const uint row = get_global_id(1);\n  float part;\n"
+             "  global const float *x = x1 + ");
+  cl_row(s, "row", gm, (KSize[2]){r->x_g, r->x_m});
+  str_add(s, ";\n  global float *out = x0 + ");
+  cl_row(s, "row", gm, (KSize[2]){r->o_g, r->o_m});
+  str_printf(s, ";\n#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n"
+                "#define VLOAD vload%u\n#define VSTORE vstore%u\n",
+             lanes_of(c), lanes_of(c), lanes_of(c));
+  if (k->kind == KK_LAYERNORM)
+    layernorm(s, r, c);
+  else if (k->kind == KK_SOFTMAX)
+    softmax(s, r, c);
+  else
+    l2norm(s, r, c);
+  cl_end(t);
+}
+
+const ClKind cl_rows = {.text = rows_text, .grid = rows_grid};
