@@ -159,7 +159,9 @@ static bool is_bf16(const Bench *b) {
   return strcmp(b->m.info.precision, "bf16") == 0;
 }
 
+/* Of this processor; another device's is not known. */
 static double measured_peak(const Bench *b) {
+  if (strcmp(b->session.device, "opencl") == 0) return 0;
   return arithmetic_peak(cpu_isa_best(), is_bf16(b), VL_MAX(b->session.threads, 1));
 }
 
@@ -261,7 +263,9 @@ static void print_text(const Bench *b) {
          b->batch, b->session.threads, b->session.device, b->session.target);
   printf("  time        best %.3f ms, median %.3f ms, 95 %% below %.3f ms (%" PRIu32 " runs)\n",
          b->best_ms, b->median_ms, b->p95_ms, b->n_runs);
-  if (b->run.flops > 0)
+  if (b->run.flops > 0 && b->peak <= 0)
+    printf("  speed       %.1f GFLOP/s\n", gflops(b));
+  else if (b->run.flops > 0)
     printf("  speed       %.1f GFLOP/s, %.1f %% of the measured %s peak (%.1f GFLOP/s)\n",
            gflops(b), 100 * peak_fraction(b), is_bf16(b) ? "bf16" : "FMA", b->peak * 1e-9);
   else

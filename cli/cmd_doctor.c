@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "cli/devices.h"
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
@@ -73,6 +74,18 @@ static vlpc_compiler *check_compiler(Doctor *d) {
       "only sealed artifacts and a warm code cache run");
   d->c->foreign = NULL;
   return NULL;
+}
+
+/* A machine without OpenCL is in order. */
+static void check_opencl(Doctor *d) {
+  FoundDevices f;
+  Str s = {.arena = d->c->arena};
+  if (devices_find(d->c, &f) != VLPC_OK) return;
+  for (uint32_t i = 0; i < f.n; i++)
+    str_printf(&s, "%s%s %s%s%s", i > 0 ? "; " : "", f.at[i].name, f.at[i].model,
+               f.at[i].skipped ? ", not used: " : "", f.at[i].skipped ? f.at[i].skipped : "");
+  if (f.missing) str_printf(&s, "none (see vlpc devices)");
+  say(d, "opencl", str_text(&s), NULL);
 }
 
 static void check_cache(Doctor *d) {
@@ -193,6 +206,7 @@ VlStatus cmd_doctor(Cli *c) {
   check_cpu(&d);
   check_devices(&d);
   vlpc_compiler *k = check_compiler(&d);
+  if (k != NULL) check_opencl(&d);
   check_cache(&d);
   if (k != NULL) self_test(&d, k);
   if (!c->json) return VLPC_OK;
