@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* llvm_kit.h - runs kernels of the llvm_cpu backend in a test.
+/* llvm_kit.h - runs kernels of the llvm_cpu backend in a test, or, linked with
+** opencl_kit.c, those of an OpenCL device.
 **
 ** kit_open makes code for one target and maps it; kit_run runs one kernel,
 ** cutting its tasks into `pieces` separate calls, each with scratch full of
@@ -21,6 +22,13 @@ typedef struct {
 
 /* The targets this machine runs, lowest first; NULL past the last. */
 const char *kit_target(int i);
+
+/* Whether a test has time for every dtype on this target, not only those with
+** code of their own. */
+bool kit_every_dtype(int i);
+
+/* Whether there is code for a kernel: OpenCL has none for bf16 and gradients. */
+bool kit_runs(const Kernel *k);
 
 Kit kit_open(const char *target, Kernel *kernels, uint32_t n);
 void kit_close(Kit *k);
