@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-CASES = ["coop_middle", "maple", "vpt_deep", "provp", "cocoop", "dpt_cavpt"]
+CASES = ["maple", "vpt_deep"]
 
 
 def main():
@@ -25,10 +25,7 @@ def main():
         for loss in target.glob("*.loss*.onnx"):
             loss.unlink()
         g = np.load(source / f"{case}.npz")
-        out = {"image": pixels, "text": g["tokens"], "want_image": g["image"], "want_text": g["text"],
-               "want_logits": g["logits"], "frozen_text": g["template_tokens"]}
-        if case == "coop_middle":  # tokens of the names: what stands before the stop and the end
-            out["name_lengths"] = g["tokens"].argmax(1) - 2 - g["param/ctx"].shape[0]
+        out = {"image": pixels, "text": g["tokens"], "want_image": g["image"], "want_text": g["text"]}
         out |= {k.removeprefix("param/"): v for k, v in g.items() if k.startswith("param/")}
         np.savez_compressed(target / f"{case}.npz", **out)
 
