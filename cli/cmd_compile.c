@@ -83,6 +83,7 @@ VlStatus cmd_compile(Cli *c) {
                             .progress = on_progress,
                              .prompt = opt(c, prompt),
                              .prompt_spec = opt(c, prompt_spec),
+                             .train = opt_given(c, train),
                              .precision = opt(c, precision),
                              .calibrate = opt(c, calibrate)};
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));

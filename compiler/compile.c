@@ -217,4 +217,5 @@ void compile_close(Compile *c) {
     if (c->model[i]) fe_close(c->model[i]);
   }
   if (c->module) fe_close(c->module);
+  if (c->loss_model) fe_close(c->loss_model);
 }

@@ -5,7 +5,7 @@
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
 ** weights.c evaluates constants into the weight section, link.c brings in a
-** prompt module, declaration.c reads what it says of itself, sections.c makes the
+** prompt module, train.c its loss and gradients, declaration.c reads what it says of itself, sections.c makes the
 ** other sections, report.c says what was fused, entry.c is the library's only
 ** exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
@@ -21,6 +21,7 @@
 #include "runtime/manifest.h"
 
 #define COMPILE_MAX_MODELS 2
+#define TRAIN_ENTRY "train"
 
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
@@ -43,7 +44,7 @@ typedef struct {
   PassResult lowered[COMPILE_MAX_MODELS];
   Graph *graph; /* the lowered graph of all towers */
   FuseReport report; /* of what the files say, before rewrites for speed */
-  FeModel *module; /* the prompt module; NULL: none */
+  FeModel *module, *loss_model; /* the prompt module and its loss; NULL: none */
   Declaration declaration;
   TrainableNames trainables;
   const char *base_hash; /* of the towers without the module */
@@ -66,6 +67,14 @@ void compile_close(Compile *c);
 /* Links the prompt module of the options, when there is one, into the graph. */
 VL_MUST_USE VlStatus compile_link(Compile *c);
 void compile_entries(Compile *c);
+
+/* train.c */
+/* The loss that training is asked for with; false in *out->graph: none. */
+VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
+/* Adds gradients of the trainables to the linked graph. */
+VL_MUST_USE VlStatus compile_gradients(Compile *c);
+/* The entry of loss and gradients; false: there is none. */
+bool compile_train_entry(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);

@@ -147,11 +147,10 @@ static VlStatus read_init(Reader *r, json_t *o, const char *where, ManifestInit 
 static VlStatus read_trainable(Reader *r, json_t *o, const char *where, void *out) {
   static const char *const keys[] = {"name", "init", "class_rows", "fixed", NULL};
   DeclaredTrainable *t = out;
-  bool fixed = false;
   VL_TRY(known_keys(r, o, where, keys));
   VL_TRY(text_at(r, o, where, "name", true, &t->name));
   VL_TRY(flag_at(r, o, where, "class_rows", &t->class_rows));
-  VL_TRY(flag_at(r, o, where, "fixed", &fixed));
+  VL_TRY(flag_at(r, o, where, "fixed", &t->fixed));
   return read_init(r, json_object_get(o, "init"), arena_printf(r->a, "%s.init", where), &t->init);
 }
 
@@ -166,7 +165,8 @@ static VlStatus read_tap(Reader *r, json_t *o, const char *where, void *out) {
   VL_TRY(text_at(r, o, where, "from", true, &t->from));
   VL_TRY(text_at(r, o, where, "segment", false, &t->segment));
   VL_TRY(text_at(r, o, where, "grad", false, &grad));
-  if (!grad || strcmp(grad, "pass") == 0 || strcmp(grad, "stop") == 0) return VLPC_OK;
+  t->stop = grad && strcmp(grad, "stop") == 0;
+  if (!grad || t->stop || strcmp(grad, "pass") == 0) return VLPC_OK;
   return bad(r, arena_printf(r->a, "%s.grad", where), grad, "pass or stop");
 }
 
@@ -210,6 +210,19 @@ static VlStatus read_template(Reader *r, json_t *o, const char *where, void *out
   return VLPC_OK;
 }
 
+static VlStatus read_loss(Reader *r, json_t *o, DeclaredLoss *out) {
+  static const char *const keys[] = {"file", "taps", "epochs", "next", NULL};
+  void *at = NULL;
+  if (!o) return VLPC_OK;
+  VL_TRY(known_keys(r, o, "loss", keys));
+  VL_TRY(text_at(r, o, "loss", "file", true, &out->file));
+  if (strchr(out->file, '/'))
+    return bad(r, "loss.file", out->file, "the name of a file in the module's folder");
+  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap}, &at, &out->n_taps));
+  out->tap = at;
+  return VLPC_OK;
+}
+
 static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   static const char *const keys[] = {"vlpc_prompt", "method", "slot", "templates", "trainable",
                                      "taps",        "writes", "lift", "loss",      NULL};
@@ -234,7 +247,7 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   out->tap = at, at = NULL;
   VL_TRY(each(r, o, (ListOf){"writes", sizeof(LinkWrite), read_write}, &at, &out->n_writes));
   out->write = at;
-  return VLPC_OK;
+  return read_loss(r, json_object_get(o, "loss"), &out->loss);
 }
 
 static void drop_json(void *root) { json_decref(root); }

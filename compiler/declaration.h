@@ -14,7 +14,14 @@ typedef struct {
   const char *name;
   ManifestInit init;
   bool class_rows;
+  bool fixed; /* comes with a prompt set but is not learned */
 } DeclaredTrainable;
+
+typedef struct {
+  const char *file; /* beside the module; NULL: none is declared */
+  uint32_t n_taps;
+  LinkTap *tap;
+} DeclaredLoss;
 
 typedef struct {
   const char *method;
@@ -27,12 +34,13 @@ typedef struct {
   LinkTap *tap;
   LinkWrite *write;
   bool lift;
+  DeclaredLoss loss; /* the first one */
 } Declaration;
 
 /* "end", "middle", "front" */
 const char *slot_place_name(SlotPlace p);
 /* text is hostile and need not be NUL-terminated.  Fails with LINK_SPEC, which names
-** the key and what it should be.  The loss is left to whoever trains. */
+** the key and what it should be. */
 VL_MUST_USE VlStatus declaration_read(const char *text, size_t n, Arena *a, const char *file,
                                       Diag *d, Declaration *out);
 

@@ -124,10 +124,13 @@ VlStatus compile_link(Compile *c) {
   for (uint32_t i = 0; i < c->trainables.n; i++)
     VL_TRY(check_trainable(c, g, c->trainables.at[i]));
   LinkSpec spec = spec_of(c, g);
+  LinkLoss loss = {0};
+  VL_TRY(compile_read_loss(c, &loss));
+  if (loss.graph) spec.loss = &loss;
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
   c->graph = again.g;
-  return VLPC_OK;
+  return loss.graph ? compile_gradients(c) : VLPC_OK;
 }
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -178,15 +181,21 @@ void compile_entries(Compile *c) {
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
       c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};
+  if (compile_train_entry(c, &c->entry[c->n_entries])) c->n_entries++;
 }
 
 void compile_cut_prompts(Compile *c) {
   if (!c->o->prompt || (c->sched_flags & COMPILE_NO_CUT)) return;
+  PassEntry late[ENTRY_MAX]; /* training changes the prompts: it computes them itself */
+  uint32_t n_late = 0;
+  for (uint32_t i = 0; i < c->n_entries; i++)
+    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) late[n_late++] = c->entry[i];
   Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_prompts,
-             .late = c->entry, .n_late = c->n_entries};
+             .late = late, .n_late = n_late};
   CutList list = pass_cut(c->graph, c->a, &cut);
   if (list.n == 0) return;
-  for (uint32_t i = 0; i < c->n_entries; i++) give(c, &c->entry[i], list);
+  for (uint32_t i = 0; i < c->n_entries; i++)
+    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) give(c, &c->entry[i], list);
   uint32_t at = c->n_entries - (c->text_rows.entry.name != NULL); /* text_rows is the last */
   c->entry[c->n_entries] = c->entry[at];
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};

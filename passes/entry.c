@@ -20,6 +20,12 @@ static bool is_features(const Graph *g, Val v, Val feat) {
   return val_ok(feat) && (val_eq(v, feat) || is_unit);
 }
 
+/* Outputs of entries of their own, which the caller makes. */
+static bool is_apart(const char *name) {
+  return strcmp(name, LINK_FROZEN_TEXT) == 0 || strcmp(name, LINK_LOSS) == 0 ||
+         strncmp(name, PASS_GRAD, strlen(PASS_GRAD)) == 0;
+}
+
 /* What depends on the tower's inputs (`all`) but on none of `none`. */
 static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint8_t none) {
   Arena *a = ir_arena(g);
@@ -31,7 +37,7 @@ static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint
   bool has_features = !val_ok(feat);
   for (uint32_t i = 0; i < n_out; i++) {
     uint8_t d = depends[out[i].v.i];
-    if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0) continue;
+    if (is_apart(out[i].name)) continue;
     if (!is_features(g, out[i].v, feat) && ((d & all) == 0 || (d & none) != 0)) continue;
     has_features = has_features || val_eq(out[i].v, feat);
     to[n++] = out[i];
@@ -46,7 +52,9 @@ static bool needs_both(const Graph *g) {
   const Named *out = NULL;
   uint32_t n = ir_outputs(g, &out);
   for (uint32_t i = 0; i < n; i++)
-    if ((depends[out[i].v.i] & DEPENDS_IMAGE) && (depends[out[i].v.i] & DEPENDS_TEXT)) return true;
+    if ((depends[out[i].v.i] & DEPENDS_IMAGE) && (depends[out[i].v.i] & DEPENDS_TEXT) &&
+        !is_apart(out[i].name))
+      return true;
   return false;
 }
 
@@ -61,7 +69,7 @@ uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]) {
   uint32_t n_all = ir_outputs(g, &all), n_kept = 0;
   Named *kept = arena_array(ir_arena(g), Named, n_all);
   for (uint32_t i = 0; i < n_all; i++)
-    if (strcmp(all[i].name, LINK_FROZEN_TEXT) != 0) kept[n_kept++] = all[i];
+    if (!is_apart(all[i].name)) kept[n_kept++] = all[i];
   out[n++] = (PassEntry){.name = "model", .out = kept, .n_out = n_kept};
   return n;
 }

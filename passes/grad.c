@@ -214,7 +214,7 @@ VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d, Gra
   for (uint32_t i = 0; i < n; i++) {
     Val dx = f.grad[of[i].v.i];
     if (!val_ok(dx)) dx = ir_zeros(g, ir_type_id(g, of[i].v));
-    ir_output(g, arena_printf(a, "grad.%s", of[i].name), dx);
+    ir_output(g, arena_printf(a, PASS_GRAD "%s", of[i].name), dx);
   }
   *out = ir_rewrite(g, a, without_stop, NULL, NULL);
   return VLPC_OK;

@@ -126,6 +126,13 @@ static Val tower_node(Link *l, Val v, const Val *in) {
   return graft_node(&l->from_base, v, in);
 }
 
+/* Where there are gradients, a tap may let none through. */
+static Val module_input(Link *l, const LinkTap *t) {
+  Val v = link_tapped(l, t);
+  bool stops = l->spec->loss != NULL && t->stop && val_ok(v);
+  return stops && dtype_is_float(ir_type_of(l->dst, v)->dtype) ? ir_ew1(l->dst, OP_stop, v) : v;
+}
+
 static VlStatus make(Link *l, Item it, Val *in) {
   const Graph *g = graph_of(l, it.kind);
   ItemKind from = it.kind == ITEM_before ? ITEM_after : it.kind;
@@ -138,7 +145,7 @@ static VlStatus make(Link *l, Item it, Val *in) {
   if (it.kind == ITEM_after) v = link_write(l, it.v, l->made[ITEM_before][it.v.i]);
   else if (it.kind == ITEM_before) v = tower_node(l, it.v, in);
   else if (it.kind == ITEM_frozen) v = graft_node(&l->from_base, it.v, in);
-  else if (ir_op(g, it.v) == OP_input) v = link_tapped(l, link_tap(l, it.v));
+  else if (ir_op(g, it.v) == OP_input) v = module_input(l, link_tap(l, it.v));
   else v = graft_node(&l->from_module, it.v, in);
   l->made[it.kind][it.v.i] = v;
   return val_ok(v) ? VLPC_OK : unfit(l, it);
@@ -276,6 +283,15 @@ static VlStatus put_outputs(Walk *w) {
   return VLPC_OK;
 }
 
+static VlStatus put_loss(Walk *w) {
+  const LinkLoss *loss = w->l->spec->loss;
+  Item it;
+  if (loss == NULL) return VLPC_OK;
+  for (uint32_t i = 0; i < loss->n_taps; i++)
+    for (uint32_t k = 0; link_loss_needs(w->l, &loss->tap[i], k, &it); k++) VL_TRY(walk(w, it));
+  return link_loss(w->l);
+}
+
 static VlStatus link_all(Link *l) {
   Walk w = {.l = l};
   uint32_t most = VL_MAX(ir_most_in(l->base), ir_most_in(l->module));
@@ -288,6 +304,7 @@ static VlStatus link_all(Link *l) {
   copy_inputs(l);
   VL_TRY(share_frozen(&w));
   VL_TRY(put_outputs(&w));
+  VL_TRY(put_loss(&w));
   ir_set_loc(l->dst, (LocId){0});
   return VLPC_OK;
 }
@@ -299,6 +316,8 @@ static void add_scores(Link *l, Graph *base) {
     wanted = wanted || strcmp(l->spec->write[i].point, "logits") == 0;
   for (uint32_t i = 0; i < l->spec->n_taps; i++)
     wanted = wanted || strcmp(l->spec->tap[i].from, "logits") == 0;
+  for (uint32_t i = 0; l->spec->loss != NULL && i < l->spec->loss->n_taps; i++)
+    wanted = wanted || strcmp(l->spec->loss->tap[i].from, "logits") == 0;
   Val image = point_value(l, "V.feat"), text = point_value(l, "T.feat");
   if (!wanted || val_ok(point_value(l, "logits")) || !val_ok(image) || !val_ok(text)) return;
   Val scores = link_scores(base, l->spec->logit_scale, image, text);
@@ -333,6 +352,7 @@ VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph *
     VL_TRY(link_check_taps(&l));
   }
   VL_TRY(link_check_writes(&l));
+  if (spec->loss != NULL) VL_TRY(link_check_loss(&l));
   VL_TRY(link_all(&l));
   *out = l.dst;
   return VLPC_OK;

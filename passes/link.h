@@ -18,6 +18,7 @@
 **   frozen_text_features  f32[classes, E] where a tap reads frozen.T.feat or
 **                         frozen.logits: of the plain texts, by the text tower
 **   image_features        f32[1, E] with lift: the texts are those of one image
+**   labels                i64[batch] with a loss: the images' classes
 **   name_lengths          i64[classes] for a slot in the middle or front: tokens of
 **                         each class's name
 ** With lift what depends on images and texts at once is no output. */
@@ -28,11 +29,20 @@
 
 typedef struct {
   const char *input, *from, *segment; /* segment NULL: all rows, or a value without */
+  bool stop;                          /* no gradient passes */
 } LinkTap;
 
 typedef struct {
   const char *point, *segment, *value; /* value NULL: drop; segment NULL: features, scores */
 } LinkWrite;
+
+/* A graph of one number that says how wrong the result is. */
+typedef struct {
+  const Graph *graph;
+  const char *file;
+  uint32_t n_taps;
+  const LinkTap *tap;
+} LinkLoss;
 
 typedef enum { SLOT_END, SLOT_MIDDLE, SLOT_FRONT } SlotPlace;
 
@@ -47,6 +57,7 @@ typedef struct {
   SlotPlace place;
   double logit_scale; /* for scores that the towers' file does not have */
   bool lift;
+  const LinkLoss *loss; /* NULL: none; else the output LINK_LOSS, and taps that stop */
 } LinkSpec;
 
 /* The linked graph on arena a; base is a lowered graph with its points, to which
@@ -56,5 +67,6 @@ typedef struct {
 VL_MUST_USE VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph **out);
 /* The input, and the output that makes it of other texts (not of the text entry). */
 #define LINK_FROZEN_TEXT "frozen_text_features"
+#define LINK_LOSS "train.loss"
 
 #endif

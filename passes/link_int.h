@@ -66,7 +66,21 @@ VL_MUST_USE VlStatus link_check_writes(Link *l);
 /* x after all writes at points of value v of the towers. */
 Val link_write(Link *l, Val v, Val x);
 
+/* link_loss.c */
+VL_MUST_USE VlStatus link_check_loss(Link *l);
+/* The k-th value that a tap of the loss waits for; false: there is none. */
+bool link_loss_needs(Link *l, const LinkTap *t, uint32_t k, Item *out);
+/* Adds the loss, once what its taps wait for is made. */
+VL_MUST_USE VlStatus link_loss(Link *l);
+
 /* link_taps.c */
+typedef struct {
+  const LinkTap *tap;
+  const Graph *graph; /* whose input it is */
+  const char *file;
+} LinkFit;
+/* Has sizes that the input names be those of what it reads. */
+VL_MUST_USE VlStatus link_fit(Link *l, LinkFit f, Val in, const Type *have, DimId *size);
 VL_MUST_USE VlStatus link_check_taps(Link *l);
 /* The k-th value that a tap waits for; false: there is none. */
 bool link_tap_needs(Link *l, const LinkTap *t, uint32_t k, Item *out);

@@ -105,13 +105,15 @@ static bool fix_size(Link *l, DimId have, int64_t n) {
 }
 
 /* Sizes that the module names are those of what it reads. */
-static bool unify(Link *l, const Type *want, const Type *have, DimId *size) {
+static bool unify(Link *l, const Graph *of, const Type *want, const Type *have, DimId *size) {
   if (want->rank != have->rank || want->dtype != have->dtype) return false;
   for (uint32_t i = 0; i < want->rank; i++) {
-    Dim e = dim_get(ir_dims(l->module), want->dim[i]);
+    Dim e = dim_get(ir_dims(of), want->dim[i]);
     int64_t n = 0;
     bool is_number = dim_is_const(ir_dims(l->dst), have->dim[i], &n);
-    if (e.n == 0 && (is_number ? n == e.c : fix_size(l, have->dim[i], e.c))) continue;
+    bool may_fix = e.n == 0 && of == l->module;
+    if (e.n == 0 && is_number && n == e.c) continue;
+    if (!is_number && may_fix && fix_size(l, have->dim[i], e.c)) continue;
     if (e.n != 1 || e.c != 0 || e.term[0].k != 1) return false;
     DimId *known = &size[e.term[0].sym];
     if (*known != DIM_NONE && *known != have->dim[i]) return false;
@@ -140,6 +142,17 @@ static VlStatus check_lift(Link *l, const LinkTap *t, const Source *s) {
   return st;
 }
 
+VlStatus link_fit(Link *l, LinkFit f, Val in, const Type *have, DimId *size) {
+  const Type *want = ir_type_of(f.graph, in);
+  if (unify(l, f.graph, want, have, size)) return VLPC_OK;
+  VlStatus s = diag_error(l->d, DIAG_LINK_WIDTH, (DiagAt){f.file, NULL},
+                          "%s does not fit the %s's input '%s'", f.tap->from,
+                          f.graph == l->module ? "module" : "loss", f.tap->input);
+  diag_found(l->d, "%s", type_text_in(l->a, l->dst, have));
+  diag_expected(l->d, "%s", type_text_in(l->a, f.graph, want));
+  return s;
+}
+
 static VlStatus check_tap(Link *l, const LinkTap *t, DimId *size) {
   Source s;
   Type have;
@@ -154,13 +167,7 @@ static VlStatus check_tap(Link *l, const LinkTap *t, DimId *size) {
   }
   if (!source_of(l, t, &s) || !tap_type(l, t, &s, &have)) return diag_status(l->d);
   VL_TRY(check_lift(l, t, &s));
-  const Type *want = ir_type_of(l->module, in);
-  if (unify(l, want, &have, size)) return VLPC_OK;
-  VlStatus st = diag_error(l->d, DIAG_LINK_WIDTH, link_at(l),
-                           "%s does not fit the module's input '%s'", t->from, t->input);
-  diag_found(l->d, "%s", type_text_in(l->a, l->dst, &have));
-  diag_expected(l->d, "%s", type_text_in(l->a, l->module, want));
-  return st;
+  return link_fit(l, (LinkFit){t, l->module, l->spec->file}, in, &have, size);
 }
 
 static bool is_trainable(const LinkSpec *spec, const char *name) {

@@ -126,6 +126,7 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
 /* ---- gradients (grad.c) -------------------------------------------------- */
 
+#define PASS_GRAD "grad."
 /* Reverse mode.  Adds to g, for each value of[i].v, an output grad.NAME with NAME
 ** of[i].name: the gradient of the loss with respect to it, of its type (zeros when
 ** it does not reach the loss).  Only values that depend on one of them and reach
@@ -165,7 +166,7 @@ typedef struct {
   uint32_t n_out;
   CutList given;    /* inner values that are inputs of this entry */
 } PassEntry;
-enum { ENTRY_MAX = 6 }; /* with frozen_text, prompts and text_rows */
+enum { ENTRY_MAX = 7 }; /* with frozen_text, train, prompts and text_rows */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */

@@ -66,6 +66,7 @@ typedef struct vlpc_compile_options {
   const char *calibrate;    /* with "bf16": a folder of photos or an .npz of inputs on which the
                                error against fp32 is measured; NULL: seeded inputs; "none": it
                                is not measured */
+  int32_t train; /* 1: adds the entry "train" of the prompt module's loss and gradients */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */
