@@ -276,8 +276,14 @@ static VlStatus put_outputs(Walk *w) {
     VL_TRY(walk(w, it));
     ir_point(l->dst, l->point[i].name, link_made(l, it));
   }
-  if (!val_ok(l->frozen_text)) return VLPC_OK;
+  return VLPC_OK;
+}
+
+/* What makes frozen_text_features, when something reads them. */
+static VlStatus put_frozen_text(Walk *w) {
+  Link *l = w->l;
   Item it = {ITEM_frozen, point_value(l, "T.feat")};
+  if (!val_ok(l->frozen_text)) return VLPC_OK;
   VL_TRY(walk(w, it));
   ir_output(l->dst, LINK_FROZEN_TEXT, link_made(l, it));
   return VLPC_OK;
@@ -305,6 +311,7 @@ static VlStatus link_all(Link *l) {
   VL_TRY(share_frozen(&w));
   VL_TRY(put_outputs(&w));
   VL_TRY(put_loss(&w));
+  VL_TRY(put_frozen_text(&w));
   ir_set_loc(l->dst, (LocId){0});
   return VLPC_OK;
 }
