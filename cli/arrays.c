@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/vec.h"
+
 /* Names that libraries have for one input, beside those an artifact notes. */
 static const char *const family[][2] = {{"image", "pixel_values"}, {"text", "input_ids"}};
 
@@ -88,4 +90,20 @@ VlStatus run_entry(Cli *c, Model *m, const char *entry, const Npz *z) {
     return s;
   }
   return fail_session(c, m, vlpc_session_run(m->session, entry));
+}
+
+VlStatus entry_outputs(Cli *c, const Model *m, const char *entry, Npz *out) {
+  VEC(NpyArray) list = {0};
+  vlpc_port port = {.struct_size = sizeof port};
+  for (uint32_t i = 0; vlpc_artifact_port(m->artifact, entry, VLPC_OUTPUT, i, &port); i++) {
+    vlpc_tensor t;
+    VL_TRY(fail_session(c, m, vlpc_session_output(m->session, entry, port.name, &t)));
+    NpyArray x = {.name = port.name, .dtype = t.dtype, .rank = (uint32_t)t.rank, .data = t.data};
+    x.bytes = dtype_size(t.dtype);
+    for (int32_t k = 0; k < t.rank; k++) x.bytes *= (uint64_t)t.shape[k];
+    memcpy(x.size, t.shape, sizeof x.size);
+    *vec_push(c->arena, &list) = x;
+  }
+  *out = (Npz){list.at, list.n};
+  return VLPC_OK;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "base/vec.h"
 #include "cli/arrays.h"
 #include "cli/json.h"
 
@@ -20,22 +19,6 @@ static VlStatus pick_entry(Cli *c, const Model *m, const char **out) {
                           "has several entries; --entry names one");
   diag_expected(c->diag, "%s", str_text(&names));
   return s;
-}
-
-static VlStatus gather(Cli *c, Model *m, const char *entry, Npz *out) {
-  VEC(NpyArray) list = {0};
-  vlpc_port port = {.struct_size = sizeof port};
-  for (uint32_t i = 0; vlpc_artifact_port(m->artifact, entry, VLPC_OUTPUT, i, &port); i++) {
-    vlpc_tensor t;
-    VL_TRY(fail_session(c, m, vlpc_session_output(m->session, entry, port.name, &t)));
-    NpyArray x = {.name = port.name, .dtype = t.dtype, .rank = (uint32_t)t.rank, .data = t.data};
-    x.bytes = dtype_size(t.dtype);
-    for (int32_t k = 0; k < t.rank; k++) x.bytes *= (uint64_t)t.shape[k];
-    memcpy(x.size, t.shape, sizeof x.size);
-    *vec_push(c->arena, &list) = x;
-  }
-  *out = (Npz){list.at, list.n};
-  return VLPC_OK;
 }
 
 static void print_result(Cli *c, const char *entry, const Npz *z) {
@@ -65,7 +48,7 @@ VlStatus cmd_run(Cli *c) {
   VL_TRY(model_open(c, c->arg[0], &m));
   VL_TRY(pick_entry(c, &m, &entry));
   VL_TRY(run_entry(c, &m, entry, &in));
-  VL_TRY(gather(c, &m, entry, &out));
+  VL_TRY(entry_outputs(c, &m, entry, &out));
   VL_TRY(npz_write(opt(c, output_npz), &out, c->arena, c->diag));
   if (c->json)
     print_result(c, entry, &out);

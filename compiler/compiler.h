@@ -5,8 +5,8 @@
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
 ** weights.c evaluates constants into the weight section, link.c brings in a
-** prompt module, train.c its loss and gradients, declaration.c reads what it says of itself, sections.c makes the
-** other sections, report.c says what was fused, entry.c is the library's only
+** prompt module, declaration.c reads what it says of itself, train.c adds its loss
+** and gradients, sections.c makes the other sections, report.c says what was fused, entry.c is the library's only
 ** exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
@@ -69,7 +69,8 @@ VL_MUST_USE VlStatus compile_link(Compile *c);
 void compile_entries(Compile *c);
 
 /* train.c */
-/* The loss that training is asked for with; false in *out->graph: none. */
+VL_MUST_USE VlStatus compile_check_train(const Compile *c);
+/* The loss, when the entry is asked for; else out->graph stays NULL. */
 VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
 /* Adds gradients of the trainables to the linked graph. */
 VL_MUST_USE VlStatus compile_gradients(Compile *c);

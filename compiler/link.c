@@ -115,6 +115,7 @@ VlStatus compile_link(Compile *c) {
   FeOptions o = {.external_root = c->o->external_root, .memory = c->o->memory_limit};
   Graph *g = NULL;
   PassResult again;
+  VL_TRY(compile_check_train(c));
   if (!c->o->prompt) return VLPC_OK;
   VL_TRY(hash_base(c));
   VL_TRY(fe_read(c->a, c->o->prompt, &o, c->d, &c->module));

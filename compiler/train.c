@@ -22,6 +22,14 @@ static bool has_learned(const Compile *c) {
   return false;
 }
 
+VlStatus compile_check_train(const Compile *c) {
+  if (!c->o->train || c->o->prompt) return VLPC_OK;
+  VlStatus s = diag_error(c->d, DIAG_TRAIN_MODULE, DIAG_NOWHERE,
+                          "there is no prompt module to train");
+  diag_fix(c->d, "name one with --prompt");
+  return s;
+}
+
 VlStatus compile_read_loss(Compile *c, LinkLoss *out) {
   const DeclaredLoss *x = &c->declaration.loss;
   FeOptions o = {.external_root = c->o->external_root, .memory = c->o->memory_limit};

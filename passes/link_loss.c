@@ -68,8 +68,8 @@ static const char *const readable[] = {"logits",        "labels",        "V.feat
 static VlStatus check_source(Link *l, const LinkTap *t) {
   DiagAt at = {l->spec->loss->file, NULL};
   if (!val_ok(loss_input(l->spec->loss->graph, t->input)))
-    return diag_error(l->d, DIAG_LINK_VALUE, at, "the loss has no input '%s', to which %s is tapped",
-                      t->input, t->from);
+    return diag_error(l->d, DIAG_LINK_VALUE, at,
+                      "the loss has no input '%s', to which %s is tapped", t->input, t->from);
   if (strncmp(t->from, AUX, strlen(AUX)) == 0 && !val_ok(link_value(l, t->from + strlen(AUX))))
     return diag_error(l->d, DIAG_LINK_VALUE, at, "the module has no output '%s'",
                       t->from + strlen(AUX));

@@ -224,7 +224,7 @@ static const char provp_module[] =
 
 static void test_provp(void **state) {
   LinkSpec s = {WRITES({"V.0", "prompt", "v0"}, {"V.1", "prompt", "v1"}),
-                TAPS({"x", "V.1", "prompt"}), NAMES("p", "q")};
+                TAPS({"x", "V.1", "prompt", false}), NAMES("p", "q")};
   check(*state, provp_module, s, provp_by_hand);
 }
 
@@ -256,7 +256,7 @@ static Val cross_by_hand(void *ctx, Graph *g, const char *point, Val x) {
 static void test_across(void **state) {
   Arena *a = *state;
   LinkSpec s = {WRITES({"V.1", "prompt", "v1"}), NAMES("w"),
-                TAPS({"x", "V.1", "cls+patch"}, {"g", "T.feat", NULL})};
+                TAPS({"x", "V.1", "cls+patch", false}, {"g", "T.feat", NULL, false})};
   check(a, cross_module, s, cross_by_hand);
   Graph *g = linked(a, cross_module, s, 0);
   PassEntry e[ENTRY_MAX];
@@ -292,7 +292,8 @@ static const char features_module[] =
 
 static void test_features_and_scores(void **state) {
   LinkSpec s = {WRITES({"V.pre", "prompt", "v0"}, {"V.feat", NULL, "f2"}, {"logits", NULL, "l2"}),
-                TAPS({"f", "V.feat", NULL}, {"z", "frozen.V.feat", NULL}, {"l", "logits", NULL}),
+                TAPS({"f", "V.feat", NULL, false},
+                     {"z", "frozen.V.feat", NULL, false}, {"l", "logits", NULL, false}),
                 NAMES("p")};
   check(*state, features_module, s, features_by_hand);
 }
@@ -305,7 +306,8 @@ static void test_frozen_is_shared(void **state) {
       " %z = input {name=\"z\"} : f32[images,6]\n %f = input {name=\"f\"} : f32[images,6]\n"
       " %y = add %f, %z : f32[images,6]\n out \"v1\" %p\n out \"f2\" %y\n}\n";
   LinkSpec s = {WRITES({"V.1", "prompt", "v1"}, {"V.feat", NULL, "f2"}),
-                TAPS({"z", "frozen.V.feat", NULL}, {"f", "V.feat", NULL}), NAMES("p")};
+                TAPS({"z", "frozen.V.feat", NULL, false},
+                     {"f", "V.feat", NULL, false}), NAMES("p")};
   Graph *g = linked(a, module, s, 0);
   uint32_t attentions = 0;
   for (uint32_t i = 1; i <= ir_n_vals(g); i++)
@@ -333,7 +335,7 @@ static Val lift_by_hand(void *ctx, Graph *g, const char *point, Val x) {
 
 static void test_lift(void **state) {
   Arena *a = *state;
-  LinkSpec s = {WRITES({"T.emb", "slot", "t0"}), TAPS({"f", "V.feat.norm", NULL}),
+  LinkSpec s = {WRITES({"T.emb", "slot", "t0"}), TAPS({"f", "V.feat.norm", NULL, false}),
                 NAMES("w", "ctx"), .slot_rows = 2, .lift = true};
   Graph *g = linked(a, lift_module, s, 0);
   const Named *out = NULL;
@@ -395,7 +397,7 @@ static const Refused refused[] = {
      "vlpc: error[E0455]: module.onnx: the segment prompt is dropped at V.0, where it is absent\n"
      "  fix:      insert rows at an earlier point, or leave the drop out\n"},
     {" sym n\n %x = input {name=\"x\"} : f32[n,2,8]\n out \"p\" %x\n",
-     {WRITES({"V.1", "prompt", "p"}), TAPS({"x", "V.1", "prompt"})},
+     {WRITES({"V.1", "prompt", "p"}), TAPS({"x", "V.1", "prompt", false})},
      "vlpc: error[E0455]: module.onnx: the segment prompt is read at V.1, where it is absent\n"
      "  fix:      insert rows at an earlier point\n"},
     {" %p = input {name=\"p\"} : f32[2,8]\n %q = input {name=\"q\"} : f32[3,8]\n"
@@ -411,7 +413,7 @@ static const Refused refused[] = {
     {" sym c\n %g = input {name=\"g\"} : f32[c,6]\n %w = input {name=\"w\"} : f32[6,8]\n"
      " %q = matmul %g, %w : f32[c,8]\n %m = reduce_mean %q {axes=[0], keepdims=1} : f32[1,8]\n"
      " out \"p\" %m\n",
-     {WRITES({"T.1", "slot", "p"}), TAPS({"g", "T.feat", NULL}), NAMES("w"), .slot_rows = 1},
+     {WRITES({"T.1", "slot", "p"}), TAPS({"g", "T.feat", NULL, false}), NAMES("w"), .slot_rows = 1},
      "vlpc: error[E0458]: module.onnx: taps and writes run in a circle\n"
      "  found:    T.feat needs T.1 needs T.feat\n"
      "  fix:      tap an earlier point, or the frozen towers\n"},
@@ -422,10 +424,10 @@ static const Refused refused[] = {
      {WRITES({"V.0", "prompt", "p"}), NAMES("text")},
      "vlpc: error[E0452]: module.onnx: the module's input 'text' is a trainable that has the name"
      " of an input of the model\n  fix:      give it another name\n"},
-    {P28, {WRITES({"V.0", "prompt", "p"}), TAPS({"y", "V.1", NULL}), NAMES("p")},
+    {P28, {WRITES({"V.0", "prompt", "p"}), TAPS({"y", "V.1", NULL, false}), NAMES("p")},
      "vlpc: error[E0452]: module.onnx: the module has no input 'y', to which V.1 is tapped\n"},
     {" sym n\n %x = input {name=\"x\"} : f32[n,7]\n out \"p\" %x\n",
-     {WRITES({"V.feat", NULL, "p"}), TAPS({"x", "V.feat", NULL})},
+     {WRITES({"V.feat", NULL, "p"}), TAPS({"x", "V.feat", NULL, false})},
      "vlpc: error[E0453]: module.onnx: V.feat does not fit the module's input 'x'\n"
      "  found:    f32[batch,6]\n  expected: f32[n,7]\n"},
     {" %p = input {name=\"p\"} : f32[7,8]\n out \"p\" %p\n",

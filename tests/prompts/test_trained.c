@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_trained.c - the loss of each prompt method and its gradients, by the entry
+** that training runs, against PyTorch's autograd on the formulas
+** (tests/prompts/reference): the tiny CLIP, parameters of the goldens. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/e2e/e2e_kit.h"
+#include "tests/prompts/prompt_kit.h"
+
+#define DATA VLPC_SOURCE_DIR "/tests/prompts/data/"
+#define NEAR 2e-5 /* of the largest element */
+#define GRAD "grad/"
+enum { INPUTS_MOST = 64 };
+
+typedef struct {
+  NpyArray at[INPUTS_MOST];
+  uint32_t n;
+} Values;
+
+static void put(Values *v, const char *name, const NpyArray *x) {
+  assert_non_null(x);
+  assert_true(v->n < INPUTS_MOST);
+  v->at[v->n] = *x;
+  v->at[v->n++].name = name;
+}
+
+/* Tokens of each name, without the full stop behind it. */
+static NpyArray name_lengths(const NpyArray *tokens, int64_t rows) {
+  const int64_t *ids = tokens->data;
+  int64_t n = tokens->size[0], context = tokens->size[1], *out = arena_array(e2e, int64_t, n);
+  for (int64_t c = 0; c < n; c++) {
+    int64_t end = 0;
+    for (int64_t i = 0; i < context; i++)
+      if (ids[c * context + i] > ids[c * context + end]) end = i;
+    out[c] = end - 2 - rows;
+  }
+  return (NpyArray){.dtype = VLPC_I64, .rank = 1, .size = {n}, .data = out,
+                    .bytes = (uint64_t)n * sizeof *out};
+}
+
+/* ---- one run ----------------------------------------------------------------- */
+
+static bool has_input(const Line *l, const char *name) {
+  vlpc_port p = {.struct_size = sizeof p};
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, "train", VLPC_INPUT, i, &p); i++)
+    if (strcmp(p.name, name) == 0) return true;
+  return false;
+}
+
+/* An output of another entry becomes an input. */
+static void put_output(const Line *l, const char *entry, const char *name, Values *v) {
+  vlpc_tensor t = line_output(l, entry, name);
+  NpyArray x = {.dtype = t.dtype, .rank = (uint32_t)t.rank};
+  memcpy(x.size, t.shape, sizeof x.size);
+  x.bytes = (uint64_t)tensor_count(&t) * sizeof(float);
+  void *data = arena_alloc(e2e, x.bytes);
+  memcpy(data, t.data, x.bytes);
+  x.data = data;
+  put(v, name, &x);
+}
+
+/* What the model makes of the templates; PromptSRC's teacher is given. */
+static void put_frozen(const Line *l, const Npz *z, Values *v) {
+  const NpyArray *teacher = npz_find(z, "teacher_text");
+  NpyArray plain = *npz_find(z, "template_tokens");
+  plain.name = "text";
+  if (!has_input(l, "frozen_text_features")) return;
+  if (teacher != NULL) {
+    put(v, "frozen_text_features", teacher);
+    return;
+  }
+  line_run(l, "frozen_text", &(Npz){&plain, 1});
+  put_output(l, "frozen_text", "frozen_text_features", v);
+}
+
+/* ---- comparing ------------------------------------------------------------------ */
+
+typedef struct {
+  const PromptCase *c;
+  const Npz *z;
+  float **sum; /* by array of z */
+} Sums;
+
+static void add(const Sums *s, const Line *l, float share) {
+  for (uint32_t i = 0; i < s->z->n; i++) {
+    const NpyArray *want = &s->z->at[i];
+    bool is_loss = strcmp(want->name, "loss") == 0;
+    if (!is_loss && strncmp(want->name, GRAD, strlen(GRAD)) != 0) continue;
+    const char *name =
+        is_loss ? "loss" : arena_printf(e2e, "grad.%s", want->name + strlen(GRAD));
+    vlpc_tensor t = line_output(l, "train", name);
+    assert_int_equal((uint64_t)tensor_count(&t) * sizeof(float), want->bytes);
+    if (s->sum[i] == NULL) s->sum[i] = arena_array(e2e, float, want->bytes / sizeof(float));
+    for (int64_t k = 0; k < tensor_count(&t); k++)
+      s->sum[i][k] += share * ((const float *)t.data)[k];
+  }
+}
+
+static void check_sums(const Sums *s) {
+  uint32_t gradients = 0;
+  for (uint32_t i = 0; i < s->z->n; i++) {
+    const float *w = s->z->at[i].data;
+    double most = 0, apart = 0;
+    if (s->sum[i] == NULL) continue;
+    for (uint64_t k = 0; k < s->z->at[i].bytes / sizeof *w; k++) {
+      most = fmax(most, fabs((double)w[k]));
+      apart = fmax(apart, fabs((double)s->sum[i][k] - w[k]));
+    }
+    if (!(apart <= NEAR * most))
+      fail_msg("%s, %s: %.3g of the largest element apart", s->c->name, s->z->at[i].name,
+               apart / most);
+    gradients += s->sum[i] != NULL && most > 0;
+  }
+  assert_true(gradients > 1); /* and the loss */
+}
+
+/* A gradient that the golden does not have is of what does not reach the loss: zeros. */
+static void check_rest(const Line *l, const Npz *z) {
+  vlpc_port p = {.struct_size = sizeof p};
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, "train", VLPC_OUTPUT, i, &p); i++) {
+    if (strcmp(p.name, "loss") == 0) continue;
+    if (npz_find(z, arena_printf(e2e, GRAD "%s", p.name + strlen("grad."))) != NULL) continue;
+    vlpc_tensor t = line_output(l, "train", p.name);
+    for (int64_t k = 0; k < tensor_count(&t); k++)
+      if (((const float *)t.data)[k] != 0) fail_msg("%s is not zero", p.name);
+  }
+}
+
+/* One image after the other where the texts are made of an image's features. */
+static void run_images(const Line *l, const Sums *s, Values *v) {
+  Values one = *v;
+  int64_t n = npz_find(&(Npz){v->at, v->n}, "image")->size[0];
+  line_run(l, "image", &(Npz){v->at, v->n});
+  put_output(l, "image", "image_features", v);
+  for (int64_t b = 0; b < n; b++) {
+    one = *v;
+    for (uint32_t i = 0; i < one.n; i++) {
+      NpyArray *x = &one.at[i];
+      bool is_of_image = strcmp(x->name, "image") == 0 || strcmp(x->name, "labels") == 0 ||
+                         strcmp(x->name, "image_features") == 0;
+      if (!is_of_image) continue;
+      x->bytes /= (uint64_t)n, x->size[0] = 1;
+      x->data = (const uint8_t *)x->data + (uint64_t)b * x->bytes;
+    }
+    line_run(l, "train", &(Npz){one.at, one.n});
+    add(s, l, 1.0f / (float)n);
+  }
+}
+
+static void check_case(const char *clip, const char *device, PromptCase *c) {
+  Values *v = arena_one(e2e, Values);
+  Npz z, pixels;
+  assert_int_equal(npz_read(arena_printf(e2e, DATA "%s.npz", c->name), e2e, NULL, &z), VLPC_OK);
+  if (npz_find(&z, "loss") == NULL) return;
+  assert_int_equal(npz_read(DATA "inputs.npz", e2e, NULL, &pixels), VLPC_OK);
+  c->o.models[0] = clip, c->o.output = e2e_file("module.onnx");
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &c->o));
+  vlpc_compile_options k = {.models = {clip}, .prompt = c->o.output, .train = 1};
+  Line l = line_open(e2e_compile(k, "train.vlpc"), (vlpc_session_options){.device = device});
+  const NpyArray *tokens = npz_find(&z, "tokens");
+  NpyArray lengths = name_lengths(tokens, c->o.place != NULL ? c->o.length : 0);
+  put(v, "image", npz_find(&pixels, "pixels"));
+  put(v, "text", tokens);
+  put(v, "labels", npz_find(&z, "labels"));
+  put(v, "name_lengths", &lengths);
+  for (uint32_t i = 0; i < z.n; i++)
+    if (strncmp(z.at[i].name, "param/", 6) == 0) put(v, z.at[i].name + 6, &z.at[i]);
+  put_frozen(&l, &z, v);
+  Sums s = {c, &z, arena_array(e2e, float *, z.n)};
+  if (has_input(&l, "image_features")) {
+    run_images(&l, &s, v);
+  } else {
+    line_run(&l, "train", &(Npz){v->at, v->n});
+    add(&s, &l, 1);
+  }
+  check_sums(&s);
+  check_rest(&l, &z);
+  line_close(&l);
+}
+
+/* ---- lists -------------------------------------------------------------------------- */
+
+static bool is_long(void) {
+  const char *s = getenv("VLPC_TEST_LONG");
+  return s != NULL && strcmp(s, "1") == 0;
+}
+
+static void check_list(const char *device, const char *const *name, size_t n) {
+  const char *clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 0));
+  PromptCase *c;
+  uint32_t n_cases = prompt_cases(e2e, DATA "cases.txt", &c);
+  for (uint32_t i = 0; i < n_cases; i++) {
+    size_t k = 0;
+    while (k < n && strcmp(c[i].name, name[k]) != 0) k++;
+    if (k < n || is_long()) check_case(clip, device, &c[i]);
+  }
+}
+
+/* On the reference device, in double. */
+static void test_gradients_are_pytorchs(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  static const char *const brief[] = {
+      "coop_middle", "cocoop_m2",    "kgcoop", "provp_ref",
+      "dpt_cavpt",   "clip_adapter", "maple",  "promptsrc"};
+  check_list("ref", brief, VL_COUNT(brief));
+}
+
+static void test_native_code_gives_the_same(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  static const char *const brief[] = {"coop_end", "vpt_deep"};
+  check_list(NULL, brief, VL_COUNT(brief));
+}
+
+/* ---- what cannot be trained ------------------------------------------------------------ */
+
+static void test_a_module_without_trainables_is_refused(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  const char *clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 0));
+  vlpc_prompt_options o = prompt_options(e2e, "zero-shot");
+  o.models[0] = clip, o.output = e2e_file("plain.onnx");
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &o));
+  vlpc_compile_options k = {.struct_size = sizeof k, .models = {clip}, .train = 1,
+                            .output = e2e_file("never.vlpc"), .prompt = o.output};
+  assert_int_equal(vlpc_compile(e2e_compiler, &k), VLPC_E_INVALID_ARG);
+  const char *text = vlpc_compiler_error(e2e_compiler);
+  assert_non_null(strstr(text, "E0460"));
+  assert_non_null(strstr(text, "the module has nothing to train"));
+  k.prompt = NULL;
+  assert_int_equal(vlpc_compile(e2e_compiler, &k), VLPC_E_INVALID_ARG);
+  assert_non_null(strstr(vlpc_compiler_error(e2e_compiler), "there is no prompt module to train"));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_gradients_are_pytorchs),
+      cmocka_unit_test(test_native_code_gives_the_same),
+      cmocka_unit_test(test_a_module_without_trainables_is_refused),
+  };
+  return cmocka_run_group_tests(tests, e2e_set_up, e2e_tear_down);
+}
