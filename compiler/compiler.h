@@ -7,8 +7,8 @@
 ** weights.c evaluates constants into the weight section, link.c brings in a
 ** prompt module, declaration.c reads what it says of itself, train.c adds its loss
 ** and gradients, sections.c makes the other sections, report.c says what was fused,
-** entry.c is the library's only
-** exported function.  Everything lies on one arena per call. */
+** entry.c is the library's only exported function.  Everything lies on one arena
+** per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
 
