@@ -66,6 +66,9 @@ VL_MUST_USE VlStatus link_check_writes(Link *l);
 /* x after all writes at points of value v of the towers. */
 Val link_write(Link *l, Val v, Val x);
 
+/* link_layout.c: once all is made */
+LinkLayout link_layout(const Link *l);
+
 /* link_taps.c */
 VL_MUST_USE VlStatus link_check_taps(Link *l);
 /* The k-th value that a tap waits for; false: there is none. */

@@ -277,6 +277,23 @@ VLPC_API bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out
 ** classes.  False past the last. */
 VLPC_API bool vlpc_artifact_trainable(const vlpc_artifact *a, uint32_t i, vlpc_port *out);
 
+typedef struct vlpc_layout_row {
+  size_t struct_size;
+  const char *point;   /* "T.emb", "V.0", "V.feat" … */
+  const char *action;  /* "keep", "insert", "overwrite", "drop"; "replace" of features, scores */
+  const char *segment; /* of the stream: "slot", "prompt" …; NULL: none */
+  const char *value;   /* the module's output that is written; NULL: none */
+  const char *per;     /* a value each: "all", "class", "image", "image and class"; NULL: none */
+  const char *time;    /* when it is known: "const", "prompts", "classes", "image"; NULL: none */
+  int64_t stream;      /* rows of the stream from here on, 0: no stream; -1: not fixed */
+  int64_t first, rows; /* those that are written */
+  double mix[2];       /* the value is mix[0] · learned + mix[1] · the rows before; 0: no mix */
+} vlpc_layout_row;
+
+/* What the module does at the points of the towers, in their order: a row for each write, or
+** one for a point without.  False past the last. */
+VLPC_API bool vlpc_artifact_layout(const vlpc_artifact *a, uint32_t i, vlpc_layout_row *out);
+
 /* Has the entries take their trainables from a set, whose tensors are used where they
 ** are.  The first time a session gets a set, it computes what depends on nothing else;
 ** from then on, changing to it is a change of pointers.  Text features of labels
