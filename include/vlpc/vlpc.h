@@ -91,7 +91,8 @@ VLPC_API vlpc_status vlpc_artifact_verify(vlpc_artifact *a);
 typedef struct vlpc_section {
   size_t struct_size;
   const char *name; /* "manifest", "graph", "program", "kernels", "weights",
-                       "tokenizer", "preprocess", "classes", "provenance", "code" */
+                       "tokenizer", "preprocess", "classes", "provenance", "code",
+                       "calibration", "features" */
   const void *data; /* in the mapped file; text sections are not NUL-terminated */
   uint64_t offset, bytes;
   char hash[33]; /* XXH3-128, hexadecimal */
@@ -114,7 +115,7 @@ typedef struct vlpc_artifact_info {
   int32_t embed_dim;      /* of the joint space */
   double logit_scale;     /* factor of cosines, not its logarithm */
   const char *tokenizer;  /* "hf" or "openai" rules, NULL: none */
-  uint32_t n_classes;     /* class names baked in */
+  uint32_t n_classes;     /* class names packed in: labels of every new session */
   bool has_code;          /* holds sealed native code */
 } vlpc_artifact_info;
 
@@ -334,6 +335,13 @@ VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels,
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */
 VLPC_API vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
                                    float *out);
+
+/* Writes an artifact that has the image tower, with the prompts in use folded in, and the
+** text features of the labels: it needs no prompt set, no labels, no text tower and no
+** tokenizer, and classifies with the same bits.  Equal sessions give equal files; the file
+** appears whole or not at all.  Errors: E1027 where texts depend on images, or images on
+** texts (CoCoOp, DPT + CAVPT). */
+VLPC_API vlpc_status vlpc_pack(vlpc_session *s, const char *path);
 
 #ifdef __cplusplus
 }
