@@ -5,6 +5,7 @@
 
 #include "cli/images.h"
 #include "cli/json.h"
+#include "cli/prompt_sets.h"
 #include "cli/templates.h"
 
 typedef struct {
@@ -95,28 +96,35 @@ static VlStatus check_expect(Cli *c, const Classify *k) {
                     "has no row for any of the images");
 }
 
-/* The class names that the prompt set was trained on. */
-static VlStatus labels_of_set(Cli *c, const Model *m, Texts *out) {
-  vlpc_prompts_info info = {.struct_size = sizeof info};
-  vlpc_prompts_get_info(m->prompts, &info);
-  if (info.n_classes == 0) {
-    VlStatus s = diag_error(c->diag, DIAG_LABELS, (DiagAt){opt(c, prompts), NULL},
-                            "the prompt set names no classes");
-    diag_fix(c->diag, "add --labels, --labels-file or --classes");
-    return s;
-  }
-  const char **name = arena_array(c->arena, const char *, info.n_classes);
-  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(m->prompts, i);
-  *out = (Texts){name, info.n_classes};
-  return VLPC_OK;
+/* The classes that the artifact was packed with. */
+static Texts labels_of_artifact(Cli *c, const Model *m) {
+  const char **name = arena_array(c->arena, const char *, m->info.n_classes);
+  for (uint32_t i = 0; i < m->info.n_classes; i++) name[i] = vlpc_artifact_class(m->artifact, i);
+  return (Texts){name, m->info.n_classes};
+}
+
+/* Whether the artifact opens and has classes of its own. */
+static bool is_packed(const char *path) {
+  vlpc_artifact *a = NULL;
+  vlpc_artifact_info info = {.struct_size = sizeof info};
+  bool packed = vlpc_artifact_open(path, NULL, &a) == VLPC_OK &&
+                vlpc_artifact_get_info(a, &info) && info.n_classes > 0;
+  vlpc_artifact_close(a);
+  return packed;
+}
+
+/* Labels that options give, or must give because nothing else can. */
+static bool labels_given(Cli *c) {
+  return opt_given(c, labels) || opt_given(c, labels_file) || opt_given(c, classes) ||
+         (!opt_given(c, prompts) && !is_packed(c->arg[0]));
 }
 
 /* Labels, and what is expected of the photos; m is NULL before the model is open. */
 static VlStatus ready_labels(Cli *c, const Model *m, Classify *k) {
-  bool of_set = opt_given(c, prompts) && !opt_given(c, labels) && !opt_given(c, labels_file) &&
-                !opt_given(c, classes);
-  if (of_set != (m != NULL)) return VLPC_OK;
-  VL_TRY(of_set ? labels_of_set(c, m, &k->labels) : read_labels(c, &k->labels));
+  if (labels_given(c) != (m == NULL)) return VLPC_OK;
+  if (m != NULL && m->info.n_classes > 0) k->labels = labels_of_artifact(c, m);
+  else if (m != NULL && opt_given(c, prompts)) VL_TRY(labels_of_set(c, m, &k->labels));
+  else VL_TRY(read_labels(c, &k->labels));
   return opt_given(c, expect) ? read_expect(c, opt(c, expect), &k->labels, &k->expect) : VLPC_OK;
 }
 
@@ -132,7 +140,8 @@ VlStatus cmd_classify(Cli *c) {
   VL_TRY(model_open(c, c->arg[0], &m));
   VL_TRY(ready_labels(c, &m, &k));
   k.top = VL_MIN(k.top, (int64_t)k.labels.n);
-  VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
+  if (m.info.n_classes > 0 && !labels_given(c)) prompt = NULL;
+  else VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
   Json j = js_start(c);
   js_text(&j, "template", prompt);
   js_list(&j, "images");

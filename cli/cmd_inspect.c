@@ -139,6 +139,7 @@ static void print_artifact(Cli *c, const Model *m) {
 static VlStatus inspect_artifact(Cli *c, Json *j) {
   Model m;
   VL_TRY(model_open_artifact(c, c->arg[0], &m));
+  if (opt_given(c, layout)) return inspect_prompts(c, &m, j);
   if (j == NULL) {
     print_artifact(c, &m);
     return VLPC_OK;

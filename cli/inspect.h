@@ -32,4 +32,7 @@ VL_MUST_USE VlStatus inspect_vocabulary(Cli *c, const char *path, Json *j);
 void print_calibration(const Model *m);
 void calibration_json(const Model *m, Json *j);
 
+/* The layout of a linked prompt module.  Errors: E1026 where there is none. */
+VL_MUST_USE VlStatus inspect_prompts(Cli *c, const Model *m, Json *j);
+
 #endif

@@ -9,7 +9,6 @@
 #include "base/str.h"
 #include "checkpoint/keys.h"
 #include "cli/json.h"
-#include "cli/model.h"
 #include "cli/templates.h"
 
 /* ---- import ------------------------------------------------------------- */
@@ -252,5 +251,22 @@ VlStatus prompt_sets(Cli *c, bool *done) {
     return diag_error(c->diag, DIAG_ARGUMENTS, DIAG_NOWHERE, "vlpc prompt %s needs a file",
                       row[i].name);
   }
+  return VLPC_OK;
+}
+
+/* ---- classes ------------------------------------------------------------------ */
+
+VlStatus labels_of_set(Cli *c, const Model *m, Texts *out) {
+  vlpc_prompts_info info = {.struct_size = sizeof info};
+  vlpc_prompts_get_info(m->prompts, &info);
+  if (info.n_classes == 0) {
+    VlStatus s = diag_error(c->diag, DIAG_LABELS, (DiagAt){opt(c, prompts), NULL},
+                            "the prompt set names no classes");
+    diag_fix(c->diag, "add --labels, --labels-file or --classes");
+    return s;
+  }
+  const char **name = arena_array(c->arena, const char *, info.n_classes);
+  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(m->prompts, i);
+  *out = (Texts){name, info.n_classes};
   return VLPC_OK;
 }

@@ -4,11 +4,14 @@
 #define VLPC_CLI_PROMPT_SETS_H
 
 #include "cli/files.h"
+#include "cli/model.h"
 
 /* Does what the first argument says; *done is false, and nothing was done, when it is
 ** none of import, export and info. */
 VL_MUST_USE VlStatus prompt_sets(Cli *c, bool *done);
 /* A set that is closed with c's arena.  Errors are the library's. */
 VL_MUST_USE VlStatus open_prompts(Cli *c, const char *path, vlpc_prompts **out);
+/* The class names that m's prompt set was trained on.  Errors: LABELS when it names none. */
+VL_MUST_USE VlStatus labels_of_set(Cli *c, const Model *m, Texts *out);
 
 #endif

@@ -48,6 +48,7 @@ typedef struct {
   FeModel *module, *loss_model; /* the prompt module and its loss; NULL: none */
   Declaration declaration;
   TrainableNames trainables;
+  LinkLayout layout; /* of the module in the towers */
   const char *base_hash; /* of the towers without the module */
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];

@@ -85,7 +85,7 @@ static VlStatus check_trainable(const Compile *c, const Graph *g, const char *na
 
 /* ---- linking ---------------------------------------------------------------------- */
 
-static LinkSpec spec_of(const Compile *c, const Graph *module) {
+static LinkSpec spec_of(Compile *c, const Graph *module) {
   const Declaration *x = &c->declaration;
   return (LinkSpec){.module = module,
                     .file = c->o->prompt,
@@ -98,7 +98,8 @@ static LinkSpec spec_of(const Compile *c, const Graph *module) {
                     .slot_rows = x->slot_rows,
                     .place = x->place,
                     .logit_scale = compile_logit_scale(c->graph),
-                    .lift = x->lift};
+                    .lift = x->lift,
+                    .layout = &c->layout};
 }
 
 /* Of the towers as they are without prompts, whatever exporter wrote them. */
@@ -222,6 +223,16 @@ static ManifestTrainable trainable_of(const Compile *c, const DeclaredTrainable 
   return t;
 }
 
+static ManifestLayoutRow *layout_of(const Compile *c) {
+  ManifestLayoutRow *out = arena_array(c->a, ManifestLayoutRow, c->layout.n);
+  for (uint32_t i = 0; i < c->layout.n; i++) {
+    const LinkRow *r = &c->layout.at[i];
+    out[i] = (ManifestLayoutRow){r->point, r->action, r->segment, r->value, r->per, r->time,
+                                 r->stream, r->first, r->rows, {r->mix[0], r->mix[1]}};
+  }
+  return out;
+}
+
 ManifestPrompts compile_manifest_prompts(const Compile *c) {
   const Declaration *x = &c->declaration;
   if (!c->o->prompt) return (ManifestPrompts){0};
@@ -232,7 +243,9 @@ ManifestPrompts compile_manifest_prompts(const Compile *c) {
                        .entry = c->has_prompts ? "prompts" : NULL,
                        .n_templates = x->n_templates,
                        .templates = x->templates,
-                       .n_trainables = x->n_trainables};
+                       .n_trainables = x->n_trainables,
+                       .n_layout = c->layout.n,
+                       .layout = layout_of(c)};
   if (x->slot_rows > 0) m.slot_place = slot_place_name(x->place);
   m.trainable = arena_array(c->a, ManifestTrainable, x->n_trainables);
   for (uint32_t i = 0; i < x->n_trainables; i++) m.trainable[i] = trainable_of(c, &x->trainable[i]);

@@ -361,6 +361,7 @@ VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph *
   VL_TRY(link_check_writes(&l));
   if (spec->loss != NULL) VL_TRY(link_check_loss(&l));
   VL_TRY(link_all(&l));
+  if (spec->layout) *spec->layout = link_layout(&l);
   *out = l.dst;
   return VLPC_OK;
 }

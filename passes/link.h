@@ -46,6 +46,22 @@ typedef struct {
 
 typedef enum { SLOT_END, SLOT_MIDDLE, SLOT_FRONT } SlotPlace;
 
+/* What happens at a point, for people.  Numbers are -1 where they are not fixed. */
+typedef struct {
+  const char *point, *action; /* "keep", "insert", "overwrite", "drop", "replace" */
+  const char *segment, *value; /* NULL: none */
+  const char *per;  /* a value each: "all", "class", "image", "image and class"; NULL: none */
+  const char *time; /* when the value is known (bind_name); NULL: there is none */
+  int64_t stream;   /* rows of the stream behind the write; 0: it has none */
+  int64_t first, rows; /* those written */
+  double mix[2]; /* the value is mix[0] · what is known first + mix[1] · the other; 0: no mix */
+} LinkRow;
+
+typedef struct {
+  const LinkRow *at; /* point after point, write after write */
+  uint32_t n;
+} LinkLayout;
+
 typedef struct {
   const Graph *module;
   const char *file;
@@ -58,6 +74,7 @@ typedef struct {
   double logit_scale; /* for scores that the towers' file does not have */
   bool lift;
   const LinkLoss *loss; /* NULL: none; else the output LINK_LOSS, and taps that stop */
+  LinkLayout *layout; /* filled on success; NULL: not asked for */
 } LinkSpec;
 
 /* The linked graph on arena a; base is a lowered graph with its points, to which

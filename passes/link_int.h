@@ -72,6 +72,8 @@ VL_MUST_USE VlStatus link_check_loss(Link *l);
 bool link_loss_needs(Link *l, const LinkTap *t, uint32_t k, Item *out);
 /* Adds the loss, once what its taps wait for is made. */
 VL_MUST_USE VlStatus link_loss(Link *l);
+/* link_layout.c: once all is made */
+LinkLayout link_layout(const Link *l);
 
 /* link_taps.c */
 typedef struct {

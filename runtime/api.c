@@ -170,6 +170,16 @@ bool vlpc_artifact_trainable(const vlpc_artifact *a, uint32_t i, vlpc_port *out)
   return options_out(out, &p, sizeof p);
 }
 
+bool vlpc_artifact_layout(const vlpc_artifact *a, uint32_t i, vlpc_layout_row *out) {
+  if (!a || !a->model || i >= a->model->manifest.prompts.n_layout) return false;
+  const ManifestLayoutRow *r = &a->model->manifest.prompts.layout[i];
+  vlpc_layout_row row = {.point = r->point, .action = r->action, .segment = r->segment,
+                         .value = r->value, .per = r->per, .time = r->time,
+                         .stream = r->stream, .first = r->first, .rows = r->rows,
+                         .mix = {r->mix[0], r->mix[1]}};
+  return options_out(out, &row, sizeof row);
+}
+
 /* ---- session ------------------------------------------------------------ */
 
 vlpc_status vlpc_session_new(vlpc_artifact *a, const vlpc_session_options *options,

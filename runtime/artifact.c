@@ -16,6 +16,7 @@ static const char *const names[SECTION__END] = {
     [SECTION_program] = "program",       [SECTION_kernels] = "kernels",
     [SECTION_weights] = "weights",       [SECTION_tokenizer] = "tokenizer",
     [SECTION_preprocess] = "preprocess", [SECTION_classes] = "classes",
+    [SECTION_features] = "features",
     [SECTION_provenance] = "provenance", [SECTION_code] = "code",
     [SECTION_calibration] = "calibration",
 };

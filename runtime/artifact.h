@@ -47,6 +47,7 @@ typedef enum {
   SECTION_provenance = 9, /* JSON: hashes of the sources */
   SECTION_code = 10,      /* sealed code: code_store.h */
   SECTION_calibration = 11, /* JSON: calibrate.h; readers may skip it */
+  SECTION_features = 12,    /* f32 [classes, embed], unit length: text features of the classes */
   SECTION__END
 } SectionKind;
 

@@ -42,7 +42,9 @@ VlStatus easy_role(vlpc_session *s, const ManifestRole *role, const char *what, 
   *r = (Role){.role = role, .chunk = chunk};
   if (!role->entry)
     return easy_lacks(s, what,
-                      "compile a model with this tower: vlpc compile IMAGE.onnx TEXT.onnx");
+                      s->model->class_features
+                          ? "its classes are packed in: leave labels out, or pack it anew"
+                          : "compile a model with this tower: vlpc compile IMAGE.onnx TEXT.onnx");
   r->bound = session_bound(s, role->entry);
   if (!r->bound) return diag_status(s->diag);
   r->in = port_buf(s, r->bound, VLPC_INPUT, role->input);
@@ -230,6 +232,12 @@ vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t
                             const char *template_text) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
   return session_leave(s, labels_set(s, labels, n, template_text));
+}
+
+vlpc_status vlpc_pack(vlpc_session *s, const char *path) {
+  if (!session_enter(s)) return VLPC_E_INVALID_ARG;
+  if (!path) return session_leave(s, session_argument(s, "path is NULL"));
+  return session_leave(s, session_pack(s, path));
 }
 
 vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {

@@ -306,6 +306,41 @@ static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t
   return VLPC_OK;
 }
 
+VlStatus labels_of_model(vlpc_session *s) {
+  const Model *m = s->model;
+  Labels fresh = {.version = s->labels.version + 1};
+  if (!m->class_features) return VLPC_OK;
+  VlStatus st = copy_labels(s, m->classes, m->n_classes, NULL, &fresh);
+  size_t bytes = (size_t)m->n_classes * (size_t)m->manifest.embed_dim * sizeof(float);
+  if (st == VLPC_OK) fresh.features = malloc(bytes);
+  if (st == VLPC_OK && !fresh.features) st = easy_no_memory(s, "labels");
+  if (st != VLPC_OK) {
+    labels_free(&fresh);
+    return st;
+  }
+  memcpy(fresh.features, m->class_features, bytes);
+  s->labels = fresh;
+  return VLPC_OK;
+}
+
+static VlStatus cannot_pack(vlpc_session *s, const char *what) {
+  VlStatus st = diag_error(s->diag, DIAG_PACK, (DiagAt){s->model->path, NULL}, "%s", what);
+  diag_fix(s->diag, "deploy the artifact as it is, with its prompt set");
+  return st;
+}
+
+VlStatus labels_features(vlpc_session *s, const float **out) {
+  if (s->labels.n == 0)
+    return session_argument(s, "no labels are set: call vlpc_set_labels first");
+  if (follow_images(s))
+    return cannot_pack(s, "its texts differ from image to image, so the text tower has to stay");
+  if (class_inputs(s->model, NULL) > 0)
+    return cannot_pack(s, "its image tower reads results of the texts, which have to stay");
+  VL_TRY(ready(s));
+  *out = s->labels.features ? s->labels.features : s->prompts->features;
+  return VLPC_OK;
+}
+
 VlStatus labels_set(vlpc_session *s, const char *const *labels, uint32_t n, const char *pattern) {
   if (!labels || n == 0) return session_argument(s, "there are no labels");
   for (uint32_t i = 0; i < n; i++) {

@@ -66,6 +66,15 @@ typedef struct {
   ManifestInit init;
 } ManifestTrainable;
 
+/* What the module does at a point, for people (passes/link.h).  Numbers are -1 where
+** they are not fixed. */
+typedef struct {
+  const char *point, *action; /* "keep", "insert", "overwrite", "drop", "replace" */
+  const char *segment, *value, *per, *time; /* NULL: none */
+  int64_t stream, first, rows;
+  double mix[2];
+} ManifestLayoutRow;
+
 /* The prompt module that was linked in. */
 typedef struct {
   const char *method; /* NULL: none, and nothing else here counts */
@@ -86,9 +95,12 @@ typedef struct {
   const char *entry;
   uint32_t n_trainables;
   ManifestTrainable *trainable;
+  uint32_t n_layout;
+  ManifestLayoutRow *layout; /* point after point */
 } ManifestPrompts;
 
 #define MANIFEST_MAX_TRAINABLES 4096u
+#define MANIFEST_MAX_LAYOUT 65536u
 #define MANIFEST_MAX_TEMPLATES 1000u
 #define MANIFEST_MAX_SLOT 1024u /* rows, and bytes of the phrase */
 

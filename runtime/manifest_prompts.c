@@ -49,6 +49,23 @@ static void write_trainable(const ManifestTrainable *t, Str *s) {
   str_add(s, "}");
 }
 
+static void write_layout_row(const ManifestLayoutRow *r, Str *s) {
+  str_add(s, "{"), add_text(s, "point", r->point);
+  str_add(s, ", "), add_text(s, "action", r->action);
+  str_printf(s, ", \"stream\": %" PRId64, r->stream);
+  if (strcmp(r->action, "keep") != 0) {
+    str_add(s, ", "), add_text(s, "segment", r->segment);
+    str_printf(s, ", \"first\": %" PRId64 ", \"rows\": %" PRId64 ", ", r->first, r->rows);
+    add_text(s, "value", r->value), str_add(s, ", ");
+    add_text(s, "per", r->per), str_add(s, ", "), add_text(s, "time", r->time);
+  }
+  if (r->mix[0] != 0) {
+    str_add(s, ", \"mix\": ["), str_f64(s, r->mix[0]);
+    str_add(s, ", "), str_f64(s, r->mix[1]), str_add(s, "]");
+  }
+  str_add(s, "}");
+}
+
 void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
   if (!m->method) return;
   str_add(s, "  \"prompts\": {"), add_text(s, "method", m->method);
@@ -68,6 +85,10 @@ void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
   for (uint32_t i = 0; i < m->n_trainables; i++) {
     str_add(s, i ? ",\n      " : "\n      ");
     write_trainable(&m->trainable[i], s);
+  }
+  for (uint32_t i = 0; i < m->n_layout; i++) {
+    str_add(s, i ? ",\n      " : "],\n    \"layout\": [\n      ");
+    write_layout_row(&m->layout[i], s);
   }
   str_add(s, "]},\n");
 }
@@ -161,6 +182,41 @@ static VlStatus read_trainable(Reader *r, json_t *o, Names *names, ManifestTrain
   return read_init(r, json_object_get(o, "init"), &t->init);
 }
 
+/* A number of rows, or -1; absent: 0. */
+static bool read_rows(json_t *o, const char *key, int64_t *out) {
+  json_t *v = json_object_get(o, key);
+  *out = json_integer_value(v);
+  return (!v || json_is_integer(v)) && *out >= -1 && *out <= INT32_MAX;
+}
+
+static VlStatus read_layout_row(Reader *r, json_t *o, ManifestLayoutRow *x) {
+  json_t *mix = json_object_get(o, "mix");
+  *x = (ManifestLayoutRow){.point = manifest_text(r, o, "point"),
+                           .action = manifest_text(r, o, "action"),
+                           .segment = manifest_text(r, o, "segment"),
+                           .value = manifest_text(r, o, "value"),
+                           .per = manifest_text(r, o, "per"),
+                           .time = manifest_text(r, o, "time")};
+  for (size_t i = 0; i < VL_COUNT(x->mix); i++)
+    x->mix[i] = json_number_value(json_array_get(mix, i));
+  bool whole = x->point && x->action && isfinite(x->mix[0]) && isfinite(x->mix[1]);
+  if (whole && read_rows(o, "stream", &x->stream) && read_rows(o, "first", &x->first) &&
+      read_rows(o, "rows", &x->rows))
+    return VLPC_OK;
+  return bad(r, "a row of \"layout\" lacks its point or action, or a number is out of range");
+}
+
+static VlStatus read_layout(Reader *r, json_t *list) {
+  ManifestPrompts *m = &r->m->prompts;
+  if (!list) return VLPC_OK;
+  if (!json_is_array(list) || json_array_size(list) > MANIFEST_MAX_LAYOUT)
+    return bad(r, "\"layout\" is not a list, or too long");
+  m->layout = arena_array(r->a, ManifestLayoutRow, json_array_size(list));
+  for (; m->n_layout < json_array_size(list); m->n_layout++)
+    VL_TRY(read_layout_row(r, json_array_get(list, m->n_layout), &m->layout[m->n_layout]));
+  return VLPC_OK;
+}
+
 /* ---- against the program ------------------------------------------------ */
 
 static bool same_size(const Program *p, DimId id, int64_t size) {
@@ -240,6 +296,7 @@ VlStatus manifest_read_prompts(Reader *r, json_t *o) {
   if (m->base && !is_hash(m->base)) return bad(r, "\"base\" is not 32 hexadecimal digits");
   VL_TRY(read_slot(r, json_object_get(o, "slot")));
   VL_TRY(read_templates(r, json_object_get(o, "templates")));
+  VL_TRY(read_layout(r, json_object_get(o, "layout")));
   json_t *list = json_object_get(o, "trainable");
   if (!json_is_array(list) || json_array_size(list) > MANIFEST_MAX_TRAINABLES)
     return bad(r, "\"trainable\" is not a list, or too long");

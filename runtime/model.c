@@ -3,6 +3,7 @@
 ** relies on it. */
 #include "runtime/model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,21 @@ static VlStatus read_classes(Model *m, Diag *d) {
     at += len + 1;
   }
   m->n_classes = n;
+  return VLPC_OK;
+}
+
+/* Text features of the classes, in the mapping. */
+static VlStatus read_features(Model *m, Diag *d) {
+  Section s = artifact_section(&m->file, SECTION_features);
+  uint64_t n = (uint64_t)m->n_classes * (uint64_t)(uint32_t)m->manifest.embed_dim;
+  DiagAt at = {m->path, "section features"};
+  if (!s.at) return VLPC_OK;
+  if (n == 0 || s.bytes != n * sizeof(float))
+    return diag_error(d, DIAG_ARTIFACT_LAYOUT, at, "not one row of features for each class");
+  const float *x = (const float *)(const void *)s.at;
+  for (uint64_t i = 0; i < n; i++)
+    if (!isfinite(x[i])) return diag_error(d, DIAG_ARTIFACT_LAYOUT, at, "a feature is not finite");
+  m->class_features = x;
   return VLPC_OK;
 }
 
@@ -52,7 +68,8 @@ static VlStatus read_sections(Model *m, Diag *d) {
                                 &m->preprocess));
   if (tokenizer.at)
     VL_TRY(tokenizer_from_bytes(tokenizer.at, (size_t)tokenizer.bytes, m->path, d, &m->tokenizer));
-  return read_classes(m, d);
+  VL_TRY(read_classes(m, d));
+  return read_features(m, d);
 }
 
 static VlStatus no_memory(const char *path, Diag *d) {

@@ -43,6 +43,7 @@ typedef struct Model {
   Preprocess preprocess;
   uint32_t n_classes;
   const char **classes;
+  const float *class_features; /* [n_classes, embed] in the mapping; NULL: none */
   vlpc_log_fn *log;
   void *log_user;
   pthread_mutex_t lock; /* of loaded */

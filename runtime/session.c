@@ -110,6 +110,7 @@ VlStatus session_open(Model *m, const vlpc_session_options *options, vlpc_sessio
     return session_argument(s, "options.struct_size is not that of a known vlpc_session_options");
   s->model = model_share(m);
   VlStatus st = make_session(s, &o);
+  if (st == VLPC_OK) st = labels_of_model(s);
   if (st != VLPC_OK) empty_session(s);
   return st;
 }

@@ -168,7 +168,17 @@ VL_MUST_USE VlStatus session_get(vlpc_session *s, const char *entry, const char 
                                  vlpc_tensor *out);
 
 /* labels.c */
+
+/* The classes that the artifact was packed with become the labels. */
+VL_MUST_USE VlStatus labels_of_model(vlpc_session *s);
+/* Features of the labels with the prompts in use: [n, embed], the session's.  Fails where
+** there are no labels, and with PACK where they differ from image to image, or images
+** depend on them. */
+VL_MUST_USE VlStatus labels_features(vlpc_session *s, const float **out);
 void labels_free(Labels *l);
+
+/* pack.c */
+VL_MUST_USE VlStatus session_pack(vlpc_session *s, const char *path);
 
 /* options.c: copies an option struct of the caller's size into ours; zeros when
 ** it is NULL.  false: struct_size is 0, or it sets fields we do not have. */

@@ -91,7 +91,8 @@ VLPC_API vlpc_status vlpc_artifact_verify(vlpc_artifact *a);
 typedef struct vlpc_section {
   size_t struct_size;
   const char *name; /* "manifest", "graph", "program", "kernels", "weights",
-                       "tokenizer", "preprocess", "classes", "provenance", "code" */
+                       "tokenizer", "preprocess", "classes", "provenance", "code",
+                       "calibration", "features" */
   const void *data; /* in the mapped file; text sections are not NUL-terminated */
   uint64_t offset, bytes;
   char hash[33]; /* XXH3-128, hexadecimal */
@@ -114,7 +115,7 @@ typedef struct vlpc_artifact_info {
   int32_t embed_dim;      /* of the joint space */
   double logit_scale;     /* factor of cosines, not its logarithm */
   const char *tokenizer;  /* "hf" or "openai" rules, NULL: none */
-  uint32_t n_classes;     /* class names baked in */
+  uint32_t n_classes;     /* class names packed in: labels of every new session */
   bool has_code;          /* holds sealed native code */
 } vlpc_artifact_info;
 
@@ -277,6 +278,23 @@ VLPC_API bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out
 ** classes.  False past the last. */
 VLPC_API bool vlpc_artifact_trainable(const vlpc_artifact *a, uint32_t i, vlpc_port *out);
 
+typedef struct vlpc_layout_row {
+  size_t struct_size;
+  const char *point;   /* "T.emb", "V.0", "V.feat" … */
+  const char *action;  /* "keep", "insert", "overwrite", "drop"; "replace" of features, scores */
+  const char *segment; /* of the stream: "slot", "prompt" …; NULL: none */
+  const char *value;   /* the module's output that is written; NULL: none */
+  const char *per;     /* a value each: "all", "class", "image", "image and class"; NULL: none */
+  const char *time;    /* when it is known: "const", "prompts", "classes", "image"; NULL: none */
+  int64_t stream;      /* rows of the stream from here on, 0: no stream; -1: not fixed */
+  int64_t first, rows; /* those that are written */
+  double mix[2];       /* the value is mix[0] · learned + mix[1] · the rows before; 0: no mix */
+} vlpc_layout_row;
+
+/* What the module does at the points of the towers, in their order: a row for each write, or
+** one for a point without.  False past the last. */
+VLPC_API bool vlpc_artifact_layout(const vlpc_artifact *a, uint32_t i, vlpc_layout_row *out);
+
 /* Has the entries take their trainables from a set, whose tensors are used where they
 ** are.  The first time a session gets a set, it computes what depends on nothing else;
 ** from then on, changing to it is a change of pointers.  Text features of labels
@@ -317,6 +335,13 @@ VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels,
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */
 VLPC_API vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
                                    float *out);
+
+/* Writes an artifact that has the image tower, with the prompts in use folded in, and the
+** text features of the labels: it needs no prompt set, no labels, no text tower and no
+** tokenizer, and classifies with the same bits.  Equal sessions give equal files; the file
+** appears whole or not at all.  Errors: E1027 where texts depend on images, or images on
+** texts (CoCoOp, DPT + CAVPT). */
+VLPC_API vlpc_status vlpc_pack(vlpc_session *s, const char *path);
 
 #ifdef __cplusplus
 }

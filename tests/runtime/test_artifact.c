@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -331,6 +332,30 @@ static void manifest_must_fit_the_program(void **state) {
   }
 }
 
+/* Text features of the toy's two classes, four numbers each. */
+static void features_must_fit_the_classes(void **state) {
+  static const struct {
+    size_t n;
+    float third;
+    const char *error; /* NULL: opens */
+  } row[] = {{8, 3, NULL},
+             {7, 3, "not one row of features for each class"},
+             {12, 3, "not one row of features for each class"},
+             {8, NAN, "a feature is not finite"}};
+  char to[300];
+  (void)state;
+  snprintf(to, sizeof to, "%s/features.vlpc", folder);
+  for (size_t i = 0; i < VL_COUNT(row); i++) {
+    float x[12] = {0, 0, row[i].third};
+    vlpc_artifact *a;
+    Str bytes = {.at = (char *)x, .n = row[i].n * sizeof *x};
+    assert_int_equal(artifact_append(path, to, SECTION_features, &bytes, NULL), VLPC_OK);
+    assert_int_equal(vlpc_artifact_open(to, NULL, &a), row[i].error ? VLPC_E_BAD_FILE : VLPC_OK);
+    if (row[i].error) assert_non_null(strstr(vlpc_artifact_error(a), row[i].error));
+    vlpc_artifact_close(a);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(reads_what_was_written),
@@ -344,6 +369,7 @@ int main(void) {
       cmocka_unit_test(lying_rows_are_errors),
       cmocka_unit_test(unknown_optional_sections_are_skipped),
       cmocka_unit_test(flipped_sections_with_right_hashes_are_safe),
+      cmocka_unit_test(features_must_fit_the_classes),
       cmocka_unit_test(manifest_must_fit_the_program),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
