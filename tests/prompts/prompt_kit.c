@@ -172,9 +172,9 @@ Npz kit_start(Kit *k, const char *path) {
     NpyArray *x = &z.at[z.n++];
     *x = (NpyArray){.dtype = VLPC_F32, .rank = (uint32_t)t->n_dims, .bytes = t->raw_data.len};
     x->name = arena_printf(k->arena, "param/%s", name);
-    memcpy(x->size, t->dims, t->n_dims * sizeof *t->dims);
+    for (size_t d = 0; d < t->n_dims; d++) x->size[d] = t->dims[d];
     void *data = arena_alloc(k->arena, x->bytes);
-    memcpy(data, t->raw_data.data, x->bytes);
+    if (x->bytes > 0) memcpy(data, t->raw_data.data, x->bytes);
     x->data = data;
   }
   drop(m);
