@@ -18,7 +18,6 @@
 #include "runtime/device_int.h"
 
 #define HUGE_PAGE ((uint64_t)2 << 20)
-#define FAULT_AROUND (64 << 10)
 
 struct DeviceCode {
   CodeMap map;
@@ -52,17 +51,18 @@ static VlStatus cpu_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_M
 }
 
 /* Enters the weights that the page cache holds into this process's page tables,
-** so that the first run does not stop at every 64 KiB (the kernel maps what lies
-** around a fault).  What is not in memory is left for the run that needs it. */
+** so that the first run does not stop at each of their pages.  What is not in
+** memory is left for the run that needs it. */
 static void map_resident(const uint8_t *weights, uint64_t bytes) {
-  long page = sysconf(_SC_PAGESIZE);
-  uint64_t step = VL_MAX((uint64_t)FAULT_AROUND, (uint64_t)page);
-  const uint8_t *from = weights - (uintptr_t)weights % (uintptr_t)page;
-  uint64_t n = bytes + (uint64_t)(weights - from);
-  for (uint64_t at = 0; at < n; at += step) {
-    unsigned char resident = 0;
-    void *p = (void *)(uintptr_t)(from + at);
-    if (mincore(p, (size_t)page, &resident) == 0 && (resident & 1)) *(const volatile uint8_t *)p;
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), skip = (uintptr_t)weights % page;
+  uint64_t n = (bytes + skip + page - 1) / page;
+  unsigned char resident[512];
+  for (uint64_t i = 0; i < n; i += VL_COUNT(resident)) {
+    const uint8_t *from = weights - skip + i * page;
+    uint64_t count = VL_MIN(n - i, (uint64_t)VL_COUNT(resident));
+    if (mincore((void *)(uintptr_t)from, (size_t)(count * page), resident) != 0) return;
+    for (uint64_t k = 0; k < count; k++)
+      if (resident[k] & 1) *(const volatile uint8_t *)(from + k * page);
   }
 }
 
