@@ -117,6 +117,15 @@ void io_unmap(Mapped *m) {
   *m = (Mapped){0};
 }
 
+static void unmap_kept(void *m) { io_unmap(m); }
+
+/* The end of the mapping is arranged first: taking memory may leave by a jump. */
+VlStatus io_map_on(const char *path, Arena *a, Diag *d, Mapped **out) {
+  *out = arena_one(a, Mapped);
+  arena_defer(a, unmap_kept, *out);
+  return io_map(path, d, *out);
+}
+
 void io_forget(const Mapped *m, uint64_t off, uint64_t n) {
   if (m->at == NULL || !vl_range_ok(off, n, m->n)) return;
   uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

@@ -21,6 +21,8 @@ typedef struct {
 ** empty then.  Reading a page that another program has cut off the file since
 ** raises SIGBUS. */
 VL_MUST_USE VlStatus io_map(const char *path, Diag *d, Mapped *out);
+/* The same, unmapped with the arena, which holds *out; io_unmap may come earlier. */
+VL_MUST_USE VlStatus io_map_on(const char *path, Arena *a, Diag *d, Mapped **out);
 void io_unmap(Mapped *m);
 /* Maps what an open descriptor holds; path is only for messages.  The
 ** descriptor stays the caller's. */

@@ -210,17 +210,12 @@ static VlStatus parse_npz(Source *s, Npz *out) {
 
 /* ---- reading files ------------------------------------------------------ */
 
-static void unmap(void *m) { io_unmap(m); }
-
 typedef enum { NPY_ONE, NPY_MANY, NPY_EITHER } NpyKind;
 
 static VlStatus read_kind(const char *path, NpyKind kind, Source *s, Npz *out) {
-  Mapped m = {0};
-  VL_TRY(io_map(path, s->d, &m));
-  Mapped *keep = arena_one(s->arena, Mapped);
-  *keep = m;
-  arena_defer(s->arena, unmap, keep);
-  *s = (Source){keep->at, keep->n, path, NULL, s->arena, s->d};
+  Mapped *m = NULL;
+  VL_TRY(io_map_on(path, s->arena, s->d, &m));
+  *s = (Source){m->at, m->n, path, NULL, s->arena, s->d};
   *out = (Npz){0};
   bool one = kind == NPY_ONE || (kind == NPY_EITHER && s->n && s->at[0] == 0x93);
   if (!one) return parse_npz(s, out);

@@ -239,15 +239,10 @@ VlStatus safetensors_parse(const uint8_t *at, uint64_t n, const char *file, Aren
   return read_all(&r, root, out);
 }
 
-static void unmap(void *m) { io_unmap(m); }
-
 VlStatus safetensors_read(const char *path, Arena *a, Diag *d, Safetensors *out) {
-  Mapped m;
-  VL_TRY(io_map(path, d, &m));
-  Mapped *keep = arena_one(a, Mapped);
-  *keep = m;
-  arena_defer(a, unmap, keep);
-  return safetensors_parse(m.at, m.n, path, a, d, out);
+  Mapped *m = NULL;
+  VL_TRY(io_map_on(path, a, d, &m));
+  return safetensors_parse(m->at, m->n, path, a, d, out);
 }
 
 const SafeTensor *safetensors_find(const Safetensors *s, const char *name) {

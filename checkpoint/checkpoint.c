@@ -130,15 +130,10 @@ VlStatus checkpoint_parse(const uint8_t *at, uint64_t n, const char *file, Arena
   return read_root(ar, root, out);
 }
 
-static void unmap(void *m) { io_unmap(m); }
-
 VlStatus checkpoint_read(const char *path, Arena *a, Diag *d, Checkpoint *out) {
-  Mapped m;
-  VL_TRY(io_map(path, d, &m));
-  Mapped *keep = arena_one(a, Mapped);
-  *keep = m;
-  arena_defer(a, unmap, keep);
-  return checkpoint_parse(m.at, m.n, path, a, d, out);
+  Mapped *m = NULL;
+  VL_TRY(io_map_on(path, a, d, &m));
+  return checkpoint_parse(m->at, m->n, path, a, d, out);
 }
 
 const CheckpointTensor *checkpoint_find(const Checkpoint *c, const char *name) {

@@ -202,13 +202,10 @@ static VlStatus read_parts(File *f, Arena *a, RunState *out) {
   return VLPC_OK;
 }
 
-static void unmap(void *p) { io_unmap(p); }
-
 VlStatus run_state_read(const char *path, Arena *a, Diag *d, RunState *out) {
-  Mapped *m = arena_one(a, Mapped);
-  arena_defer(a, unmap, m);
+  Mapped *m = NULL;
   *out = (RunState){0};
-  VL_TRY(io_map(path, d, m));
+  VL_TRY(io_map_on(path, a, d, &m));
   File f = {.path = path, .at = m->at, .n = m->n, .diag = d};
   VlStatus st = check_head(&f);
   if (st == VLPC_OK) st = check_table(&f);

@@ -61,12 +61,9 @@ static bool add_row(List *l, const Row *row) {
   return l->st == VLPC_OK;
 }
 
-static void unmap(void *p) { io_unmap(p); }
-
 static VlStatus open_list(DatasetReader *r, List *l) {
-  Mapped *m = arena_one(r->arena, Mapped);
-  arena_defer(r->arena, unmap, m);
-  VL_TRY(io_map(r->source->path, r->diag, m));
+  Mapped *m = NULL;
+  VL_TRY(io_map_on(r->source->path, r->arena, r->diag, &m));
   const char *text = m->at != NULL ? (const char *)m->at : "";
   *l = (List){.r = r, .path = r->source->path, .at = text, .end = text + m->n, .line = 1};
   l->dir = r->source->root != NULL ? r->source->root : folder_of(r, l->path);

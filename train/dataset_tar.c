@@ -204,12 +204,9 @@ static VlStatus give_photos(Tar *t, SplitId split, int32_t shard) {
   return VLPC_OK;
 }
 
-static void unmap(void *p) { io_unmap(p); }
-
 VlStatus dataset_read_tar(DatasetReader *r, const char *path, SplitId split) {
-  Mapped *m = arena_one(r->arena, Mapped);
-  arena_defer(r->arena, unmap, m);
-  VL_TRY(io_map(path, r->diag, m));
+  Mapped *m = NULL;
+  VL_TRY(io_map_on(path, r->arena, r->diag, &m));
   Tar t = {.r = r, .file = path, .at = m->at, .n = m->n, .next_size = UINT64_MAX};
   t.label_keys = names_new(r->arena);
   if (r->shards.n >= DATASET_MAX_SHARDS)
