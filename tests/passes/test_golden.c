@@ -5,14 +5,7 @@
 ** graph that the passes named, and no others, make of it.  For every file: the
 ** result is as written, running again changes nothing, and outputs on random
 ** inputs stay the same.  With VLPC_BLESS set, the files are rewritten. */
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/io.h"
-#include "tests/passes/pass_case.h"
-
-#define EXPECT "; EXPECT\n"
+#include "tests/passes/golden_files.h"
 
 /* All passes but those of the RUN line. */
 static uint64_t others(const char *text) {
@@ -37,40 +30,8 @@ static const char *outcome(Arena *a, const char *name, const char *text, size_t 
   return got;
 }
 
-static void bless(const char *path, const char *text, size_t n, const char *got) {
-  FILE *f = fopen(path, "wb");
-  assert_non_null(f);
-  fwrite(text, 1, n, f);
-  fprintf(f, EXPECT "%s", got);
-  assert_int_equal(fclose(f), 0);
-}
-
-static bool run_file(Arena *a, const char *path, const char *name) {
-  uint8_t *bytes = NULL;
-  size_t n = 0;
-  assert_int_equal(io_read(path, 1 << 20, a, NULL, &bytes, &n), VLPC_OK);
-  char *text = (char *)bytes, *expect = strstr(text, EXPECT);
-  const char *want = expect != NULL ? expect + strlen(EXPECT) : "";
-  size_t n_text = expect != NULL ? (size_t)(expect - text) : n;
-  const char *got = outcome(a, name, arena_strndup(a, text, n_text), n_text);
-  if (getenv("VLPC_BLESS") != NULL) bless(path, text, n_text, got);
-  else if (strcmp(got, want) != 0) print_error("%s: got\n%s", name, got);
-  return strcmp(got, want) == 0;
-}
-
 static void test_golden_files(void **state) {
-  DIR *dir = opendir(VLPC_TEST_DIR "/golden");
-  int n = 0, bad = 0;
-  assert_non_null(dir);
-  for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-    if (strstr(e->d_name, ".vl") == NULL) continue;
-    bad += !run_file(*state, arena_printf(*state, "%s/golden/%s", VLPC_TEST_DIR, e->d_name),
-                     e->d_name);
-    n++;
-  }
-  closedir(dir);
-  assert_int_equal(bad, 0);
-  assert_true(n >= 40);
+  golden_files(*state, VLPC_TEST_DIR "/golden", 40, outcome);
 }
 
 int main(void) {

@@ -4,14 +4,7 @@
 ** A file of golden_grad/ is a graph whose last output is the loss, and after
 ** `; EXPECT` the graph with the gradients of its float inputs whose names begin
 ** with p.  With VLPC_BLESS set, the files are rewritten. */
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/io.h"
-#include "tests/passes/pass_case.h"
-
-#define EXPECT "; EXPECT\n"
+#include "tests/passes/golden_files.h"
 
 static VlStatus differentiate(Graph *g, Diag *d, Graph **to) {
   const Named *in = NULL, *out = NULL;
@@ -34,40 +27,8 @@ static const char *outcome(Arena *a, const char *name, const char *text, size_t 
   return text_of(to);
 }
 
-static void bless(const char *path, const char *text, size_t n, const char *got) {
-  FILE *f = fopen(path, "wb");
-  assert_non_null(f);
-  fwrite(text, 1, n, f);
-  fprintf(f, EXPECT "%s", got);
-  assert_int_equal(fclose(f), 0);
-}
-
-static bool run_file(Arena *a, const char *path, const char *name) {
-  uint8_t *bytes = NULL;
-  size_t n = 0;
-  assert_int_equal(io_read(path, 1 << 20, a, NULL, &bytes, &n), VLPC_OK);
-  char *text = (char *)bytes, *expect = strstr(text, EXPECT);
-  const char *want = expect != NULL ? expect + strlen(EXPECT) : "";
-  size_t n_text = expect != NULL ? (size_t)(expect - text) : n;
-  const char *got = outcome(a, name, arena_strndup(a, text, n_text), n_text);
-  if (getenv("VLPC_BLESS") != NULL) bless(path, text, n_text, got);
-  else if (strcmp(got, want) != 0) print_error("%s: got\n%s", name, got);
-  return strcmp(got, want) == 0;
-}
-
 static void test_golden_files(void **state) {
-  DIR *dir = opendir(VLPC_TEST_DIR "/golden_grad");
-  int n = 0, bad = 0;
-  assert_non_null(dir);
-  for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-    if (strstr(e->d_name, ".vl") == NULL) continue;
-    bad += !run_file(*state, arena_printf(*state, "%s/golden_grad/%s", VLPC_TEST_DIR, e->d_name),
-                     e->d_name);
-    n++;
-  }
-  closedir(dir);
-  assert_int_equal(bad, 0);
-  assert_true(n >= 7);
+  golden_files(*state, VLPC_TEST_DIR "/golden_grad", 7, outcome);
 }
 
 /* ---- what is refused ------------------------------------------------------ */
