@@ -237,3 +237,16 @@ void kit_expect(Kit *k, const Ran *r, const Npz *z, const char *prefix) {
     given += strncmp(z->at[i].name, prefix, strlen(prefix)) == 0;
   if (*prefix != '\0') assert_int_equal(n, given);
 }
+
+NpyArray kit_name_lengths(Arena *a, const NpyArray *tokens, int64_t rows) {
+  const int64_t *ids = tokens->data;
+  int64_t n = tokens->size[0], context = tokens->size[1], *out = arena_array(a, int64_t, n);
+  for (int64_t c = 0; c < n; c++) {
+    int64_t end = 0;
+    for (int64_t i = 0; i < context; i++)
+      if (ids[c * context + i] > ids[c * context + end]) end = i;
+    out[c] = end - 2 - rows;
+  }
+  return (NpyArray){.dtype = VLPC_I64, .rank = 1, .size = {n}, .data = out,
+                    .bytes = (uint64_t)n * sizeof *out};
+}

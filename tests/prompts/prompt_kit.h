@@ -40,6 +40,9 @@ const float *kit_initializer(Kit *k, const char *path, const char *name, uint64_
 /* Every trainable of a module with the value that it starts with, as param/NAME. */
 Npz kit_start(Kit *k, const char *path);
 
+/* Tokens of each name, without the full stop behind it, and less rows: i64[classes]. */
+NpyArray kit_name_lengths(Arena *a, const NpyArray *tokens, int64_t rows);
+
 /* Runs a file on arrays called prefix/INPUT; output by name afterwards. */
 typedef struct {
   Graph *g;

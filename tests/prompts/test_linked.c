@@ -180,20 +180,6 @@ static void near_largest(const NpyArray *got, const NpyArray *want, const char *
   fail_msg("%s: %.3g of the largest element apart", what, apart / most);
 }
 
-/* Tokens of each name, without the full stop behind it. */
-static NpyArray name_lengths(const NpyArray *tokens, int64_t rows) {
-  const int64_t *ids = tokens->data;
-  int64_t n = tokens->size[0], context = tokens->size[1], *out = arena_array(e2e, int64_t, n);
-  for (int64_t c = 0; c < n; c++) {
-    int64_t end = 0;
-    for (int64_t i = 0; i < context; i++)
-      if (ids[c * context + i] > ids[c * context + end]) end = i;
-    out[c] = end - 2 - rows;
-  }
-  return (NpyArray){.dtype = VLPC_I64, .rank = 1, .size = {n}, .data = out,
-                    .bytes = (uint64_t)n * sizeof *out};
-}
-
 typedef struct {
   const char *clip;   /* ONNX file */
   const char *device; /* NULL: native code */
@@ -215,7 +201,7 @@ static void take_params(const Npz *z, Values *v) {
 
 static void take_inputs(const Host *h, const PromptCase *c, const Npz *golden, Values *v) {
   const NpyArray *tokens = npz_find(golden, "tokens");
-  NpyArray lengths = name_lengths(tokens, c->o.place != NULL ? c->o.length : 0);
+  NpyArray lengths = kit_name_lengths(e2e, tokens, c->o.place != NULL ? c->o.length : 0);
   put(v, "image", npz_find(&h->inputs, "pixels"));
   put(v, "text", tokens);
   put(v, "name_lengths", &lengths);

@@ -26,20 +26,6 @@ static void put(Values *v, const char *name, const NpyArray *x) {
   v->at[v->n++].name = name;
 }
 
-/* Tokens of each name, without the full stop behind it. */
-static NpyArray name_lengths(const NpyArray *tokens, int64_t rows) {
-  const int64_t *ids = tokens->data;
-  int64_t n = tokens->size[0], context = tokens->size[1], *out = arena_array(e2e, int64_t, n);
-  for (int64_t c = 0; c < n; c++) {
-    int64_t end = 0;
-    for (int64_t i = 0; i < context; i++)
-      if (ids[c * context + i] > ids[c * context + end]) end = i;
-    out[c] = end - 2 - rows;
-  }
-  return (NpyArray){.dtype = VLPC_I64, .rank = 1, .size = {n}, .data = out,
-                    .bytes = (uint64_t)n * sizeof *out};
-}
-
 /* ---- one run ----------------------------------------------------------------- */
 
 static bool has_input(const Line *l, const char *name) {
@@ -160,7 +146,7 @@ static void check_case(const char *clip, const char *device, PromptCase *c) {
   vlpc_compile_options k = {.models = {clip}, .prompt = c->o.output, .train = 1};
   Line l = line_open(e2e_compile(k, "train.vlpc"), (vlpc_session_options){.device = device});
   const NpyArray *tokens = npz_find(&z, "tokens");
-  NpyArray lengths = name_lengths(tokens, c->o.place != NULL ? c->o.length : 0);
+  NpyArray lengths = kit_name_lengths(e2e, tokens, c->o.place != NULL ? c->o.length : 0);
   put(v, "image", npz_find(&pixels, "pixels"));
   put(v, "text", tokens);
   put(v, "labels", npz_find(&z, "labels"));
