@@ -60,12 +60,14 @@ VlStatus compile_lower(Compile *c) {
   VL_TRY(compile_switches(c));
   VL_TRY(read_precision(c));
   while (c->n_models < COMPILE_MAX_MODELS && c->o->models[c->n_models]) c->n_models++;
+  PassOpts whole = c->pass; /* points are found by passes: those left out come behind the link */
+  if (c->o->prompt) whole.skip = 0;
   if (c->n_models == 0)
     return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no model file was given");
   for (uint32_t i = 0; i < c->n_models; i++) {
     VL_TRY(read_model(c, i));
     VL_TRY(progress(c, "lower", i, c->n_models));
-    VL_TRY(pass_lower(c->imported[i], &c->pass, c->d, &c->lowered[i]));
+    VL_TRY(pass_lower(c->imported[i], &whole, c->d, &c->lowered[i]));
   }
   c->graph = c->lowered[0].g;
   if (c->n_models == 2) VL_TRY(join_towers(c));

@@ -131,7 +131,7 @@ VlStatus compile_link(Compile *c) {
   if (loss.graph) spec.loss = &loss;
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
-  c->graph = again.g;
+  c->graph = c->pass.skip ? pass_apart(again.g, c->pass.skip, c->a) : again.g;
   return loss.graph ? compile_gradients(c) : VLPC_OK;
 }
 

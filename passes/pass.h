@@ -23,7 +23,7 @@
 
 typedef enum {
   PASS_none, /* ids count from 1 */
-#define PASS(id, needs, what) PASS_##id,
+#define PASS(id, needs, makes, what) PASS_##id,
 #include "passes/passes.def"
   PASS__COUNT
 } PassId;
@@ -124,6 +124,10 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 /* The same passes once more on a graph that was lowered, joined and added to; it
 ** keeps its names and points. */
 VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
+
+/* The graph on arena a, in primitives where it has semantic ops that the skipped passes
+** recognise. */
+Graph *pass_apart(const Graph *g, uint64_t skip, Arena *a);
 /* ---- gradients (grad.c) -------------------------------------------------- */
 
 #define PASS_GRAD "grad."
