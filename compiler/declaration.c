@@ -193,6 +193,8 @@ static VlStatus read_tap(Reader *r, json_t *o, const char *where, void *out) {
   return bad(r, arena_printf(r->a, "%s.grad", where), grad, "pass or stop");
 }
 
+static const ListOf list_of_taps = {"taps", sizeof(LinkTap), read_tap, DECLARATION_LIST};
+
 static VlStatus read_write(Reader *r, json_t *o, const char *where, void *out) {
   static const char *const keys[] = {"point", "segment", "value", "drop", NULL};
   LinkWrite *w = out;
@@ -241,7 +243,7 @@ static VlStatus read_loss(Reader *r, json_t *o, DeclaredLoss *out) {
   VL_TRY(text_at(r, o, "loss", "file", true, &out->file));
   if (strchr(out->file, '/'))
     return bad(r, "loss.file", out->file, "the name of a file in the module's folder");
-  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap, DECLARATION_LIST}, &at, &out->n_taps));
+  VL_TRY(each(r, o, list_of_taps, &at, &out->n_taps));
   out->tap = at;
   return VLPC_OK;
 }
@@ -267,9 +269,10 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   VL_TRY(each(r, o, trainables, &at, &out->n_trainables));
   out->trainable = at, at = NULL;
   VL_TRY(check_names(r, out));
-  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap, DECLARATION_LIST}, &at, &out->n_taps));
+  VL_TRY(each(r, o, list_of_taps, &at, &out->n_taps));
   out->tap = at, at = NULL;
-  VL_TRY(each(r, o, (ListOf){"writes", sizeof(LinkWrite), read_write, DECLARATION_LIST}, &at, &out->n_writes));
+  ListOf writes = {"writes", sizeof(LinkWrite), read_write, DECLARATION_LIST};
+  VL_TRY(each(r, o, writes, &at, &out->n_writes));
   out->write = at;
   return read_loss(r, json_object_get(o, "loss"), &out->loss);
 }
