@@ -160,5 +160,5 @@ Graph *plan_gradients(Graph *g) {
     if (dtype_is_float(ir_type_of(g, in[i].v)->dtype)) of[n++] = in[i];
   if (!val_ok(loss) || n == 0) return NULL;
   ir_output(g, "loss", loss);
-  return pass_grad(g, loss, of, n, NULL, &to) == VLPC_OK ? to : NULL;
+  return pass_grad(g, loss, of, n, PASS_GRAD, NULL, &to) == VLPC_OK ? to : NULL;
 }
