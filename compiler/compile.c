@@ -82,13 +82,17 @@ VlStatus compile_lower(Compile *c) {
 }
 
 static void add_text_rows(Compile *c) {
+  TextRows rows;
   if (c->sched_flags & COMPILE_NO_TEXT_ROWS) return;
+  c->n_rows = compile_train_rows(c, &c->entry[c->n_entries]);
   for (uint32_t i = 0; i < c->n_entries; i++) {
     if (strcmp(c->entry[i].name, "text") != 0) continue;
-    if (!pass_text_rows(c->graph, &c->entry[i], &c->text_rows)) return;
-    c->entry[c->n_entries++] = c->text_rows.entry;
-    return;
+    if (!pass_text_rows(c->graph, &c->entry[i], &rows)) break;
+    c->entry[c->n_entries + c->n_rows++] = rows.entry;
+    c->eot = rows.eot;
+    break;
   }
+  c->n_entries += c->n_rows;
 }
 
 VlStatus compile_schedule(Compile *c) {

@@ -53,7 +53,8 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  TextRows text_rows; /* entry.name NULL: there is none */
+  uint32_t n_rows; /* of them on packed rows; they are the last */
+  int64_t eot;     /* with n_rows: a text ends at the first id of this value; -1: of its largest */
   Schedule plan;
   Str dump; /* what --dump asked for */
 } Compile;
@@ -76,8 +77,9 @@ VL_MUST_USE VlStatus compile_check_train(const Compile *c);
 VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
 /* Adds gradients of the trainables to the linked graph. */
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
-/* The entry of loss and gradients; false: there is none. */
+/* The entry of loss and gradients, and the same on packed rows; false: there is none. */
 bool compile_train_entry(const Compile *c, PassEntry *out);
+bool compile_train_rows(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);

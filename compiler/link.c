@@ -186,20 +186,25 @@ void compile_entries(Compile *c) {
   if (compile_train_entry(c, &c->entry[c->n_entries])) c->n_entries++;
 }
 
+/* Training changes the prompts: it computes what is made of them itself. */
+static bool trains(const PassEntry *e) {
+  return strcmp(e->rows_of ? e->rows_of : e->name, TRAIN_ENTRY) == 0;
+}
+
 void compile_cut_prompts(Compile *c) {
   if (!c->o->prompt || (c->sched_flags & COMPILE_NO_CUT)) return;
-  PassEntry late[ENTRY_MAX]; /* training changes the prompts: it computes them itself */
+  PassEntry late[ENTRY_MAX];
   uint32_t n_late = 0;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) late[n_late++] = c->entry[i];
+    if (!trains(&c->entry[i])) late[n_late++] = c->entry[i];
   Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_prompts,
              .late = late, .n_late = n_late};
   CutList list = pass_cut(c->graph, c->a, &cut);
   if (list.n == 0) return;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) give(c, &c->entry[i], list);
-  uint32_t at = c->n_entries - (c->text_rows.entry.name != NULL); /* text_rows is the last */
-  c->entry[c->n_entries] = c->entry[at];
+    if (!trains(&c->entry[i])) give(c, &c->entry[i], list);
+  uint32_t at = c->n_entries - c->n_rows;
+  memmove(&c->entry[at + 1], &c->entry[at], c->n_rows * sizeof *c->entry);
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};
   c->n_entries++;
   c->has_prompts = true;

@@ -96,16 +96,20 @@ static void tower_facts(const Program *p, Manifest *m) {
   }
 }
 
+/* The entry that is another one on packed rows. */
+static const char *rows_entry(const Compile *c, const char *of) {
+  for (uint32_t i = c->n_entries - c->n_rows; i < c->n_entries; i++)
+    if (strcmp(c->entry[i].rows_of, of) == 0) return c->entry[i].name;
+  return NULL;
+}
+
 void manifest_section(const Compile *c, Str *out) {
   const Program *p = &c->plan.program;
   Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip"};
   m.precision = c->bf16 ? "bf16" : "fp32";
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
-  if (m.text.entry && c->text_rows.entry.name) {
-    m.text.rows = c->text_rows.entry.name;
-    m.text.eot = c->text_rows.eot;
-  }
+  m.text.eot = c->n_rows > 0 ? c->eot : 0;
   tower_facts(p, &m);
   m.logit_scale = compile_logit_scale(c->graph);
   m.prompts = compile_manifest_prompts(c);
@@ -113,8 +117,8 @@ void manifest_section(const Compile *c, Str *out) {
   m.entries = arena_array(c->a, ManifestEntry, p->n_entries);
   for (uint32_t i = 0; i < p->n_entries; i++) {
     const ProgEntry *e = &p->entries[i];
-    m.entries[i] = (ManifestEntry){e->name, e->n_in, e->n_out, ports(c, e->in, e->n_in),
-                                   ports(c, e->out, e->n_out)};
+    m.entries[i] = (ManifestEntry){e->name, rows_entry(c, e->name), e->n_in, e->n_out,
+                                   ports(c, e->in, e->n_in), ports(c, e->out, e->n_out)};
   }
   const Named *point = NULL;
   m.n_points = ir_points(c->graph, &point);

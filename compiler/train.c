@@ -3,7 +3,8 @@
 ** of each trainable, in one program.
 **
 ** Gradients are taken of the lowered graph, before rewrites that save work where only
-** results count (absorb, narrow); these see both sides afterwards. */
+** results count (absorb, narrow); these see both sides afterwards.  Where texts can be
+** packed, there is the same once more on the rows that count (text_rows). */
 #include "compiler/compiler.h"
 
 #include <string.h>
@@ -57,27 +58,55 @@ static Val named(const Named *at, uint32_t n, const char *name) {
   return VAL_NONE;
 }
 
+/* The loss on packed rows; VAL_NONE: there is none. */
+static Val loss_on_rows(Compile *c, Val loss) {
+  PassEntry train = {.name = TRAIN_ENTRY, .out = &(Named){"loss", loss}, .n_out = 1};
+  TextRows rows;
+  if ((c->sched_flags & COMPILE_NO_TEXT_ROWS) || !pass_text_rows(c->graph, &train, &rows))
+    return VAL_NONE;
+  c->eot = rows.eot;
+  return rows.entry.out[0].v;
+}
+
 VlStatus compile_gradients(Compile *c) {
   const Named *in = NULL, *out = NULL;
-  uint32_t n_in = ir_inputs(c->graph, &in), n_out = ir_outputs(c->graph, &out), n = 0;
+  Graph *g = c->graph;
+  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out), n = 0;
   const Declaration *x = &c->declaration;
   Named *of = arena_array(c->a, Named, x->n_trainables);
   for (uint32_t i = 0; i < x->n_trainables; i++) {
     Val v = named(in, n_in, x->trainable[i].name);
     if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
   }
-  return pass_grad(c->graph, named(out, n_out, LINK_LOSS), of, n, c->d, &c->graph);
+  Val loss = named(out, n_out, LINK_LOSS), on_rows = loss_on_rows(c, loss);
+  if (val_ok(on_rows)) {
+    ir_output(g, LINK_ROWS LINK_LOSS, on_rows);
+    VL_TRY(pass_grad(g, on_rows, of, n, LINK_ROWS PASS_GRAD, c->d, &c->graph));
+  }
+  return pass_grad(g, loss, of, n, PASS_GRAD, c->d, &c->graph);
 }
 
-bool compile_train_entry(const Compile *c, PassEntry *out) {
+/* Loss and gradients among the outputs whose names begin with `prefix`. */
+static bool step_entry(const Compile *c, const char *prefix, PassEntry *out) {
   const Named *at = NULL;
   uint32_t n = ir_outputs(c->graph, &at), n_to = 0;
   Named *to = arena_array(c->a, Named, n);
-  if (!c->loss_model) return false;
   for (uint32_t i = 0; i < n; i++) {
-    if (strcmp(at[i].name, LINK_LOSS) == 0) to[n_to++] = (Named){"loss", at[i].v};
-    if (strncmp(at[i].name, PASS_GRAD, strlen(PASS_GRAD)) == 0) to[n_to++] = at[i];
+    const char *name = at[i].name + strlen(prefix);
+    if (strncmp(at[i].name, prefix, strlen(prefix)) != 0) continue;
+    if (strcmp(name, LINK_LOSS) == 0) to[n_to++] = (Named){"loss", at[i].v};
+    if (strncmp(name, PASS_GRAD, strlen(PASS_GRAD)) == 0) to[n_to++] = (Named){name, at[i].v};
   }
-  *out = (PassEntry){.name = TRAIN_ENTRY, .out = to, .n_out = n_to};
-  return true;
+  out->out = to, out->n_out = n_to;
+  return c->loss_model && n_to > 0;
+}
+
+bool compile_train_entry(const Compile *c, PassEntry *out) {
+  *out = (PassEntry){.name = TRAIN_ENTRY};
+  return step_entry(c, "", out);
+}
+
+bool compile_train_rows(const Compile *c, PassEntry *out) {
+  *out = (PassEntry){.name = TRAIN_ENTRY PASS_ROWS, .rows_of = TRAIN_ENTRY};
+  return step_entry(c, LINK_ROWS, out);
 }

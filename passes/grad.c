@@ -199,7 +199,8 @@ static Val without_stop(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   return ir_op(rw->src, src) == OP_stop ? in[0] : VAL_NONE;
 }
 
-VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d, Graph **out) {
+VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, const char *prefix, Diag *d,
+                   Graph **out) {
   Arena *a = ir_arena(g);
   uint32_t n_vals = ir_n_vals(g);
   VL_TRY(check(g, loss, of, n, d));
@@ -214,7 +215,7 @@ VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d, Gra
   for (uint32_t i = 0; i < n; i++) {
     Val dx = f.grad[of[i].v.i];
     if (!val_ok(dx)) dx = ir_zeros(g, ir_type_id(g, of[i].v));
-    ir_output(g, arena_printf(a, PASS_GRAD "%s", of[i].name), dx);
+    ir_output(g, arena_printf(a, "%s%s", prefix, of[i].name), dx);
   }
   *out = ir_rewrite(g, a, without_stop, NULL, NULL);
   return VLPC_OK;

@@ -340,11 +340,18 @@ static VlStatus bind_steps(vlpc_session *s, Bound *b) {
 
 /* ---- all together ------------------------------------------------------- */
 
+/* Callers know no entry on rows. */
+static const char *callers_name(const vlpc_session *s, const Bound *b) {
+  const Manifest *m = &s->model->manifest;
+  for (uint32_t i = 0; i < m->n_entries; i++)
+    if (m->entries[i].rows && strcmp(m->entries[i].rows, b->e->name) == 0)
+      return m->entries[i].name;
+  return b->e->name;
+}
+
 static VlStatus no_prompts(vlpc_session *s, const Bound *b) {
-  const ManifestRole *text = &s->model->manifest.text; /* callers know no entry on rows */
-  const char *entry = text->rows && strcmp(text->rows, b->e->name) == 0 ? text->entry : b->e->name;
   VlStatus st = diag_error(s->diag, DIAG_PROMPTS_MISSING, (DiagAt){s->model->path, NULL},
-                           "entry '%s' needs a prompt set", entry);
+                           "entry '%s' needs a prompt set", callers_name(s, b));
   diag_expected(s->diag, "one of method %s", s->model->manifest.prompts.method);
   diag_fix(s->diag, "give one with --prompts FILE (vlpc_session_set_prompts)");
   return st;
@@ -357,7 +364,7 @@ static VlStatus check_set(vlpc_session *s, const Bound *b) {
     if (prompts_port(s->model, p->ports[b->e->in + i].name)) return no_prompts(s, b);
     return diag_error(s->diag, DIAG_INPUT_MISSING, (DiagAt){s->model->path, NULL},
                       "input '%s' of entry '%s' is not set", p->ports[b->e->in + i].name,
-                      b->e->name);
+                      callers_name(s, b));
   }
   return VLPC_OK;
 }

@@ -132,9 +132,9 @@ void *session_result(const OutPort *o);
 
 /* text_rows.c */
 
-/* True when b is the text entry and there is one on rows. */
+/* True when b has an entry on rows. */
 bool text_rows_apply(vlpc_session *s, const Bound *b);
-/* Runs it in the text entry's place; *done is false when the inputs do not lend
+/* Runs that in b's place; *done is false when the inputs do not lend
 ** themselves to it and nothing was done. */
 VL_MUST_USE VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* text_rows.c - a run of the text entry on the rows that count: texts are packed
-** without what follows their end and without a prefix that all share, run
-** through the entry on rows, and the results are where the text entry's would
-** be.  Ids that cannot be packed (a mask with holes, another shape) go the
-** ordinary way. */
+/* text_rows.c - a run of an entry that reads texts on the rows that count: texts are
+** packed without what follows their end and without a prefix that all share, run
+** through the entry on rows, and the results are where the entry's would be.  Ids
+** that cannot be packed (a mask with holes, another shape) go the ordinary way. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +39,6 @@ static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   int64_t fixed = 0;
   *t = (Texts){.eot = role->eot, .learned = s->model->manifest.prompts.slot_rows};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
-  if (b->e->n_in != 1u + (mask >= 0) + prompts_ports(s->model, b->e)) return false;
   t->ids = &b->in[ids].value;
   t->n = t->ids->shape[0], t->length = t->ids->shape[1];
   DimId length = p->bufs[p->ports[b->e->in + (uint32_t)ids].buf].size[1];
@@ -132,23 +130,27 @@ static int64_t *room(vlpc_session *s, uint64_t n) {
   return s->packed;
 }
 
-static VlStatus set_rows(vlpc_session *s, const char *name, int64_t *at, int64_t n) {
+static VlStatus set_rows(vlpc_session *s, const Bound *rows, const char *name, int64_t *at,
+                         int64_t n) {
   vlpc_tensor t = {.data = at, .dtype = VLPC_I64, .rank = 1, .shape = {n}};
-  return session_set(s, s->model->manifest.text.rows, name, &t);
+  return session_set(s, rows->e->name, name, &t);
 }
 
-static VlStatus set_packed(vlpc_session *s, const Packed *p, int64_t n) {
-  VL_TRY(set_rows(s, "row_ids", p->ids, p->n_rows));
-  VL_TRY(set_rows(s, "row_positions", p->positions, p->n_rows));
-  VL_TRY(set_rows(s, "run_bounds", p->bounds, n + 2));
-  return set_rows(s, "row_ends", p->ends, n);
+static VlStatus set_packed(vlpc_session *s, const Bound *rows, const Packed *p, int64_t n) {
+  VL_TRY(set_rows(s, rows, "row_ids", p->ids, p->n_rows));
+  VL_TRY(set_rows(s, rows, "row_positions", p->positions, p->n_rows));
+  VL_TRY(set_rows(s, rows, "run_bounds", p->bounds, n + 2));
+  return set_rows(s, rows, "row_ends", p->ends, n);
 }
 
 /* ---- the run ------------------------------------------------------------- */
 
+static const char *rows_entry(const vlpc_session *s, const Bound *b) {
+  return s->model->manifest.entries[b->e - s->model->program.entries].rows;
+}
+
 bool text_rows_apply(vlpc_session *s, const Bound *b) {
-  const ManifestRole *role = &s->model->manifest.text;
-  return role->rows && strcmp(b->e->name, role->entry) == 0;
+  return s->model->manifest.text.entry && rows_entry(s, b);
 }
 
 /* A hostile program may give the twin outputs of another kind. */
@@ -162,13 +164,12 @@ static bool same_outputs(const vlpc_session *s, const Bound *rows, const Bound *
   return true;
 }
 
-/* Prompt values that the caller gave to the text entry by name are the rows' too. */
-static void lend_prompts(const vlpc_session *s, const Bound *b, Bound *rows) {
+/* What the caller gave to the entry by name is the rows' too. */
+static void lend_inputs(const vlpc_session *s, const Bound *b, Bound *rows) {
   const Program *p = &s->model->program;
   for (uint32_t i = 0; i < rows->e->n_in; i++) {
     int from = port_of(s, b->e, p->ports[rows->e->in + i].name);
     if (from < 0 || !b->in[from].set || b->in[from].of_prompts) continue;
-    if (!prompts_port(s->model, p->ports[rows->e->in + i].name)) continue;
     rows->in[i].value = b->in[from].value;
     rows->in[i].set = true;
   }
@@ -198,13 +199,13 @@ VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done) {
   if (!measure(&t, &p)) return VLPC_OK;
   pack(&t, &p);
   *done = true;
-  Bound *rows = session_bound(s, s->model->manifest.text.rows);
+  Bound *rows = session_bound(s, rows_entry(s, b));
   if (!rows) return diag_status(s->diag);
   if (!same_outputs(s, rows, b))
     return diag_error(s->diag, DIAG_PROGRAM, (DiagAt){s->model->path, NULL},
                       "entries '%s' and '%s' differ in their outputs", b->e->name, rows->e->name);
-  lend_prompts(s, b, rows);
-  VL_TRY(set_packed(s, &p, t.n));
+  lend_inputs(s, b, rows);
+  VL_TRY(set_packed(s, rows, &p, t.n));
   VL_TRY(session_run(s, rows));
   return hand_over(s, rows, b);
 }

@@ -12,7 +12,7 @@ static VlStatus differentiate(Graph *g, Diag *d, Graph **to) {
   Named *of = arena_array(ir_arena(g), Named, n_in);
   for (uint32_t i = 0; i < n_in; i++)
     if (in[i].name[0] == 'p') of[n++] = in[i];
-  return pass_grad(g, out[n_out - 1].v, of, n, d, to);
+  return pass_grad(g, out[n_out - 1].v, of, n, PASS_GRAD, d, to);
 }
 
 /* ---- golden files --------------------------------------------------------- */

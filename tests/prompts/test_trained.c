@@ -135,7 +135,16 @@ static void run_images(const Line *l, const Sums *s, Values *v) {
   }
 }
 
-static void check_case(const char *clip, const char *device, PromptCase *c) {
+/* How a case is run, and the entry that must do it. */
+typedef struct {
+  const char *device, *switches, *entry;
+} Way;
+
+static void on_step(void *user, const vlpc_step_info *step) {
+  if (strncmp(step->entry, "train", 5) == 0) *(const char **)user = step->entry;
+}
+
+static void check_case(const char *clip, const Way *way, PromptCase *c) {
   Values *v = arena_one(e2e, Values);
   Npz z, pixels;
   assert_int_equal(npz_read(arena_printf(e2e, DATA "%s.npz", c->name), e2e, NULL, &z), VLPC_OK);
@@ -143,8 +152,11 @@ static void check_case(const char *clip, const char *device, PromptCase *c) {
   assert_int_equal(npz_read(DATA "inputs.npz", e2e, NULL, &pixels), VLPC_OK);
   c->o.models[0] = clip, c->o.output = e2e_file("module.onnx");
   e2e_ok(vlpc_prompt_write(e2e_compiler, &c->o));
-  vlpc_compile_options k = {.models = {clip}, .prompt = c->o.output, .train = 1};
-  Line l = line_open(e2e_compile(k, "train.vlpc"), (vlpc_session_options){.device = device});
+  vlpc_compile_options k = {.models = {clip}, .prompt = c->o.output, .train = 1,
+                            .passes = way->switches};
+  Line l = line_open(e2e_compile(k, "train.vlpc"), (vlpc_session_options){.device = way->device});
+  const char *ran = NULL;
+  assert_int_equal(vlpc_session_on_step(l.s, on_step, &ran), VLPC_OK);
   const NpyArray *tokens = npz_find(&z, "tokens");
   NpyArray lengths = kit_name_lengths(e2e, tokens, c->o.place != NULL ? c->o.length : 0);
   put(v, "image", npz_find(&pixels, "pixels"));
@@ -163,6 +175,8 @@ static void check_case(const char *clip, const char *device, PromptCase *c) {
   }
   check_sums(&s);
   check_rest(&l, &z);
+  assert_non_null(ran);
+  if (way->entry != NULL) assert_string_equal(ran, way->entry);
   line_close(&l);
 }
 
@@ -173,14 +187,14 @@ static bool is_long(void) {
   return s != NULL && strcmp(s, "1") == 0;
 }
 
-static void check_list(const char *device, const char *const *name, size_t n) {
+static void check_list(const Way *way, const char *const *name, size_t n) {
   const char *clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 0));
   PromptCase *c;
   uint32_t n_cases = prompt_cases(e2e, DATA "cases.txt", &c);
   for (uint32_t i = 0; i < n_cases; i++) {
     size_t k = 0;
     while (k < n && strcmp(c[i].name, name[k]) != 0) k++;
-    if (k < n || is_long()) check_case(clip, device, &c[i]);
+    if (k < n || is_long()) check_case(clip, way, &c[i]);
   }
 }
 
@@ -191,14 +205,24 @@ static void test_gradients_are_pytorchs(void **state) {
   static const char *const brief[] = {
       "coop_middle", "cocoop_m2",    "kgcoop", "provp_ref",
       "dpt_cavpt",   "clip_adapter", "maple",  "promptsrc"};
-  check_list("ref", brief, VL_COUNT(brief));
+  check_list(&(Way){.device = "ref"}, brief, VL_COUNT(brief));
 }
 
 static void test_native_code_gives_the_same(void **state) {
   (void)state;
   assert_false(ARENA_GUARD(e2e));
   static const char *const brief[] = {"coop_end", "vpt_deep"};
-  check_list(NULL, brief, VL_COUNT(brief));
+  check_list(&(Way){NULL}, brief, VL_COUNT(brief));
+}
+
+/* Rows after a text's end are left out, and put back by a switch; of each way the
+** gradients are PyTorch's. */
+static void test_packed_texts_give_the_same(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  static const char *const brief[] = {"coop_end", "maple", "promptsrc"};
+  check_list(&(Way){.entry = "train_rows"}, brief, VL_COUNT(brief));
+  check_list(&(Way){.switches = "--no-text_rows", .entry = "train"}, brief, VL_COUNT(brief));
 }
 
 /* ---- what cannot be trained ------------------------------------------------------------ */
@@ -225,6 +249,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_gradients_are_pytorchs),
       cmocka_unit_test(test_native_code_gives_the_same),
+      cmocka_unit_test(test_packed_texts_give_the_same),
       cmocka_unit_test(test_a_module_without_trainables_is_refused),
   };
   return cmocka_run_group_tests(tests, e2e_set_up, e2e_tear_down);
