@@ -17,6 +17,7 @@
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
+#include "cli/plan.h"
 #include "cli/progress.h"
 
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
   int64_t iters;
   double seconds;
   BenchRun run; /* the observed run */
+  Plans plans;  /* of a step of training */
   double load_ms, first_ms, best_ms, median_ms, p95_ms;
   uint32_t n_runs;
   double peak; /* FLOP/s */
@@ -84,6 +86,7 @@ static double measured_peak(const Bench *b) {
 
 static VlStatus measure(Bench *b) {
   VL_TRY(bench_set_inputs(b->c, &b->m, &b->spec));
+  if (b->spec.classes > 0) VL_TRY(plans_read(b->c, &b->m, b->spec.entry, &b->plans));
   VL_TRY(run_once(b, &b->first_ms));
   VL_TRY(warm_up(b));
   VL_TRY(bench_observe(b->c, &b->m, b->spec.entry, &b->run));
@@ -157,6 +160,7 @@ static void print_json(const Bench *b) {
   js_int(&j, "code_bytes", (int64_t)b->session.code_bytes);
   js_int(&j, "bytes",
          (int64_t)(b->m.info.weight_bytes + b->session.activation_bytes + b->session.code_bytes));
+  if (b->plans.n > 0) plans_json(&b->plans, &j);
   if (opt_given(b->c, per_kernel)) print_kernels_json(b, &j);
   js_print(&j);
 }
@@ -194,6 +198,7 @@ static void print_text(const Bench *b) {
          MIB(memory_private()));
   printf("  bytes       weights %.1f MiB, activations %.1f MiB, code %.2f MiB\n",
          MIB(b->m.info.weight_bytes), MIB(b->session.activation_bytes), MIB(b->session.code_bytes));
+  if (b->plans.n > 0) plans_print(&b->plans, stdout);
   if (opt_given(b->c, per_kernel)) print_kernels(b);
 }
 

@@ -28,7 +28,8 @@ enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
   COMPILE_NO_NARROW = 1 << 17,
   COMPILE_NO_ABSORB = 1 << 18,
-  COMPILE_NO_CUT = 1 << 19
+  COMPILE_NO_CUT = 1 << 19,
+  COMPILE_NO_RECOMPUTE = 1 << 20
 };
 
 /* One compilation, filled stage by stage. */
@@ -53,8 +54,9 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  uint32_t n_rows; /* of them on packed rows; they are the last */
-  int64_t eot;     /* with n_rows: a text ends at the first id of this value; -1: of its largest */
+  uint32_t n_stand_ins; /* of them; they are the last */
+  int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
+                  largest */
   Schedule plan;
   Str dump; /* what --dump asked for */
 } Compile;
@@ -77,9 +79,10 @@ VL_MUST_USE VlStatus compile_check_train(const Compile *c);
 VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
 /* Adds gradients of the trainables to the linked graph. */
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
-/* The entry of loss and gradients, and the same on packed rows; false: there is none. */
+/* The entry of loss and gradients; false: there is none. */
 bool compile_train_entry(const Compile *c, PassEntry *out);
-bool compile_train_rows(const Compile *c, PassEntry *out);
+/* Those that stand in for it; returns how many. */
+uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);

@@ -188,7 +188,7 @@ void compile_entries(Compile *c) {
 
 /* Training changes the prompts: it computes what is made of them itself. */
 static bool trains(const PassEntry *e) {
-  return strcmp(e->rows_of ? e->rows_of : e->name, TRAIN_ENTRY) == 0;
+  return strncmp(e->name, TRAIN_ENTRY, strlen(TRAIN_ENTRY)) == 0;
 }
 
 void compile_cut_prompts(Compile *c) {
@@ -203,8 +203,8 @@ void compile_cut_prompts(Compile *c) {
   if (list.n == 0) return;
   for (uint32_t i = 0; i < c->n_entries; i++)
     if (!trains(&c->entry[i])) give(c, &c->entry[i], list);
-  uint32_t at = c->n_entries - c->n_rows;
-  memmove(&c->entry[at + 1], &c->entry[at], c->n_rows * sizeof *c->entry);
+  uint32_t at = c->n_entries - c->n_stand_ins;
+  memmove(&c->entry[at + 1], &c->entry[at], c->n_stand_ins * sizeof *c->entry);
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};
   c->n_entries++;
   c->has_prompts = true;

@@ -58,6 +58,17 @@ static Val named(const Named *at, uint32_t n, const char *name) {
   return VAL_NONE;
 }
 
+/* Entries that stand in for TRAIN_ENTRY: on packed rows, and then with less and less
+** memory, because less is kept for the way back. */
+static const struct {
+  const char *entry, *prefix; /* of its outputs */
+  GradKeep keep;
+} stand_in[] = {
+    {TRAIN_ENTRY PASS_ROWS, LINK_STEP "rows.", GRAD_KEEP_all},
+    {TRAIN_ENTRY "_narrow", LINK_STEP "narrow.", GRAD_KEEP_narrow},
+    {TRAIN_ENTRY "_sums", LINK_STEP "sums.", GRAD_KEEP_sums},
+};
+
 /* The loss on packed rows; VAL_NONE: there is none. */
 static Val loss_on_rows(Compile *c, Val loss) {
   PassEntry train = {.name = TRAIN_ENTRY, .out = &(Named){"loss", loss}, .n_out = 1};
@@ -68,22 +79,34 @@ static Val loss_on_rows(Compile *c, Val loss) {
   return rows.entry.out[0].v;
 }
 
+static VlStatus add_stand_ins(Compile *c, const GradSpec *of) {
+  Graph *g = c->graph, *ignored = NULL;
+  Val on_rows = loss_on_rows(c, of->loss);
+  for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
+    GradSpec spec = *of;
+    bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
+    if (is_lean ? (c->sched_flags & COMPILE_NO_RECOMPUTE) != 0 : !val_ok(on_rows)) continue;
+    if (val_ok(on_rows)) spec.loss = on_rows;
+    spec.keep = stand_in[i].keep;
+    spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, stand_in[i].prefix);
+    ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, stand_in[i].prefix), spec.loss);
+    VL_TRY(pass_grad(g, &spec, c->d, &ignored));
+  }
+  return VLPC_OK;
+}
+
 VlStatus compile_gradients(Compile *c) {
   const Named *in = NULL, *out = NULL;
-  Graph *g = c->graph;
-  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out), n = 0;
+  uint32_t n_in = ir_inputs(c->graph, &in), n_out = ir_outputs(c->graph, &out);
   const Declaration *x = &c->declaration;
   Named *of = arena_array(c->a, Named, x->n_trainables);
+  GradSpec spec = {named(out, n_out, LINK_LOSS), of, 0, PASS_GRAD, GRAD_KEEP_all};
   for (uint32_t i = 0; i < x->n_trainables; i++) {
     Val v = named(in, n_in, x->trainable[i].name);
-    if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
+    if (!x->trainable[i].fixed && val_ok(v)) of[spec.n++] = (Named){x->trainable[i].name, v};
   }
-  Val loss = named(out, n_out, LINK_LOSS), on_rows = loss_on_rows(c, loss);
-  if (val_ok(on_rows)) {
-    ir_output(g, LINK_ROWS LINK_LOSS, on_rows);
-    VL_TRY(pass_grad(g, on_rows, of, n, LINK_ROWS PASS_GRAD, c->d, &c->graph));
-  }
-  return pass_grad(g, loss, of, n, PASS_GRAD, c->d, &c->graph);
+  VL_TRY(add_stand_ins(c, &spec));
+  return pass_grad(c->graph, &spec, c->d, &c->graph);
 }
 
 /* Loss and gradients among the outputs whose names begin with `prefix`. */
@@ -106,7 +129,15 @@ bool compile_train_entry(const Compile *c, PassEntry *out) {
   return step_entry(c, "", out);
 }
 
-bool compile_train_rows(const Compile *c, PassEntry *out) {
-  *out = (PassEntry){.name = TRAIN_ENTRY PASS_ROWS, .rows_of = TRAIN_ENTRY};
-  return step_entry(c, LINK_ROWS, out);
+uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
+  const char *before = TRAIN_ENTRY;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
+    bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
+    out[n] = (PassEntry){.name = stand_in[i].entry,
+                         .rows_of = is_lean ? NULL : before,
+                         .lean_of = is_lean ? before : NULL};
+    if (step_entry(c, stand_in[i].prefix, &out[n])) before = out[n++].name;
+  }
+  return n;
 }

@@ -127,15 +127,31 @@ VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassRe
 /* ---- gradients (grad.c) -------------------------------------------------- */
 
 #define PASS_GRAD "grad."
+
+/* What the way back keeps of the way there; the rest is computed once more, to the
+** same bits, when it is needed. */
+typedef enum {
+  GRAD_KEEP_all,
+  GRAD_KEEP_narrow, /* not what activations read: that is wider than the stream */
+  GRAD_KEEP_sums    /* of blocks, the sums of the stream alone */
+} GradKeep;
+
+typedef struct {
+  Val loss;
+  const Named *of; /* what to differentiate by */
+  uint32_t n;
+  const char *prefix; /* of the outputs' names, such as PASS_GRAD */
+  GradKeep keep;
+} GradSpec;
+
 /* Reverse mode.  Adds to g, for each value of[i].v, an output of the name that is
-** `prefix`, such as PASS_GRAD, and of[i].name: the gradient of the loss with respect to
-** it, of its type (zeros when it does not reach the loss).  Only values that depend on
+** prefix and of[i].name: the gradient of the loss with respect to it, of its type
+** (zeros when it does not reach the loss).  Only values that depend on
 ** one of them and reach the loss get a gradient; nothing passes a `stop`.  Every sum has
 ** one order.
 ** *out is the graph without its stops, on g's arena; g keeps the added nodes.
 ** E0480 names a node without a rule. */
-VL_MUST_USE VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n,
-                               const char *prefix, Diag *d, Graph **out);
+VL_MUST_USE VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out);
 
 /* ---- after lowering ------------------------------------------------------ */
 
@@ -166,9 +182,10 @@ typedef struct {
   const Named *out; /* values of the graph and their names */
   uint32_t n_out;
   CutList given;    /* inner values that are inputs of this entry */
-  const char *rows_of; /* the entry that it is on packed rows; NULL: none */
+  /* the entry that it is on packed rows, and the one that it is with less memory; NULL: none */
+  const char *rows_of, *lean_of;
 } PassEntry;
-enum { ENTRY_MAX = 8 }; /* with frozen_text, train, prompts and those on rows */
+enum { ENTRY_MAX = 10 }; /* with frozen_text, train, prompts and those that stand in */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */

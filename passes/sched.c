@@ -64,6 +64,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_broadcast:
   case OP_slice:
   case OP_reshape:
+  case OP_again:
     return emit_view;
   case OP_concat:
     return sched_concat;

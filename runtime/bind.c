@@ -263,7 +263,6 @@ static bool grow(vlpc_session *s, DeviceMem *m, uint64_t n) {
 
 static VlStatus allocate(vlpc_session *s, Bound *b) {
   bool host = s->code->driver->flags & DEVICE_HOST_MEMORY;
-  VL_TRY(layout_temps(&s->model->program, b, s->diag, &b->temp_bytes));
   VL_TRY(check_limit(s, b, b->temp_bytes));
   if (!grow(s, &s->temp, b->temp_bytes)) return no_memory(s, b, b->temp_bytes);
   for (uint32_t i = 0; i < b->e->n_in && !host; i++) {
@@ -340,12 +339,14 @@ static VlStatus bind_steps(vlpc_session *s, Bound *b) {
 
 /* ---- all together ------------------------------------------------------- */
 
-/* Callers know no entry on rows. */
+static bool names(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
+
+/* Callers know no entry that stands in for another. */
 static const char *callers_name(const vlpc_session *s, const Bound *b) {
   const Manifest *m = &s->model->manifest;
   for (uint32_t i = 0; i < m->n_entries; i++)
-    if (m->entries[i].rows && strcmp(m->entries[i].rows, b->e->name) == 0)
-      return m->entries[i].name;
+    if (names(m->entries[i].rows, b->e->name) || names(m->entries[i].lean, b->e->name))
+      return callers_name(s, &s->bound[i]);
   return b->e->name;
 }
 
@@ -388,16 +389,25 @@ static void keep_shapes(vlpc_session *s, Bound *b) {
   }
 }
 
-VlStatus bound_bind(vlpc_session *s, Bound *b) {
+VlStatus bound_measure(vlpc_session *s, Bound *b) {
   VL_TRY(check_set(s, b));
-  /* another entry's failure may have taken the temporaries' memory */
-  if (b->bound && s->temp.bytes >= b->temp_bytes && same_shapes(b)) return VLPC_OK;
-  b->bound = false;
+  if (b->measured && same_shapes(b)) return VLPC_OK;
+  b->measured = b->bound = false;
   VL_TRY(bind_symbols(s, b));
   VL_TRY(size_bufs(s, b));
   VL_TRY(bind_steps(s, b));
-  VL_TRY(allocate(s, b));
+  VL_TRY(layout_temps(&s->model->program, b, s->diag, &b->temp_bytes));
   keep_shapes(s, b);
+  b->measured = true;
+  return VLPC_OK;
+}
+
+VlStatus bound_bind(vlpc_session *s, Bound *b) {
+  VL_TRY(bound_measure(s, b));
+  /* another entry's failure may have taken the temporaries' memory */
+  if (b->bound && s->temp.bytes >= b->temp_bytes) return VLPC_OK;
+  b->bound = false;
+  VL_TRY(allocate(s, b));
   b->bound = true;
   return VLPC_OK;
 }

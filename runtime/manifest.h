@@ -18,10 +18,12 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  /* The entry that does the same on packed rows of texts (inputs row_ids, row_positions,
-  ** run_bounds, row_ends, and others of this one's; outputs in the same order).  Such
-  ** entries are the last and not for callers; NULL: none. */
-  const char *rows;
+  /* Entries that stand in for it, with the same outputs in the same order; they are the
+  ** last and not for callers; NULL: none.
+  **   rows  on packed rows of texts: inputs row_ids, row_positions, run_bounds, row_ends,
+  **         and others of this one's
+  **   lean  with less memory, in more steps: with the same inputs */
+  const char *rows, *lean;
   uint32_t n_in, n_out; /* ports in the program's order */
   ManifestPort *in, *out;
 } ManifestEntry;
@@ -113,7 +115,7 @@ typedef struct {
   ManifestRole image, text;
   ManifestPrompts prompts;
   uint32_t n_entries, n_points;
-  uint32_t n_rows;        /* entries on packed rows, among n_entries */
+  uint32_t n_stand_ins;   /* of the entries */
   ManifestEntry *entries; /* in the program's order */
   const char **points;
 } Manifest;
