@@ -23,6 +23,7 @@
 
 #define COMPILE_MAX_MODELS 2
 #define TRAIN_ENTRY "train"
+#define TRAIN_STEP_ENTRY "train_step"
 
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
@@ -78,6 +79,8 @@ VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
 /* The entry of loss and gradients; false: there is none. */
 bool compile_train_entry(const Compile *c, PassEntry *out);
+/* train_cut.c: adds entries for what it computes but need not in every step. */
+void compile_cut_training(Compile *c, const PassEntry *train);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);
@@ -110,6 +113,8 @@ VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Are
                                   Str *out);
 
 /* prompt_host.c */
+/* Tokens of a text; 0: not known. */
+int64_t compile_context(const Graph *g);
 /* k has an arena and a diag; its graph is there afterwards if the model is of ONNX files. */
 VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Compile *k, PromptHost *out);
 
