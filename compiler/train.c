@@ -58,16 +58,28 @@ static Val named(const Named *at, uint32_t n, const char *name) {
   return VAL_NONE;
 }
 
-/* Entries that stand in for TRAIN_ENTRY: on packed rows, and then with less and less
-** memory, because less is kept for the way back. */
+/* Entries that stand in for training's: on packed rows, and with less and less memory,
+** because less is kept for the way back. */
 static const struct {
-  const char *entry, *prefix; /* of its outputs */
+  const char *suffix, *prefix; /* of their names, of the names of their outputs */
   GradKeep keep;
 } stand_in[] = {
-    {TRAIN_ENTRY PASS_ROWS, LINK_STEP "rows.", GRAD_KEEP_all},
-    {TRAIN_ENTRY "_narrow", LINK_STEP "narrow.", GRAD_KEEP_narrow},
-    {TRAIN_ENTRY "_sums", LINK_STEP "sums.", GRAD_KEEP_sums},
+    {PASS_ROWS, LINK_STEP "rows.", GRAD_KEEP_all},
+    {"_narrow", LINK_STEP "narrow.", GRAD_KEEP_narrow},
+    {"_sums", LINK_STEP "sums.", GRAD_KEEP_sums},
 };
+
+/* Something is learned that the texts' features depend on. */
+static bool learns_texts(const Graph *g, const GradSpec *of) {
+  bool *learned = arena_array(ir_arena(g), bool, ir_n_vals(g) + 1);
+  const Named *point = NULL;
+  uint32_t n = ir_points(g, &point);
+  for (uint32_t i = 0; i < of->n; i++) learned[of->of[i].v.i] = true;
+  for (uint32_t i = 1; i <= ir_n_vals(g); i++)
+    for (uint32_t k = 0; k < ir_n_in(g, (Val){i}); k++)
+      learned[i] = learned[i] || learned[ir_in(g, (Val){i}, k).i];
+  return learned[named(point, n, "T.feat").i];
+}
 
 /* The loss on packed rows; VAL_NONE: there is none. */
 static Val loss_on_rows(Compile *c, Val loss) {
@@ -81,12 +93,14 @@ static Val loss_on_rows(Compile *c, Val loss) {
 
 static VlStatus add_stand_ins(Compile *c, const GradSpec *of) {
   Graph *g = c->graph, *ignored = NULL;
+  c->leans_on_rows = learns_texts(g, of);
   Val on_rows = loss_on_rows(c, of->loss);
+  c->leans_on_rows = c->leans_on_rows && val_ok(on_rows);
   for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
     GradSpec spec = *of;
     bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
     if (is_lean ? (c->sched_flags & COMPILE_NO_RECOMPUTE) != 0 : !val_ok(on_rows)) continue;
-    if (val_ok(on_rows)) spec.loss = on_rows;
+    if (!is_lean || c->leans_on_rows) spec.loss = on_rows;
     spec.keep = stand_in[i].keep;
     spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, stand_in[i].prefix);
     ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, stand_in[i].prefix), spec.loss);
@@ -129,15 +143,32 @@ bool compile_train_entry(const Compile *c, PassEntry *out) {
   return step_entry(c, "", out);
 }
 
-uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
-  const char *before = TRAIN_ENTRY;
+/* Those of one entry, from the first to the leanest.  On rows texts are computed, so
+** there is none where they are given. */
+static uint32_t stand_ins_of(const Compile *c, const PassEntry *e, PassEntry *out) {
+  const char *before = e->name;
+  bool texts = c->leans_on_rows || e->given.n == 0;
   uint32_t n = 0;
   for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
     bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
-    out[n] = (PassEntry){.name = stand_in[i].entry,
-                         .rows_of = is_lean ? NULL : before,
+    if (!is_lean && !texts) continue;
+    out[n] = (PassEntry){.name = arena_printf(c->a, "%s%s", e->name, stand_in[i].suffix),
+                         .given = e->given,
+                         .rows_of = is_lean ? NULL : e->name,
                          .lean_of = is_lean ? before : NULL};
-    if (step_entry(c, stand_in[i].prefix, &out[n])) before = out[n++].name;
+    if (!step_entry(c, stand_in[i].prefix, &out[n])) continue;
+    if (is_lean || c->leans_on_rows) before = out[n].name;
+    n++;
+  }
+  return n;
+}
+
+uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < c->n_entries; i++) {
+    const char *name = c->entry[i].name;
+    if (strcmp(name, TRAIN_ENTRY) == 0 || strcmp(name, TRAIN_STEP_ENTRY) == 0)
+      n += stand_ins_of(c, &c->entry[i], out + n);
   }
   return n;
 }

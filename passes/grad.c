@@ -27,7 +27,6 @@ typedef struct {
   VEC(Val) *parts;     /* by value: what its readers have left */
   Val *grad;           /* by value: summed */
   GradKeep keep;
-  bool *varies;        /* by value: depends on an input */
   bool *activated;     /* by value: an activation reads it */
   Val *anew;           /* by value: computed once more; VAL_NONE: not yet */
 } Diff;
@@ -139,9 +138,10 @@ static bool is_moved(OpCode op) {
   return op == OP_slice || op == OP_reshape || op == OP_permute;
 }
 
+/* What no trainable changes stays: a step may be given it. */
 static bool is_made_anew(const Diff *f, Val v) {
   OpCode op = ir_op(f->g, v);
-  if (f->keep == GRAD_KEEP_all || v.i > f->n) return false;
+  if (f->keep == GRAD_KEEP_all || v.i > f->n || f->from[v.i] == 0) return false;
   if (op == OP_layernorm) return true;
   if (f->keep == GRAD_KEEP_narrow) return op == OP_linear && f->activated[v.i];
   return op == OP_linear || op == OP_attention || op == OP_attention_varlen || op == OP_gelu ||
@@ -164,7 +164,7 @@ static Val once_more(Diff *f, Val v, uint32_t depth) {
   for (uint32_t i = 0; i < n; i++) {
     Val x = ir_in(f->g, v, i);
     in[i] = once_more(f, x, depth + 1);
-    if (val_ok(x) && val_eq(in[i], x) && is_float(f->g, x) && f->varies[x.i])
+    if (val_ok(x) && val_eq(in[i], x) && f->from[x.i] != 0)
       in[i] = ir_node(f->g, OP_again, 1, &x, 1, &time);
   }
   return f->anew[v.i] = copied(f, v, in);
@@ -183,17 +183,10 @@ static Val for_gradient(Diff *f, Val v) {
   return same ? v : copied(f, v, in);
 }
 
-/* What values are read by; arrays of the fields. */
-static void note_readers(Diff *f) {
-  for (uint32_t i = 1; i <= f->n; i++) {
-    OpCode op = ir_op(f->g, (Val){i});
-    f->varies[i] = op == OP_input;
-    for (uint32_t k = 0; k < ir_n_in(f->g, (Val){i}); k++) {
-      Val x = ir_in(f->g, (Val){i}, k);
-      f->varies[i] = f->varies[i] || (val_ok(x) && f->varies[x.i]);
-      if (val_ok(x)) f->activated[x.i] = f->activated[x.i] || op == OP_gelu || op == OP_relu;
-    }
-  }
+static void note_activated(Diff *f) {
+  for (uint32_t i = 1; i <= f->n; i++)
+    if (ir_op(f->g, (Val){i}) == OP_gelu || ir_op(f->g, (Val){i}) == OP_relu)
+      f->activated[ir_in(f->g, (Val){i}, 0).i] = true;
 }
 
 /* ---- the sweep ----------------------------------------------------------- */
@@ -278,10 +271,9 @@ VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out) {
   f.reaches = arena_array(a, bool, n_vals + 1);
   f.parts = arena_array_bytes(a, n_vals + 1, sizeof *f.parts);
   f.grad = arena_array(a, Val, n_vals + 1);
-  f.varies = arena_array(a, bool, n_vals + 1);
   f.activated = arena_array(a, bool, n_vals + 1);
   f.anew = arena_array(a, Val, n_vals + 1);
-  note_readers(&f);
+  note_activated(&f);
   mark(&f, spec->loss);
   VL_TRY(sweep(&f, spec->loss));
   ir_set_loc(g, (LocId){0});

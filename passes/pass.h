@@ -161,6 +161,9 @@ VL_MUST_USE VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **
 VL_MUST_USE VlStatus pass_join(const Graph *image, const Graph *text, Arena *a, Diag *d,
                                Graph **out);
 
+/* Texts of any length become texts of one (towers.c); on arena a. */
+Graph *pass_fix_length(const Graph *g, int64_t length, Arena *a);
+
 /* For one query row, keys and values are not made (absorb.c): up to rounding. */
 Graph *pass_absorb(const Graph *g, Arena *a);
 
@@ -185,14 +188,16 @@ typedef struct {
   /* the entry that it is on packed rows, and the one that it is with less memory; NULL: none */
   const char *rows_of, *lean_of;
 } PassEntry;
-enum { ENTRY_MAX = 10 }; /* with frozen_text, train, prompts and those that stand in */
+enum { ENTRY_MAX = 20 }; /* with those of prompts and training, and stand-ins */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */
 
 /* When a value is known, earliest first: when compiling, when a prompt set is
-** given, when classes are, when an image comes. */
-typedef enum { BIND_const, BIND_prompts, BIND_classes, BIND_image, BIND__COUNT } BindTime;
+** given, when classes are, when an image comes, in a step of training. */
+typedef enum {
+  BIND_const, BIND_prompts, BIND_classes, BIND_image, BIND_step, BIND__COUNT
+} BindTime;
 const char *bind_name(BindTime t);
 
 /* Inputs that a prompt set binds. */
@@ -200,8 +205,9 @@ typedef struct {
   const char *const *at;
   uint32_t n;
 } TrainableNames;
-/* By value index; arena array. */
-BindTime *pass_binding(const Graph *g, Arena *a, const TrainableNames *trainables);
+/* By value index; arena array.  time is when trainables are known: BIND_prompts, or
+** BIND_step where they change. */
+BindTime *pass_binding(const Graph *g, Arena *a, const TrainableNames *trainables, BindTime time);
 
 /* What is known at a time and read by the late entries at later ones: values of
 ** the graph, named as the early entry (which may be NULL) has them among its
@@ -209,6 +215,7 @@ BindTime *pass_binding(const Graph *g, Arena *a, const TrainableNames *trainable
 typedef struct {
   const BindTime *at; /* of pass_binding */
   BindTime time;
+  TypeId type; /* only values of this type are cut, else what they are made of; .i = 0: any */
   const PassEntry *late, *early;
   uint32_t n_late;
 } Cut;
