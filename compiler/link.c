@@ -134,7 +134,9 @@ VlStatus compile_link(Compile *c) {
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
   c->graph = again.g;
-  return loss.graph ? compile_gradients(c) : VLPC_OK;
+  if (!loss.graph) return VLPC_OK;
+  if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
+  return compile_gradients(c);
 }
 
 /* ---- entries ------------------------------------------------------------------------ */

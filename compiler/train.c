@@ -2,9 +2,9 @@
 /* train.c - the entry that training runs: the prompt module's loss and the gradient
 ** of each trainable, in one program.
 **
-** Gradients are taken of the lowered graph, before rewrites that save work where only
-** results count (absorb, narrow); these see both sides afterwards.  Where texts can be
-** packed, there is the same once more on the rows that count (text_rows). */
+** Gradients are taken of the lowered graph, when keys and values of a single query are
+** gone (absorb) and before products are made narrower (narrow sees both sides).  Where
+** texts can be packed, there is the same once more on the rows that count (text_rows). */
 #include "compiler/compiler.h"
 
 #include <string.h>

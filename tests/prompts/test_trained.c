@@ -137,7 +137,7 @@ static void run_images(const Line *l, const Sums *s, Values *v) {
 
 /* How a case is run, and the entry that must do it. */
 typedef struct {
-  const char *device, *switches, *entry;
+  const char *device, *switches, *entry, *precision;
 } Way;
 
 static void on_step(void *user, const vlpc_step_info *step) {
@@ -149,7 +149,8 @@ static const char *trained_artifact(const Way *way, PromptCase *c) {
   c->o.models[0] = clip, c->o.output = e2e_file("module.onnx");
   e2e_ok(vlpc_prompt_write(e2e_compiler, &c->o));
   vlpc_compile_options k = {.models = {clip}, .prompt = c->o.output, .train = 1,
-                            .passes = way->switches};
+                            .passes = way->switches, .precision = way->precision,
+                            .calibrate = "none"};
   return e2e_compile(k, "train.vlpc");
 }
 
@@ -247,6 +248,36 @@ static void test_packed_texts_give_the_same(void **state) {
   static const char *const brief[] = {"coop_end", "maple", "promptsrc"};
   check_list(&(Way){.entry = "train_rows"}, brief, VL_COUNT(brief));
   check_list(&(Way){.switches = "--no-text_rows", .entry = "train"}, brief, VL_COUNT(brief));
+}
+
+/* ---- bf16 ------------------------------------------------------------------------------ */
+
+/* Cosine of an output with the golden of its name. */
+static double likeness(const Line *l, const char *name, const NpyArray *want) {
+  vlpc_tensor t = line_output(l, "train", name);
+  return cosine(t.data, want->data, tensor_count(&t));
+}
+
+/* Products of bf16, sums, prompts and gradients of f32. */
+static void test_gradients_in_bf16_point_the_same_way(void **state) {
+  (void)state;
+  assert_false(ARENA_GUARD(e2e));
+  Values *v = arena_one(e2e, Values);
+  Npz z;
+  PromptCase *c = prompt_case("maple");
+  read_case(c, &z, v);
+  Line l = line_open(trained_artifact(&(Way){.precision = "bf16"}, c), (vlpc_session_options){0});
+  line_run(&l, "train", &(Npz){v->at, v->n});
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < z.n; i++) {
+    if (strncmp(z.at[i].name, GRAD, strlen(GRAD)) != 0) continue;
+    const char *name = arena_printf(e2e, "grad.%s", z.at[i].name + strlen(GRAD));
+    double near = likeness(&l, name, &z.at[i]);
+    if (!(near > 0.998)) fail_msg("%s: cosine %.5f", name, near);
+    n++;
+  }
+  assert_true(n > 5);
+  line_close(&l);
 }
 
 /* ---- less memory ------------------------------------------------------------------------ */
@@ -363,6 +394,7 @@ int main(void) {
       cmocka_unit_test(test_gradients_are_pytorchs),
       cmocka_unit_test(test_native_code_gives_the_same),
       cmocka_unit_test(test_packed_texts_give_the_same),
+      cmocka_unit_test(test_gradients_in_bf16_point_the_same_way),
       cmocka_unit_test(test_less_memory_gives_the_same_bits),
       cmocka_unit_test(test_no_plan_in_the_limit_is_refused),
       cmocka_unit_test(test_a_module_without_trainables_is_refused),
