@@ -92,12 +92,25 @@ VlStatus model_open_artifact(Cli *c, const char *path, Model *out) {
   return VLPC_OK;
 }
 
+/* What a process takes beside weights and activations: code, its making, arrays. */
+#define OTHER_MEMORY (UINT64_C(160) << 20)
+
+/* Bytes for activations, 0: no limit. */
+static VlStatus read_limit(Cli *c, Model *m, uint64_t *out) {
+  uint64_t all;
+  VL_TRY(opt_bytes(c, OPT_memory_limit, out));
+  VL_TRY(opt_bytes(c, OPT_memory, &all));
+  m->other_bytes = m->info.weight_bytes + OTHER_MEMORY;
+  if (all > 0) *out = all > m->other_bytes ? all - m->other_bytes : 1;
+  return VLPC_OK;
+}
+
 VlStatus model_open(Cli *c, const char *path, Model *out) {
   int64_t threads;
   uint64_t limit;
   VL_TRY(opt_int(c, OPT_threads, (int64_t[]){1, THREADS_MAX}, 0, &threads));
-  VL_TRY(opt_bytes(c, OPT_memory_limit, &limit));
   VL_TRY(model_open_artifact(c, path, out));
+  VL_TRY(read_limit(c, out, &limit));
   vlpc_session_options o = {.struct_size = sizeof o,
                             .device = opt(c, device),
                             .threads = (int32_t)threads,

@@ -11,6 +11,7 @@ typedef struct {
   vlpc_prompts *prompts; /* of --prompts, bound in the session; NULL: none */
   vlpc_artifact_info info;
   double open_ms, session_ms; /* time each took */
+  uint64_t other_bytes;       /* of memory that are no activations */
 } Model;
 
 /* Both are closed with c's arena.  Errors are the library's. */

@@ -142,6 +142,8 @@ typedef struct {
 } Graft;
 /* All values of src. */
 void graft_copy(Graft *gr);
+/* Then its outputs and points. */
+void graft_names(const Graft *gr);
 /* Or one by one: begin, then each node on operands of dst.  VAL_NONE: it does not
 ** fit them (ir_why). */
 void graft_begin(Graft *gr);

@@ -112,7 +112,7 @@ static VlStatus plain_value(vlpc_session *s, const Labels *l, ClassValue *v) {
   const char *own = s->prompts ? s->prompts->set->pattern : NULL;
   ManifestRole role = m->manifest.text;
   char **texts = NULL;
-  role.entry = from->name, role.output = v->name, role.rows = NULL;
+  role.entry = from->name, role.output = v->name;
   if (role.mask && easy_input(m, from, role.mask) < 0) role.mask = NULL;
   VL_TRY(fill_all(s, l, own ? own : PLAIN_PATTERN, &texts));
   TextJob job = {.role = &role, .texts = (const char *const *)texts, .n = l->n,

@@ -230,6 +230,21 @@ typedef struct vlpc_session_info {
 
 VLPC_API bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out);
 
+/* A way to run an entry.  A step of training can keep all that its way back reads, or
+** compute some of it once more: fewer bytes, more steps, the same results. */
+typedef struct vlpc_plan {
+  size_t struct_size;
+  const char *name; /* NULL: there are no more ways */
+  uint64_t activation_bytes;
+  uint32_t steps;
+  int32_t used; /* 1: vlpc_session_run takes it, the first that keeps memory_limit */
+} vlpc_plan;
+
+/* The i-th way to run an entry on the inputs set, that with most memory first.  Nothing
+** runs and no memory is taken. */
+VLPC_API vlpc_status vlpc_session_plan(vlpc_session *s, const char *entry, uint32_t i,
+                                       vlpc_plan *out);
+
 /* ---- prompt sets: learned values for an artifact with a prompt module ---- */
 
 /* Reads a safetensors file whose "__metadata__" names its method (docs/prompt-sets.md).
@@ -294,6 +309,27 @@ typedef struct vlpc_layout_row {
 /* What the module does at the points of the towers, in their order: a row for each write, or
 ** one for a point without.  False past the last. */
 VLPC_API bool vlpc_artifact_layout(const vlpc_artifact *a, uint32_t i, vlpc_layout_row *out);
+
+typedef struct vlpc_start_options {
+  size_t struct_size;
+  uint64_t seed;
+  const char *const *classes; /* names, kept with the set; needed where a trainable has a row
+                                 for each class */
+  uint32_t n_classes;
+  const char *template_text; /* kept with the set; NULL: none */
+} vlpc_start_options;
+
+/* A set with start values as the session's prompt module declares them: draws of the
+** seed, rows of the model's tokens.  Equal seeds give equal bits.  Errors (E1026, E1028) are
+** the session's, and then *out is NULL. */
+VLPC_API vlpc_status vlpc_prompts_start(vlpc_session *s, const vlpc_start_options *options,
+                                        vlpc_prompts **out);
+/* The same set with copies of other values: data[i] for its i-th tensor, NULL: as it is. */
+VLPC_API vlpc_status vlpc_prompts_copy(const vlpc_prompts *p, const void *const *data,
+                                       vlpc_prompts **out);
+/* Writes the set as a safetensors file, which appears whole or not at all.  One thread at
+** a time. */
+VLPC_API vlpc_status vlpc_prompts_write(vlpc_prompts *p, const char *path);
 
 /* Has the entries take their trainables from a set, whose tensors are used where they
 ** are.  The first time a session gets a set, it computes what depends on nothing else;
