@@ -6,7 +6,7 @@
 #include "base/rng.h"
 #include "cli/bench.h"
 
-enum { TOKENS_MAX = 400, TEXT_TOKENS = 77, SHARED_WORDS = 4, FULL_STOP = 269 };
+enum { TOKENS_MAX = 400, TEXT_TOKENS = 77, SHARED_WORDS = 4, FULL_STOP = 269, NAMES_STREAM = 4096 };
 
 typedef struct {
   Cli *c;
@@ -25,25 +25,44 @@ static int64_t end_token(const Inputs *x) {
   return x->m->info.context_length == TEXT_TOKENS ? 49407 : 511;
 }
 
-/* Token `at` of a class prompt: start, words that all prompts share, a name of 1
-** to 3 tokens (2.1 on average, as ImageNet's names have), full stop, end, zeros. */
-static int64_t prompt_token(uint32_t name, int64_t at, int64_t width, int64_t end) {
-  static const uint8_t name_tokens[8] = {1, 1, 2, 2, 2, 3, 3, 3};
-  int64_t first = 1 + SHARED_WORDS, stop = first + name_tokens[name % 8];
+/* Tokens of a class's name: 2.1 on average, as ImageNet's have. */
+static int64_t name_tokens(uint32_t name) {
+  static const uint8_t tokens[8] = {1, 1, 2, 2, 2, 3, 3, 3};
+  return tokens[name % 8];
+}
+
+static uint32_t name_of(const Inputs *x, int64_t text) {
+  return rng_u32((Rng){(uint64_t)x->spec->seed, NAMES_STREAM}, (uint64_t)text);
+}
+
+/* Words before a name: those that all prompts share, or as many as are learned. */
+static int64_t words_before(const Inputs *x) {
+  vlpc_module_info info = {.struct_size = sizeof info};
+  bool learned = vlpc_artifact_module(x->m->artifact, &info);
+  return VL_MAX((int64_t)SHARED_WORDS, learned ? (int64_t)info.slot_rows : 0);
+}
+
+/* Token `at` of a class prompt: start, words, name, full stop, end, zeros. */
+static int64_t prompt_token(uint32_t name, int64_t at, int64_t width, int64_t end, int64_t words) {
+  int64_t first = 1 + words, stop = first + name_tokens(name);
   if (at == VL_MIN(stop + 1, width - 1)) return end;
   if (at > stop) return 0;
   if (at == stop) return VL_MIN(FULL_STOP, end - 2);
   if (at < first) return at == 0 ? end - 1 : at;
-  return SHARED_WORDS + 1 + (name >> 3 * (at - first + 1)) % (TOKENS_MAX / 2);
+  return words + 1 + (name >> 3 * (at - first + 1)) % (TOKENS_MAX / 2);
 }
 
-static void fill_ids(const Inputs *x, const vlpc_tensor *t, uint32_t stream) {
-  int64_t width = t->shape[t->rank - 1], n = 1, end = end_token(x);
+static void fill_ids(const Inputs *x, const vlpc_tensor *t) {
+  int64_t width = t->shape[t->rank - 1], n = 1, end = end_token(x), words = words_before(x);
   for (int32_t k = 0; k < t->rank; k++) n *= t->shape[k];
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t name = rng_u32((Rng){(uint64_t)x->spec->seed, stream}, (uint64_t)(i / width));
-    dtype_store_i64(t->dtype, t->data, i, prompt_token(name, i % width, width, end));
-  }
+  for (int64_t i = 0; i < n; i++)
+    dtype_store_i64(t->dtype, t->data, i,
+                    prompt_token(name_of(x, i / width), i % width, width, end, words));
+}
+
+static void fill_name_lengths(const Inputs *x, const vlpc_tensor *t) {
+  for (int64_t i = 0; i < t->shape[0]; i++)
+    dtype_store_i64(t->dtype, t->data, i, name_tokens(name_of(x, i)));
 }
 
 /* Values of what training changes are as small as they start. */
@@ -104,8 +123,10 @@ static VlStatus set_input(const Inputs *x, const vlpc_port *port, uint32_t i) {
     fill_ones(&t, bytes / dtype_size(port->dtype));
   else if (is_labels(x, port))
     fill_labels(x, &t, i);
+  else if (strcmp(port->name, "name_lengths") == 0)
+    fill_name_lengths(x, &t);
   else
-    fill_ids(x, &t, i);
+    fill_ids(x, &t);
   return fail_session(x->c, x->m, vlpc_session_set_input(x->m->session, entry, port->name, &t));
 }
 

@@ -28,6 +28,16 @@ static bool is_ids(const vlpc_tensor *t, bool set) {
   return set && int_type && t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0;
 }
 
+/* Names and learned rows behind the start, of all texts. */
+static bool names_fit(const Texts *t) {
+  bool fit = t->names->dtype == VLPC_I64 && t->names->rank == 1 && t->names->shape[0] == t->n;
+  for (int64_t i = 0; fit && i < t->n; i++) {
+    int64_t name = value_at(t->names, i);
+    fit = name >= 0 && name < t->length - t->learned;
+  }
+  return fit;
+}
+
 /* Where learned rows stand; false when the lengths of names are not as they should be. */
 static bool read_slot(const vlpc_session *s, const Bound *b, const Bound *rows, Texts *t) {
   const ManifestPrompts *m = &s->model->manifest.prompts;
@@ -40,8 +50,7 @@ static bool read_slot(const vlpc_session *s, const Bound *b, const Bound *rows, 
   if (strcmp(m->slot_place, "middle") == 0) t->before = t->learned / 2;
   if (strcmp(m->slot_place, "front") == 0) t->before = 0;
   t->names = &b->in[names].value;
-  return b->in[names].set && t->names->dtype == VLPC_I64 && t->names->rank == 1 &&
-         t->names->shape[0] == t->n && t->sourced;
+  return t->sourced && b->in[names].set && names_fit(t);
 }
 
 /* The inputs as texts; false when they are not such. */
@@ -83,11 +92,10 @@ static bool is_visible(const Texts *t, int64_t i, int64_t end) {
 }
 
 /* The row of text i's ids that comes to stand at j: learned rows go around the name, or
-** behind it.  Outside the text when the name is said to be longer than that. */
+** behind it. */
 static int64_t source_of(const Texts *t, int64_t i, int64_t j) {
   if (!t->names || j <= t->before) return j;
   int64_t name = value_at(t->names, i), behind = t->learned - t->before;
-  if (name < 0 || name > t->length) return -1;
   if (j <= name + t->before) return j + behind;
   return j <= name + t->learned ? j - name : j;
 }
@@ -110,15 +118,6 @@ static int64_t shared_with_first(const Texts *t, int64_t i, int64_t most) {
   return n;
 }
 
-/* Every row of text i up to its end comes from a row of it. */
-static bool has_sources(const Texts *t, int64_t i, int64_t end) {
-  for (int64_t j = 0; t->names && j <= end; j++) {
-    int64_t source = source_of(t, i, j);
-    if (source < 0 || source >= t->length) return false;
-  }
-  return true;
-}
-
 /* ---- packing ------------------------------------------------------------- */
 
 typedef struct {
@@ -134,7 +133,7 @@ static bool measure(const Texts *t, Packed *p) {
   p->n_rows = 0;
   for (int64_t i = 0; i < t->n; i++) {
     int64_t end = end_of(t, i);
-    if (!is_visible(t, i, end) || !has_sources(t, i, end)) return false;
+    if (!is_visible(t, i, end)) return false;
     p->ends[i] = end;
     p->prefix = shared_with_first(t, i, VL_MIN(p->prefix, end));
     if (p->prefix < least) return false;
