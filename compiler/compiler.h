@@ -24,12 +24,14 @@
 
 #define COMPILE_MAX_MODELS 2
 #define TRAIN_ENTRY "train"
+#define TRAIN_STEP_ENTRY "train_step"
 
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
   COMPILE_NO_NARROW = 1 << 17,
   COMPILE_NO_ABSORB = 1 << 18,
-  COMPILE_NO_CUT = 1 << 19
+  COMPILE_NO_CUT = 1 << 19,
+  COMPILE_NO_RECOMPUTE = 1 << 20
 };
 
 /* A constant of the towers that the program has in another form; its place in the
@@ -66,7 +68,10 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  TextRows text_rows; /* entry.name NULL: there is none */
+  bool leans_on_rows;   /* training with less memory runs on packed rows too */
+  uint32_t n_stand_ins; /* of them; they are the last */
+  int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
+                  largest */
   Schedule plan;
   Str dump; /* what --dump asked for */
 } Compile;
@@ -91,6 +96,10 @@ VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
 /* The entry of loss and gradients; false: there is none. */
 bool compile_train_entry(const Compile *c, PassEntry *out);
+/* train_cut.c: adds entries for what it computes but need not in every step. */
+void compile_cut_training(Compile *c, const PassEntry *train);
+/* Those that stand in for training's entries, which are there; returns how many. */
+uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);
@@ -136,6 +145,8 @@ VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Are
                                   Str *out);
 
 /* prompt_host.c */
+/* Tokens of a text; 0: not known. */
+int64_t compile_context(const Graph *g);
 /* k has an arena and a diag; its graph is there afterwards if the model is of ONNX files. */
 VL_MUST_USE VlStatus prompt_host(const vlpc_prompt_options *o, Compile *k, PromptHost *out);
 

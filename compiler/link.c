@@ -119,6 +119,8 @@ VlStatus compile_link(Compile *c) {
   VL_TRY(compile_check_train(c));
   if (!c->o->prompt) return VLPC_OK;
   VL_TRY(hash_base(c));
+  if (c->o->train && compile_context(c->graph) > 0)
+    c->graph = pass_fix_length(c->graph, compile_context(c->graph), c->a);
   VL_TRY(fe_read(c->a, c->o->prompt, &o, c->d, &c->module));
   VL_TRY(read_declaration(c, c->module));
   name_trainables(c, c->module);
@@ -131,8 +133,10 @@ VlStatus compile_link(Compile *c) {
   if (loss.graph) spec.loss = &loss;
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
-  c->graph = again.g;
-  return loss.graph ? compile_gradients(c) : VLPC_OK;
+  c->graph = c->pass.skip ? pass_apart(again.g, c->pass.skip, c->a) : again.g;
+  if (!loss.graph) return VLPC_OK;
+  if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
+  return compile_gradients(c);
 }
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -161,7 +165,7 @@ static void give(const Compile *c, PassEntry *e, CutList more) {
 static void cut_classes(Compile *c) {
   PassEntry *image = entry_named(c, "image"), *text = entry_named(c, "text");
   if (!image || !text) return;
-  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_classes,
+  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables, BIND_prompts), .time = BIND_classes,
              .late = image, .early = text, .n_late = 1};
   CutList list = pass_cut(c->graph, c->a, &cut), fresh = {arena_array(c->a, Named, list.n), 0};
   for (uint32_t i = 0; i < list.n; i++) {
@@ -174,6 +178,22 @@ static void cut_classes(Compile *c) {
   append(c, &text->out, &text->n_out, fresh);
 }
 
+/* Rows of the token table, which prompts may start as. */
+static bool tokens_entry(Compile *c, PassEntry *out) {
+  Graph *g = c->graph;
+  uint32_t i = 1, n = ir_n_vals(g);
+  while (i <= n && ir_op(g, (Val){i}) != OP_embedding) i++;
+  if (i > n) return false;
+  DimId size = dim_of_symbol(ir_dims(g), dim_symbol(ir_dims(g), "tokens"));
+  if (size == DIM_NONE) return false;
+  Val in[2] = {ir_in(g, (Val){i}, 0)};
+  in[1] = ir_input(g, "token_ids", ir_type(g, VLPC_I64, 1, &size));
+  Named *to = arena_one(c->a, Named);
+  *to = (Named){"token_rows", ir_node(g, OP_embedding, 2, in, 0, NULL)};
+  *out = (PassEntry){.name = "tokens", .out = to, .n_out = 1};
+  return val_ok(to->v);
+}
+
 void compile_entries(Compile *c) {
   const Named *out = NULL;
   uint32_t n = ir_outputs(c->graph, &out);
@@ -183,23 +203,34 @@ void compile_entries(Compile *c) {
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
       c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};
-  if (compile_train_entry(c, &c->entry[c->n_entries])) c->n_entries++;
+  if (tokens_entry(c, &c->entry[c->n_entries])) c->n_entries++;
+  if (!compile_train_entry(c, &c->entry[c->n_entries])) return;
+  c->n_entries++;
+  if (!(c->sched_flags & COMPILE_NO_CUT))
+    compile_cut_training(c, &c->entry[c->n_entries - 1]);
+}
+
+/* Training changes the prompts: it computes what is made of them itself. */
+static bool trains(const PassEntry *e) {
+  bool stands_in = e->rows_of || e->lean_of;
+  return (stands_in && strncmp(e->name, TRAIN_ENTRY, strlen(TRAIN_ENTRY)) == 0) ||
+         strcmp(e->name, TRAIN_ENTRY) == 0 || strcmp(e->name, TRAIN_STEP_ENTRY) == 0;
 }
 
 void compile_cut_prompts(Compile *c) {
   if (!c->o->prompt || (c->sched_flags & COMPILE_NO_CUT)) return;
-  PassEntry late[ENTRY_MAX]; /* training changes the prompts: it computes them itself */
+  PassEntry late[ENTRY_MAX];
   uint32_t n_late = 0;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) late[n_late++] = c->entry[i];
-  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables), .time = BIND_prompts,
+    if (!trains(&c->entry[i])) late[n_late++] = c->entry[i];
+  Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables, BIND_prompts), .time = BIND_prompts,
              .late = late, .n_late = n_late};
   CutList list = pass_cut(c->graph, c->a, &cut);
   if (list.n == 0) return;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (strcmp(c->entry[i].name, TRAIN_ENTRY) != 0) give(c, &c->entry[i], list);
-  uint32_t at = c->n_entries - (c->text_rows.entry.name != NULL); /* text_rows is the last */
-  c->entry[c->n_entries] = c->entry[at];
+    if (!trains(&c->entry[i])) give(c, &c->entry[i], list);
+  uint32_t at = c->n_entries - c->n_stand_ins;
+  memmove(&c->entry[at + 1], &c->entry[at], c->n_stand_ins * sizeof *c->entry);
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};
   c->n_entries++;
   c->has_prompts = true;

@@ -17,8 +17,16 @@ static int64_t positions(const Graph *g, Val v) {
   return rows;
 }
 
-static int64_t context_of(const Graph *g, Val emb, Val first) {
+int64_t compile_context(const Graph *g) {
+  const Named *p = NULL;
+  Val emb = VAL_NONE, first = VAL_NONE;
+  uint32_t count = ir_points(g, &p);
   int64_t n = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (strcmp(p[i].name, "T.emb") == 0) emb = p[i].v;
+    if (strcmp(p[i].name, "T.0") == 0) first = p[i].v;
+  }
+  if (!val_ok(emb) || !val_ok(first)) return 0;
   if (ir_size_const(g, emb, 1, &n) || ir_op(g, first) != OP_add) return n;
   return positions(g, ir_in(g, first, ir_in(g, first, 0).i == emb.i));
 }
@@ -26,7 +34,6 @@ static int64_t context_of(const Graph *g, Val emb, Val first) {
 /* Layers and widths are read from the points that recognition names. */
 static void host_of(const Graph *g, PromptHost *h) {
   const Named *p = NULL;
-  Val emb = VAL_NONE, first = VAL_NONE;
   uint32_t n = ir_points(g, &p);
   for (uint32_t i = 0; i < n; i++) {
     int64_t width = 0;
@@ -34,10 +41,8 @@ static void host_of(const Graph *g, PromptHost *h) {
     if (strcmp(p[i].name, "V.feat") == 0 || strcmp(p[i].name, "T.feat") == 0) h->embed = width;
     if (is_layer(p[i].name, 'V')) h->vision_layers++, h->vision_width = width;
     if (is_layer(p[i].name, 'T')) h->text_layers++, h->text_width = width;
-    if (strcmp(p[i].name, "T.emb") == 0) emb = p[i].v;
-    if (strcmp(p[i].name, "T.0") == 0) first = p[i].v;
   }
-  if (emb.i && first.i) h->context = context_of(g, emb, first);
+  h->context = compile_context(g);
 }
 
 /* ---- the model -------------------------------------------------------------- */

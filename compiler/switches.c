@@ -3,7 +3,9 @@
 **
 ** Words, separated by blanks:
 **   --no-PASS          leaves a pass out (passes.def) or a rewrite of the
-**                      scheduler (the table below)
+**                      scheduler (the table below); with a prompt module, which is
+**                      linked at points that passes find, what it recognises is
+**                      taken apart behind the link
 **   --stop-after=PASS  --bisect=N  --dump=PASS|all  --check=eval,clone,roundtrip */
 #include "compiler/compiler.h"
 
@@ -18,6 +20,7 @@ static const struct {
     {"concat", SCHED_NO_CONCAT},
     {"inplace", SCHED_NO_INPLACE},
     {"text_rows", COMPILE_NO_TEXT_ROWS},
+    {"recompute", COMPILE_NO_RECOMPUTE},
     {"narrow", COMPILE_NO_NARROW},
     {"absorb", COMPILE_NO_ABSORB},
     {"cut", COMPILE_NO_CUT},

@@ -68,7 +68,7 @@ static void value_text(const Graph *g, Named x, Str *out) {
 ** others. */
 void binding_text(const Compile *c, Str *out) {
   const Graph *g = c->graph;
-  const BindTime *at = pass_binding(g, c->a, &c->trainables);
+  const BindTime *at = pass_binding(g, c->a, &c->trainables, BIND_prompts);
   const Named *point = NULL;
   uint32_t count[BIND__COUNT] = {0}, n = ir_points(g, &point);
   for (uint32_t i = 1; i <= ir_n_vals(g); i++) count[at[i]]++;

@@ -127,3 +127,11 @@ void graft_copy(Graft *gr) {
   }
   ir_set_loc(gr->dst, (LocId){0});
 }
+
+void graft_names(const Graft *gr) {
+  const Named *at = NULL;
+  uint32_t n = ir_outputs(gr->src, &at);
+  for (uint32_t i = 0; i < n; i++) ir_output(gr->dst, at[i].name, gr->map[at[i].v.i]);
+  n = ir_points(gr->src, &at);
+  for (uint32_t i = 0; i < n; i++) ir_point(gr->dst, at[i].name, gr->map[at[i].v.i]);
+}

@@ -31,11 +31,7 @@ static VlStatus check_names(const Graph *image, const Graph *text, Diag *d) {
 static void add(const Graph *src, Graph *dst, const char *tag) {
   Graft gr = {.src = src, .dst = dst, .tag = tag};
   graft_copy(&gr);
-  const Named *at = NULL;
-  uint32_t n = ir_outputs(src, &at);
-  for (uint32_t i = 0; i < n; i++) ir_output(dst, at[i].name, gr.map[at[i].v.i]);
-  n = ir_points(src, &at);
-  for (uint32_t i = 0; i < n; i++) ir_point(dst, at[i].name, gr.map[at[i].v.i]);
+  graft_names(&gr);
 }
 
 VlStatus pass_join(const Graph *image, const Graph *text, Arena *a, Diag *d, Graph **out) {

@@ -97,7 +97,7 @@ static void add_point(Layout *y, const Point *p) {
 
 LinkLayout link_layout(const Link *l) {
   TrainableNames names = {l->spec->trainable, l->spec->n_trainables};
-  Layout y = {.l = l, .at = pass_binding(l->dst, l->a, &names),
+  Layout y = {.l = l, .at = pass_binding(l->dst, l->a, &names, BIND_prompts),
               .row = arena_array(l->a, LinkRow, l->n_points + l->spec->n_writes)};
   for (uint32_t i = 0; i < l->n_points; i++) add_point(&y, &l->point[i]);
   return (LinkLayout){y.row, y.n};

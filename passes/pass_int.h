@@ -20,7 +20,7 @@ typedef struct {
   bool approx;
 } PassCtx;
 
-#define PASS(id, needs, what) RewriteFn pass_##id;
+#define PASS(id, needs, makes, what) RewriteFn pass_##id;
 #include "passes/passes.def"
 
 /* ---- match.c: small forms ------------------------------------------------ */
@@ -142,6 +142,8 @@ typedef struct {
 } Graft;
 /* All values of src. */
 void graft_copy(Graft *gr);
+/* Then its outputs and points. */
+void graft_names(const Graft *gr);
 /* Or one by one: begin, then each node on operands of dst.  VAL_NONE: it does not
 ** fit them (ir_why). */
 void graft_begin(Graft *gr);

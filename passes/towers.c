@@ -68,8 +68,8 @@ static void unify(const Graph *g, Val text, Val mask, const char **name) {
 }
 
 Graph *tower_sizes(const Graph *g, Arena *a) {
-  const Named *in = NULL, *out = NULL;
-  uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out);
+  const Named *in = NULL;
+  uint32_t n_in = ir_inputs(g, &in);
   bool *is_text = text_inputs(g, a);
   Graft gr = {.src = g, .dst = ir_graph_new(a)};
   gr.size_name = arena_array(a, const char *, DIM_MAX_SYMS);
@@ -77,7 +77,25 @@ Graph *tower_sizes(const Graph *g, Arena *a) {
     for (uint32_t k = 0; k < n_in; k++)
       if (is_text[in[i].v.i] && !is_text[in[k].v.i]) unify(g, in[i].v, in[k].v, gr.size_name);
   graft_copy(&gr);
-  for (uint32_t i = 0; i < n_out; i++) ir_output(gr.dst, out[i].name, gr.map[out[i].v.i]);
+  graft_names(&gr);
+  return gr.dst;
+}
+
+Graph *pass_fix_length(const Graph *g, int64_t length, Arena *a) {
+  const Named *at = NULL;
+  uint32_t n = ir_inputs(g, &at);
+  bool *is_text = text_inputs(g, a);
+  Graft gr = {.src = g, .dst = ir_graph_new(a)};
+  DimId *size = arena_array(a, DimId, DIM_MAX_SYMS);
+  for (uint32_t i = 0; i < n; i++) {
+    SymId s = 0;
+    const Type *t = ir_type_of(g, at[i].v);
+    if (!is_text[at[i].v.i] || t->rank != 2 || !lone_symbol(g, t->dim[1], &s)) continue;
+    size[s] = dim_const(ir_dims(gr.dst), length);
+  }
+  gr.size = size;
+  graft_copy(&gr);
+  graft_names(&gr);
   return gr.dst;
 }
 

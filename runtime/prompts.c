@@ -72,6 +72,13 @@ static VlStatus check_tensors(vlpc_prompts *p) {
   return p->set.n ? VLPC_OK : bad(p, NULL, "holds no tensor");
 }
 
+VlStatus prompts_finish(vlpc_prompts *p) {
+  VL_TRY(read_texts(p));
+  VL_TRY(check_tensors(p));
+  p->sound = true;
+  return VLPC_OK;
+}
+
 /* ---- life --------------------------------------------------------------- */
 
 typedef struct {
@@ -93,25 +100,24 @@ static VlStatus read_set(vlpc_prompts *p, const From *from) {
     if (from->n) memcpy(copy, from->bytes, from->n);
     VL_TRY(safetensors_parse(copy, from->n, p->file, p->arena, p->diag, &p->set));
   }
-  VL_TRY(read_texts(p));
-  VL_TRY(check_tensors(p));
-  p->sound = true;
-  return VLPC_OK;
+  return prompts_finish(p);
+}
+
+vlpc_prompts *prompts_new(void) {
+  vlpc_prompts *p = calloc(1, sizeof *p);
+  if (!p) return NULL;
+  atomic_init(&p->owners, 1);
+  p->arena = arena_new(0);
+  p->diag = diag_new();
+  if (p->arena && p->diag) return p;
+  vlpc_prompts_close(p);
+  return NULL;
 }
 
 static VlStatus open_set(const From *from, vlpc_prompts **out) {
   if (!out) return VLPC_E_INVALID_ARG;
-  vlpc_prompts *p = *out = calloc(1, sizeof *p);
-  if (p) {
-    atomic_init(&p->owners, 1);
-    p->arena = arena_new(0);
-    p->diag = diag_new();
-  }
-  if (!p || !p->arena || !p->diag) {
-    vlpc_prompts_close(p);
-    *out = NULL;
-    return VLPC_E_NOMEM;
-  }
+  vlpc_prompts *p = *out = prompts_new();
+  if (!p) return VLPC_E_NOMEM;
   if (!from->path && !from->bytes)
     return diag_error(p->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "path or bytes is NULL");
   return read_set(p, from);

@@ -33,6 +33,10 @@ struct vlpc_prompts {
   uint64_t bytes;
 };
 
+/* An empty set; NULL: no memory.  With file, set.at and set.text filled, prompts_finish
+** reads and checks them (PROMPT_SET). */
+vlpc_prompts *prompts_new(void);
+VL_MUST_USE VlStatus prompts_finish(vlpc_prompts *p);
 vlpc_prompts *prompts_share(vlpc_prompts *p);
 /* Holds a set against what an artifact takes.  Fails with PROMPT_FIT. */
 VL_MUST_USE VlStatus prompts_fit(const vlpc_prompts *p, const ManifestPrompts *m,

@@ -230,6 +230,21 @@ typedef struct vlpc_session_info {
 
 VLPC_API bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out);
 
+/* A way to run an entry.  A step of training can keep all that its way back reads, or
+** compute some of it once more: fewer bytes, more steps, the same results. */
+typedef struct vlpc_plan {
+  size_t struct_size;
+  const char *name; /* NULL: there are no more ways */
+  uint64_t activation_bytes;
+  uint32_t steps;
+  int32_t used; /* 1: vlpc_session_run takes it, the first that keeps memory_limit */
+} vlpc_plan;
+
+/* The i-th way to run an entry on the inputs set, that with most memory first.  Nothing
+** runs and no memory is taken. */
+VLPC_API vlpc_status vlpc_session_plan(vlpc_session *s, const char *entry, uint32_t i,
+                                       vlpc_plan *out);
+
 /* ---- prompt sets: learned values for an artifact with a prompt module ---- */
 
 /* Reads a safetensors file whose "__metadata__" names its method (docs/prompt-sets.md).
@@ -295,6 +310,27 @@ typedef struct vlpc_layout_row {
 ** one for a point without.  False past the last. */
 VLPC_API bool vlpc_artifact_layout(const vlpc_artifact *a, uint32_t i, vlpc_layout_row *out);
 
+typedef struct vlpc_start_options {
+  size_t struct_size;
+  uint64_t seed;
+  const char *const *classes; /* names, kept with the set; needed where a trainable has a row
+                                 for each class */
+  uint32_t n_classes;
+  const char *template_text; /* kept with the set; NULL: none */
+} vlpc_start_options;
+
+/* A set with start values as the session's prompt module declares them: draws of the
+** seed, rows of the model's tokens.  Equal seeds give equal bits.  Errors (E1026, E1028) are
+** the session's, and then *out is NULL. */
+VLPC_API vlpc_status vlpc_prompts_start(vlpc_session *s, const vlpc_start_options *options,
+                                        vlpc_prompts **out);
+/* The same set with copies of other values: data[i] for its i-th tensor, NULL: as it is. */
+VLPC_API vlpc_status vlpc_prompts_copy(const vlpc_prompts *p, const void *const *data,
+                                       vlpc_prompts **out);
+/* Writes the set as a safetensors file, which appears whole or not at all.  One thread at
+** a time. */
+VLPC_API vlpc_status vlpc_prompts_write(vlpc_prompts *p, const char *path);
+
 /* Has the entries take their trainables from a set, whose tensors are used where they
 ** are.  The first time a session gets a set, it computes what depends on nothing else;
 ** from then on, changing to it is a change of pointers.  Text features of labels
@@ -328,10 +364,20 @@ VLPC_API vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts,
                                       float *out);
 /* Computes and keeps the text features of n labels.  In the template each "{}"
 ** becomes the label; NULL: the label alone, or with prompts the template of the set
-** or the words that the module's rows take the place of.  The strings may go
+** or the words that the module's rows take the place of.  A text is cut to the model's
+** context, but with learned rows in it too long a one is VLPC_E_LIMIT.  The strings may go
 ** afterwards. */
 VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t n,
                                      const char *template_text);
+/* Features of the labels, of unit length, with the prompts in use: out[n_labels · embed_dim].
+** Fails where texts differ from image to image (CoCoOp). */
+VLPC_API vlpc_status vlpc_embed_labels(vlpc_session *s, float *out);
+/* Gives the inputs of an entry that follow from the labels their values: token ids of the
+** labels' texts (and the mask), lengths of names, and features of texts without learned
+** rows, which are those of the labels in each of n_plain templates, averaged (0: "a photo
+** of a {}.").  They stay until labels are set anew. */
+VLPC_API vlpc_status vlpc_label_inputs(vlpc_session *s, const char *entry,
+                                       const char *const *plain, uint32_t n_plain);
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */
 VLPC_API vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
                                    float *out);

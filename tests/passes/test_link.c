@@ -265,8 +265,8 @@ static void test_across(void **state) {
   assert_string_equal(e[0].out[0].name, "image_features");
   assert_int_equal(e[0].n_out, 1);
   TrainableNames names = {s.trainable, 1};
-  Cut c = {.at = pass_binding(g, a, &names), .time = BIND_classes, .late = e, .early = &e[1],
-           .n_late = 1};
+  Cut c = {.at = pass_binding(g, a, &names, BIND_prompts), .time = BIND_classes, .late = e,
+           .early = &e[1], .n_late = 1};
   CutList cut = pass_cut(g, a, &c);
   assert_int_equal(cut.n, 1);
   assert_string_equal(cut.at[0].name, "classes.0"); /* the mean */

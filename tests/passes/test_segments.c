@@ -137,8 +137,8 @@ static void test_prompts_are_cut_out(void **state) {
   Graph *g = sched_expand(pass_narrow(lowered(deep_tower(a), NULL).g, a), a);
   PassEntry image = {.name = "image", .n_out = ir_outputs(g, &out)};
   image.out = out;
-  Cut c = {.at = pass_binding(g, a, &trainables), .time = BIND_prompts, .late = &image};
-  c.n_late = 1;
+  BindTime *at = pass_binding(g, a, &trainables, BIND_prompts);
+  Cut c = {.at = at, .time = BIND_prompts, .late = &image, .n_late = 1};
   CutList cut = pass_cut(g, a, &c);
   assert_int_equal(cut.n, LAYERS);
   assert_string_equal(cut.at[2].name, "prompts.2");
