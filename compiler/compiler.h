@@ -4,10 +4,11 @@
 **   read → import → lower → join → link → schedule → write
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
-** weights.c evaluates constants into the weight section, source.c keeps the towers and reads them
-** back, link.c brings in a prompt module, declaration.c reads what it says of itself, train.c adds its loss
-** and gradients, sections.c makes the other sections, report.c says what was fused,
-** entry.c is the library's only exported function.  Everything lies on one arena
+** weights.c evaluates constants into the weight section, source.c keeps the towers and
+** reads them back, link.c brings in a prompt module, declaration.c reads what it says of
+** itself, train.c adds its loss and gradients, sections.c makes the other sections,
+** report.c says what was fused, entry.c is the library's only exported function.
+** Everything lies on one arena
 ** per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H

@@ -48,7 +48,7 @@ typedef enum {
   SECTION_code = 10,      /* sealed code: code_store.h */
   SECTION_calibration = 11, /* JSON: calibrate.h; readers may skip it */
   SECTION_features = 12,    /* f32 [classes, embed], unit length: text features of the classes */
-  SECTION_kept = 13,        /* constants for compiling again (compiler/source.c); readers may skip it */
+  SECTION_kept = 13,        /* constants for compiling again: compiler/source.c; may be skipped */
   SECTION__END
 } SectionKind;
 
