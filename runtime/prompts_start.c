@@ -14,7 +14,6 @@
 
 #define TOKENS_ENTRY "tokens"
 #define STREAM UINT64_C(0x696e697400000000) /* "init", above the trainable's number */
-#define IDS_MAX 4096
 
 typedef struct {
   vlpc_session *s;
