@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench.h - one run, observed step by step. */
+/* bench.h - inputs of an entry; one run, observed step by step. */
 #ifndef VLPC_CLI_BENCH_H
 #define VLPC_CLI_BENCH_H
 
@@ -24,6 +24,18 @@ typedef struct {
   uint32_t n_kernels;
   int64_t flops; /* 0: not known */
 } BenchRun;
+
+#define BENCH_TRAIN "train" /* the entry of a step of training */
+
+typedef struct {
+  const char *entry;
+  int64_t batch, seed;
+  int64_t classes; /* of a step of training; 0: another entry, whose texts are the batch */
+} BenchSpec;
+
+/* Gives an entry inputs that are random of the seed; texts are class prompts ("a photo of
+** a NAME.") of 8 to 10 tokens.  Trainables come from --prompts where it is given. */
+VL_MUST_USE VlStatus bench_set_inputs(Cli *c, Model *m, const BenchSpec *spec);
 
 /* Runs an entry whose inputs are set.  Without the compiler library steps are
 ** only numbered, and operations are not known. */

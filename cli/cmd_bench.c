@@ -3,8 +3,8 @@
 **
 ** Order: open (load_ms), first run (first_ms), warm-up, one observed run (per
 ** kernel, operations), timed runs, then the machine's peak with as many
-** threads.  Inputs are random of a seed; texts are class prompts ("a photo of a
-** NAME.") of 8 to 10 tokens. */
+** threads.  With --train the entry is a step of training: loss and gradients of one
+** batch. */
 #include "cli/bench.h"
 
 #include <inttypes.h>
@@ -13,114 +13,33 @@
 #include <string.h>
 
 #include "base/dtype.h"
-#include "base/rng.h"
 #include "base/thread.h"
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
+#include "cli/plan.h"
 #include "cli/progress.h"
 
 typedef struct {
   Cli *c;
   Model m;
-  const char *entry;
-  int64_t batch, seed, iters;
+  BenchSpec spec;
+  int64_t iters;
   double seconds;
   BenchRun run; /* the observed run */
+  Plans plans;  /* of a step of training */
   double load_ms, first_ms, best_ms, median_ms, p95_ms;
   uint32_t n_runs;
   double peak; /* FLOP/s */
   vlpc_session_info session;
 } Bench;
 
-/* --- inputs --- */
-
-enum { TOKENS_MAX = 400, TEXT_TOKENS = 77, SHARED_WORDS = 4, FULL_STOP = 269 };
-
-/* The end token: the artifact's own, or without a tokenizer that of CLIP's
-** vocabulary, of 512 ids in the small test models. */
-static int64_t end_token(const Bench *b) {
-  int64_t ids[128];
-  uint32_t used = 0;
-  if (b->m.info.tokenizer != NULL && vlpc_tokenize(b->m.session, "", ids, 128, &used) == VLPC_OK &&
-      used > 0)
-    return ids[used - 1];
-  return b->m.info.context_length == TEXT_TOKENS ? 49407 : 511;
-}
-
-/* Token `at` of a class prompt: start, words that all prompts share, a name of 1
-** to 3 tokens (2.1 on average, as ImageNet's names have), full stop, end, zeros. */
-static int64_t prompt_token(uint32_t name, int64_t at, int64_t width, int64_t end) {
-  static const uint8_t name_tokens[8] = {1, 1, 2, 2, 2, 3, 3, 3};
-  int64_t first = 1 + SHARED_WORDS, stop = first + name_tokens[name % 8];
-  if (at == VL_MIN(stop + 1, width - 1)) return end;
-  if (at > stop) return 0;
-  if (at == stop) return VL_MIN(FULL_STOP, end - 2);
-  if (at < first) return at == 0 ? end - 1 : at;
-  return SHARED_WORDS + 1 + (name >> 3 * (at - first + 1)) % (TOKENS_MAX / 2);
-}
-
-static void fill_ids(const Bench *b, const vlpc_tensor *t, uint32_t stream) {
-  int64_t width = t->shape[t->rank - 1], n = 1, end = end_token(b);
-  for (int32_t k = 0; k < t->rank; k++) n *= t->shape[k];
-  for (int64_t i = 0; i < n; i++) {
-    uint32_t name = rng_u32((Rng){(uint64_t)b->seed, stream}, (uint64_t)(i / width));
-    dtype_store_i64(t->dtype, t->data, i, prompt_token(name, i % width, width, end));
-  }
-}
-
-static void fill_floats(const Bench *b, const vlpc_tensor *t, uint32_t stream) {
-  int64_t n = 1;
-  for (int32_t k = 0; k < t->rank; k++) n *= t->shape[k];
-  for (int64_t i = 0; i < n; i++)
-    dtype_store(t->dtype, t->data, i, rng_normal((Rng){(uint64_t)b->seed, stream}, (uint64_t)i));
-}
-
-static bool is_mask(const vlpc_port *port) {
-  return strstr(port->name, "mask") != NULL;
-}
-
-/* Size of an axis that the caller decides: the batch first, then an image's
-** pixels or a text's tokens, CLIP's 77 where the artifact takes any number. */
-static int64_t free_size(const Bench *b, const vlpc_port *port, int32_t axis) {
-  if (axis == 0) return b->batch;
-  if (port->rank == 4) return VL_MAX(b->m.info.image_size, 1);
-  return b->m.info.context_length > 0 ? b->m.info.context_length : TEXT_TOKENS;
-}
-
-static VlStatus set_input(Bench *b, const vlpc_port *port, uint32_t i) {
-  vlpc_tensor t = {.dtype = port->dtype, .rank = port->rank};
-  uint64_t bytes = dtype_size(port->dtype);
-  for (int32_t k = 0; k < port->rank; k++) {
-    t.shape[k] = port->shape[k] < 0 ? free_size(b, port, k) : port->shape[k];
-    if (!vl_mul_u64(bytes, (uint64_t)t.shape[k], &bytes)) bytes = SIZE_MAX;
-  }
-  t.data = arena_alloc(b->c->arena, bytes);
-  if (dtype_is_float(port->dtype))
-    fill_floats(b, &t, i);
-  else if (is_mask(port))
-    memset(t.data, 0, bytes);
-  else
-    fill_ids(b, &t, i);
-  if (is_mask(port))
-    for (uint64_t k = 0; k < bytes / dtype_size(port->dtype); k++)
-      dtype_store_i64(port->dtype, t.data, (int64_t)k, 1);
-  return fail_session(b->c, &b->m, vlpc_session_set_input(b->m.session, b->entry, port->name, &t));
-}
-
-static VlStatus set_inputs(Bench *b) {
-  vlpc_port port = {.struct_size = sizeof port};
-  for (uint32_t i = 0; vlpc_artifact_port(b->m.artifact, b->entry, VLPC_INPUT, i, &port); i++)
-    if (!port.of_prompts || b->m.prompts == NULL) VL_TRY(set_input(b, &port, i));
-  return VLPC_OK;
-}
-
 /* --- timing --- */
 
 static VlStatus run_once(Bench *b, double *out_ms) {
   int64_t start = clock_ns();
   VL_TRY(progress_check(b->c));
-  VL_TRY(fail_session(b->c, &b->m, vlpc_session_run(b->m.session, b->entry)));
+  VL_TRY(fail_session(b->c, &b->m, vlpc_session_run(b->m.session, b->spec.entry)));
   *out_ms = (double)(clock_ns() - start) * 1e-6;
   return VLPC_OK;
 }
@@ -166,10 +85,11 @@ static double measured_peak(const Bench *b) {
 }
 
 static VlStatus measure(Bench *b) {
-  VL_TRY(set_inputs(b));
+  VL_TRY(bench_set_inputs(b->c, &b->m, &b->spec));
+  if (b->spec.classes > 0) VL_TRY(plans_read(b->c, &b->m, b->spec.entry, &b->plans));
   VL_TRY(run_once(b, &b->first_ms));
   VL_TRY(warm_up(b));
-  VL_TRY(bench_observe(b->c, &b->m, b->entry, &b->run));
+  VL_TRY(bench_observe(b->c, &b->m, b->spec.entry, &b->run));
   VL_TRY(time_runs(b));
   b->session.struct_size = sizeof b->session;
   vlpc_session_get_info(b->m.session, &b->session);
@@ -214,9 +134,10 @@ static void print_json(const Bench *b) {
   Json j = js_start(b->c);
   js_text(&j, "version", vlpc_version());
   js_text(&j, "artifact", b->c->arg[0]);
-  js_text(&j, "entry", b->entry);
+  js_text(&j, "entry", b->spec.entry);
   js_text(&j, "precision", b->m.info.precision);
-  js_int(&j, "batch", b->batch);
+  js_int(&j, "batch", b->spec.batch);
+  if (b->spec.classes > 0) js_int(&j, "classes", b->spec.classes);
   js_int(&j, "threads", b->session.threads);
   js_text(&j, "device", b->session.device);
   js_text(&j, "target", b->session.target);
@@ -239,6 +160,7 @@ static void print_json(const Bench *b) {
   js_int(&j, "code_bytes", (int64_t)b->session.code_bytes);
   js_int(&j, "bytes",
          (int64_t)(b->m.info.weight_bytes + b->session.activation_bytes + b->session.code_bytes));
+  if (b->plans.n > 0) plans_json(&b->plans, &j);
   if (opt_given(b->c, per_kernel)) print_kernels_json(b, &j);
   js_print(&j);
 }
@@ -259,8 +181,8 @@ static void print_kernels(const Bench *b) {
 #define MIB(bytes) ((double)(bytes) / 1048576.0)
 
 static void print_text(const Bench *b) {
-  printf("%s, entry %s, batch %" PRId64 ", %" PRId32 " threads, %s %s\n", b->c->arg[0], b->entry,
-         b->batch, b->session.threads, b->session.device, b->session.target);
+  printf("%s, entry %s, batch %" PRId64 ", %" PRId32 " threads, %s %s\n", b->c->arg[0],
+         b->spec.entry, b->spec.batch, b->session.threads, b->session.device, b->session.target);
   printf("  time        best %.3f ms, median %.3f ms, 95 %% below %.3f ms (%" PRIu32 " runs)\n",
          b->best_ms, b->median_ms, b->p95_ms, b->n_runs);
   if (b->run.flops > 0 && b->peak <= 0)
@@ -276,16 +198,42 @@ static void print_text(const Bench *b) {
          MIB(memory_private()));
   printf("  bytes       weights %.1f MiB, activations %.1f MiB, code %.2f MiB\n",
          MIB(b->m.info.weight_bytes), MIB(b->session.activation_bytes), MIB(b->session.code_bytes));
+  if (b->plans.n > 0) plans_print(&b->plans, stdout);
   if (opt_given(b->c, per_kernel)) print_kernels(b);
 }
 
+/* The artifact's module must be the one that --train names. */
+static VlStatus check_method(Bench *b) {
+  vlpc_module_info info = {.struct_size = sizeof info};
+  const char *asked = opt(b->c, train_method);
+  vlpc_port p = {.struct_size = sizeof p};
+  bool trains = vlpc_artifact_port(b->m.artifact, BENCH_TRAIN, VLPC_OUTPUT, 0, &p);
+  bool has = vlpc_artifact_module(b->m.artifact, &info);
+  if (trains && has && strcmp(info.method, asked) == 0) return VLPC_OK;
+  VlStatus s = diag_error(b->c->diag, DIAG_TRAIN_MODULE, (DiagAt){b->c->arg[0], NULL},
+                          "the artifact does not train '%s'", asked);
+  diag_found(b->c->diag, "%s%s", has ? info.method : "no prompt module",
+             trains ? "" : ", no entry that computes gradients");
+  diag_fix(b->c->diag, "compile it with --prompt MODULE.onnx --train");
+  return s;
+}
+
+static VlStatus read_spec(Bench *b) {
+  Cli *c = b->c;
+  bool trains = opt_given(c, train_method);
+  b->spec.entry = trains ? BENCH_TRAIN : opt_given(c, tower) ? opt(c, tower) : "image";
+  VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 1, &b->spec.batch));
+  VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &b->spec.seed));
+  VL_TRY(opt_int(c, OPT_iters, (int64_t[]){1, 1000000}, 0, &b->iters));
+  if (trains) VL_TRY(opt_int(c, OPT_n_classes, (int64_t[]){1, 1000000}, 100, &b->spec.classes));
+  return opt_real(c, OPT_seconds, 3, &b->seconds);
+}
+
 VlStatus cmd_bench(Cli *c) {
-  Bench b = {.c = c, .entry = opt_given(c, tower) ? opt(c, tower) : "image"};
-  VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 1, &b.batch));
-  VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &b.seed));
-  VL_TRY(opt_int(c, OPT_iters, (int64_t[]){1, 1000000}, 0, &b.iters));
-  VL_TRY(opt_real(c, OPT_seconds, 3, &b.seconds));
+  Bench b = {.c = c};
+  VL_TRY(read_spec(&b));
   VL_TRY(model_open(c, c->arg[0], &b.m));
+  if (b.spec.classes > 0) VL_TRY(check_method(&b));
   b.load_ms = b.m.open_ms + b.m.session_ms;
   VL_TRY(measure(&b));
   progress_clear();

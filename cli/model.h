@@ -11,6 +11,7 @@ typedef struct {
   vlpc_prompts *prompts; /* of --prompts, bound in the session; NULL: none */
   vlpc_artifact_info info;
   double open_ms, session_ms; /* time each took */
+  uint64_t other_bytes;       /* of memory that are no activations */
 } Model;
 
 /* Both are closed with c's arena.  Errors are the library's. */
@@ -28,8 +29,8 @@ VlStatus fail_compiler(Cli *c, const vlpc_compiler *k, VlStatus s);
 /* The file of an option, the one of that name beside the model of the first argument, or
 ** NULL for "none". */
 const char *model_companion(Cli *c, OptId id, const char *name);
-/* Session options as the command line says; errors are E0004. */
-VL_MUST_USE VlStatus model_session_options(Cli *c, vlpc_session_options *out);
+/* Options for a session of an opened artifact, as the command line says; errors are E0004. */
+VL_MUST_USE VlStatus model_session_options(Cli *c, Model *m, vlpc_session_options *out);
 
 /* Folder of the code cache, made when absent; NULL: none wanted or none
 ** possible. */

@@ -81,20 +81,30 @@ VlStatus compile_lower(Compile *c) {
   return pass_require(&c->report, kinds, c->d);
 }
 
-static void add_text_rows(Compile *c) {
-  if (c->sched_flags & COMPILE_NO_TEXT_ROWS) return;
+static bool text_on_rows(Compile *c, PassEntry *out) {
+  TextRows rows;
+  if (c->sched_flags & COMPILE_NO_TEXT_ROWS) return false;
   for (uint32_t i = 0; i < c->n_entries; i++) {
     if (strcmp(c->entry[i].name, "text") != 0) continue;
-    if (!pass_text_rows(c->graph, &c->entry[i], &c->text_rows)) return;
-    c->entry[c->n_entries++] = c->text_rows.entry;
-    return;
+    if (!pass_text_rows(c->graph, &c->entry[i], &rows)) return false;
+    *out = rows.entry;
+    c->eot = rows.eot;
+    return true;
   }
+  return false;
+}
+
+static void add_stand_ins(Compile *c) {
+  PassEntry *to = &c->entry[c->n_entries];
+  c->n_stand_ins = compile_train_stand_ins(c, to);
+  if (text_on_rows(c, &to[c->n_stand_ins])) c->n_stand_ins++;
+  c->n_entries += c->n_stand_ins;
 }
 
 VlStatus compile_schedule(Compile *c) {
   SchedEntry entry[ENTRY_MAX];
   VL_TRY(progress(c, "plan", 0, 1));
-  add_text_rows(c);
+  add_stand_ins(c);
   compile_cut_prompts(c);
   for (uint32_t i = 0; i < c->n_entries; i++)
     entry[i] = (SchedEntry){c->entry[i].name, c->entry[i].out, c->entry[i].n_out,

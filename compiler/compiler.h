@@ -29,7 +29,8 @@ enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,
   COMPILE_NO_NARROW = 1 << 17,
   COMPILE_NO_ABSORB = 1 << 18,
-  COMPILE_NO_CUT = 1 << 19
+  COMPILE_NO_CUT = 1 << 19,
+  COMPILE_NO_RECOMPUTE = 1 << 20
 };
 
 /* One compilation, filled stage by stage. */
@@ -54,7 +55,10 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  TextRows text_rows; /* entry.name NULL: there is none */
+  bool leans_on_rows;   /* training with less memory runs on packed rows too */
+  uint32_t n_stand_ins; /* of them; they are the last */
+  int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
+                  largest */
   Schedule plan;
   Str dump; /* what --dump asked for */
 } Compile;
@@ -81,6 +85,8 @@ VL_MUST_USE VlStatus compile_gradients(Compile *c);
 bool compile_train_entry(const Compile *c, PassEntry *out);
 /* train_cut.c: adds entries for what it computes but need not in every step. */
 void compile_cut_training(Compile *c, const PassEntry *train);
+/* Those that stand in for training's entries, which are there; returns how many. */
+uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */
 void compile_cut_prompts(Compile *c);
 ManifestPrompts compile_manifest_prompts(const Compile *c);

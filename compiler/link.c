@@ -134,7 +134,9 @@ VlStatus compile_link(Compile *c) {
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
   c->graph = again.g;
-  return loss.graph ? compile_gradients(c) : VLPC_OK;
+  if (!loss.graph) return VLPC_OK;
+  if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
+  return compile_gradients(c);
 }
 
 /* ---- entries ------------------------------------------------------------------------ */
@@ -210,7 +212,9 @@ void compile_entries(Compile *c) {
 
 /* Training changes the prompts: it computes what is made of them itself. */
 static bool trains(const PassEntry *e) {
-  return strcmp(e->name, TRAIN_ENTRY) == 0 || strcmp(e->name, TRAIN_STEP_ENTRY) == 0;
+  bool stands_in = e->rows_of || e->lean_of;
+  return (stands_in && strncmp(e->name, TRAIN_ENTRY, strlen(TRAIN_ENTRY)) == 0) ||
+         strcmp(e->name, TRAIN_ENTRY) == 0 || strcmp(e->name, TRAIN_STEP_ENTRY) == 0;
 }
 
 void compile_cut_prompts(Compile *c) {
@@ -225,8 +229,8 @@ void compile_cut_prompts(Compile *c) {
   if (list.n == 0) return;
   for (uint32_t i = 0; i < c->n_entries; i++)
     if (!trains(&c->entry[i])) give(c, &c->entry[i], list);
-  uint32_t at = c->n_entries - (c->text_rows.entry.name != NULL); /* text_rows is the last */
-  c->entry[c->n_entries] = c->entry[at];
+  uint32_t at = c->n_entries - c->n_stand_ins;
+  memmove(&c->entry[at + 1], &c->entry[at], c->n_stand_ins * sizeof *c->entry);
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};
   c->n_entries++;
   c->has_prompts = true;

@@ -96,16 +96,22 @@ static void tower_facts(const Program *p, Manifest *m) {
   }
 }
 
+/* The entries that stand in for one. */
+static void stand_ins(const Compile *c, ManifestEntry *of) {
+  for (uint32_t i = c->n_entries - c->n_stand_ins; i < c->n_entries; i++) {
+    const PassEntry *e = &c->entry[i];
+    if (e->rows_of && strcmp(e->rows_of, of->name) == 0) of->rows = e->name;
+    if (e->lean_of && strcmp(e->lean_of, of->name) == 0) of->lean = e->name;
+  }
+}
+
 void manifest_section(const Compile *c, Str *out) {
   const Program *p = &c->plan.program;
   Manifest m = {.compiler = VLPC_VERSION_TEXT, .model = "clip"};
   m.precision = c->bf16 ? "bf16" : "fp32";
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
-  if (m.text.entry && c->text_rows.entry.name) {
-    m.text.rows = c->text_rows.entry.name;
-    m.text.eot = c->text_rows.eot;
-  }
+  m.text.eot = c->eot;
   tower_facts(p, &m);
   m.logit_scale = compile_logit_scale(c->graph);
   m.prompts = compile_manifest_prompts(c);
@@ -113,8 +119,10 @@ void manifest_section(const Compile *c, Str *out) {
   m.entries = arena_array(c->a, ManifestEntry, p->n_entries);
   for (uint32_t i = 0; i < p->n_entries; i++) {
     const ProgEntry *e = &p->entries[i];
-    m.entries[i] = (ManifestEntry){e->name, e->n_in, e->n_out, ports(c, e->in, e->n_in),
-                                   ports(c, e->out, e->n_out)};
+    m.entries[i] = (ManifestEntry){.name = e->name, .n_in = e->n_in, .n_out = e->n_out,
+                                   .in = ports(c, e->in, e->n_in),
+                                   .out = ports(c, e->out, e->n_out)};
+    stand_ins(c, &m.entries[i]);
   }
   const Named *point = NULL;
   m.n_points = ir_points(c->graph, &point);

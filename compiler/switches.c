@@ -18,6 +18,7 @@ static const struct {
     {"concat", SCHED_NO_CONCAT},
     {"inplace", SCHED_NO_INPLACE},
     {"text_rows", COMPILE_NO_TEXT_ROWS},
+    {"recompute", COMPILE_NO_RECOMPUTE},
     {"narrow", COMPILE_NO_NARROW},
     {"absorb", COMPILE_NO_ABSORB},
     {"cut", COMPILE_NO_CUT},

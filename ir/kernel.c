@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernel.c - kernels as values: fields, bytes, invariants, spans and costs.
+/* kernel.c - kernels as values: fields, bytes, invariants and spans.
 **
 ** One walk (visit_kernel) names every field of every kind once; writing
 ** and reading are that walk with another visitor, so they cannot
@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-#define KERNELS_VERSION 3u
+#define KERNELS_VERSION 4u
 #define KERNELS_MAX 65536u
 
 /* ---- the walk ----------------------------------------------------------- */
@@ -180,6 +180,9 @@ static void walk_attention_grad(Walk *k, KAttentionGrad *t) {
   }
   walk_f32(k, &t->scale);
   walk_bool(k, &t->causal);
+  walk_bool(k, &t->varlen);
+  walk_size(k, &t->rows);
+  walk_size(k, &t->o_r);
 }
 
 static void walk_rows(Walk *k, KRows *r) {
@@ -352,14 +355,37 @@ int64_t kgrad_rows(const KAttentionGrad *k, uint32_t operand) {
   return rows;
 }
 
+uint32_t kgrad_wanted(const KAttentionGrad *k, uint32_t operand) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < operand; i++) n += kgrad_wants(k, i);
+  return n;
+}
+
 int64_t kgrad_keys(const KAttentionGrad *k) {
   int64_t n = 0;
   for (uint32_t s = 0; s < k->n_segments; s++) n += k->segment[s].n;
   return n;
 }
 
+static uint32_t grad_bounds(const KAttentionGrad *t) {
+  return 3 + kgrad_parts(t);
+}
+
+static void varlen_grad_spans(const KAttentionGrad *t, uint32_t operand, SpanList *out) {
+  const KGradSegment *s = &t->segment[0];
+  const KSize row[] = {t->o_r, t->dy_r, t->y_r, t->q_r, s->k_r, s->v_r};
+  bool is_bounds = operand == grad_bounds(t);
+  int64_t parts = operand == 0 ? kgrad_wanted(t, kgrad_parts(t)) : 1;
+  add_span(out, is_bounds ? t->batch : t->rows, is_bounds ? ksize(1) : row[operand]);
+  add_span(out, ksize(is_bounds ? 2 : parts * t->heads * t->d), ksize(1));
+}
+
 static void attention_grad_spans(const KAttentionGrad *t, uint32_t operand, SpanList *out) {
   int64_t width = t->heads * t->d;
+  if (t->varlen) {
+    varlen_grad_spans(t, operand, out);
+    return;
+  }
   if (operand == 0) {
     int64_t rows = kgrad_rows(t, 1 + 2 * t->n_segments);
     add_span(out, t->batch, ksize(rows * width));
@@ -458,6 +484,7 @@ static VlDtype loops_dtype(const KLoops *l, uint32_t operand) {
 VlDtype kernel_operand_dtype(const Kernel *k, uint32_t operand) {
   if (k->kind == KK_LOOPS) return loops_dtype(&k->loops, operand);
   if (k->kind == KK_ATTENTION) return attention_dtype(&k->attention, operand);
+  if (k->kind == KK_ATTENTION_GRAD && operand == grad_bounds(&k->attention_grad)) return VLPC_I64;
   if (k->kind == KK_TOPK && operand == 0 && k->axis.want_indices) return VLPC_I64;
   if (k->kind == KK_SCAN || k->kind == KK_TOPK) return k->axis.dtype;
   if (k->kind == KK_GEMM && operand <= 2)
@@ -557,7 +584,7 @@ static bool nums_ok(KNum in, KNum out) {
 static bool attention_grad_ok(const Kernel *k) {
   const KAttentionGrad *t = &k->attention_grad;
   if (t->n_segments < 1 || t->n_segments > ATTENTION_SEGMENTS ||
-      k->n_operands != 4 + 2 * t->n_segments)
+      k->n_operands != grad_bounds(t) + t->varlen || (t->varlen && t->n_segments > 1))
     return false;
   bool ok = t->lq >= 1 && t->lq <= ATTENTION_GRAD_ROWS && t->heads > 0 && t->heads <= 4096 &&
             t->d > 0 && t->d <= 4096 && t->want != 0 && t->want >> (1 + 2 * t->n_segments) == 0;
@@ -624,139 +651,4 @@ bool kernel_verify(const Kernel *k, Str *faults) {
   if (ok) ok = spans_ok(k);
   if (!ok) str_printf(faults, "a kernel of kind %d is malformed; ", (int)k->kind);
   return ok;
-}
-
-/* ---- text and cost ------------------------------------------------------ */
-
-static void add_size(Str *out, const char *name, KSize s) {
-  if (s.dyn >= 0)
-    str_printf(out, " %s=?", name);
-  else
-    str_printf(out, " %s=%lld", name, (long long)s.c);
-}
-
-static const char *const act_name[] = {[ACT_NONE] = "",
-                                       [ACT_GELU_ERF] = " gelu_erf",
-                                       [ACT_GELU_TANH] = " gelu_tanh",
-                                       [ACT_GELU_QUICK] = " gelu_quick",
-                                       [ACT_RELU] = " relu",
-                                       [ACT_TANH] = " tanh"};
-
-static void describe_loops(const KLoops *l, Str *out) {
-  str_add(out, "loops [");
-  for (uint32_t i = 0; i < l->rank; i++) {
-    if (l->size[i].dyn >= 0)
-      str_printf(out, "%s?", i ? "," : "");
-    else
-      str_printf(out, "%s%lld", i ? "," : "", (long long)l->size[i].c);
-  }
-  str_add(out, "]");
-  for (uint32_t i = 0; i < l->n_body; i++) {
-    if (l->body[i].kind == KB_OP) str_printf(out, " %s", op_info(l->body[i].op)->name);
-  }
-  static const char *const reduce[] = {"",     " sum",  " mean",   " max",
-                                       " min", " prod", " argmax", " argmax_last"};
-  str_add(out, reduce[l->reduce]);
-}
-
-void kernel_describe(const Kernel *k, Str *out) {
-  switch (k->kind) {
-  case KK_LOOPS:
-    describe_loops(&k->loops, out);
-    break;
-  case KK_GEMM:
-    str_add(out, k->gemm.in == NUM_BF16 ? "gemm bf16" : "gemm");
-    add_size(out, "m", k->gemm.m);
-    str_printf(out, " k=%lld n=%lld%s%s%s%s", (long long)k->gemm.k, (long long)k->gemm.n,
-               k->gemm.transposed ? " transposed" : "", k->gemm.has_bias ? " bias" : "",
-               act_name[k->gemm.act], k->gemm.has_residual ? " residual" : "");
-    break;
-  case KK_ATTENTION:
-    str_add(out, k->attention.in == NUM_BF16 ? "attention bf16" : "attention");
-    str_printf(out, " heads=%lld d=%lld", (long long)k->attention.heads,
-               (long long)k->attention.d);
-    add_size(out, "lq", k->attention.lq);
-    for (uint32_t i = 0; i < k->attention.n_segments; i++)
-      add_size(out, "lk", k->attention.segment[i].n);
-    str_printf(out, "%s%s", k->attention.causal ? " causal" : "",
-               k->attention.varlen     ? " varlen"
-               : k->attention.has_mask ? " mask"
-                                       : "");
-    break;
-  case KK_ATTENTION_GRAD:
-    str_printf(out, "attention_grad heads=%lld d=%lld lq=%lld lk=%lld want=%x%s",
-               (long long)k->attention_grad.heads, (long long)k->attention_grad.d,
-               (long long)k->attention_grad.lq, (long long)kgrad_keys(&k->attention_grad),
-               k->attention_grad.want, k->attention_grad.causal ? " causal" : "");
-    break;
-  case KK_LAYERNORM:
-    str_add(out, k->rows.out == NUM_BF16 ? "layernorm bf16" : "layernorm");
-    add_size(out, "cols", k->rows.cols);
-    break;
-  case KK_LAYERNORM_GRAD:
-    str_add(out, "layernorm_grad"), add_size(out, "cols", k->rows.cols);
-    break;
-  case KK_SOFTMAX:
-    str_add(out, k->rows.log ? "log_softmax" : "softmax"), add_size(out, "cols", k->rows.cols);
-    break;
-  case KK_L2NORM:
-    str_add(out, "l2norm"), add_size(out, "cols", k->rows.cols);
-    break;
-  case KK_SCAN:
-    str_add(out, "cumsum"), add_size(out, "axis", k->axis.axis);
-    break;
-  case KK_TOPK:
-    str_printf(out, "topk k=%lld", (long long)k->axis.k);
-    break;
-  case KK__END:
-  default:
-    VL_UNREACHABLE("kernel kind");
-  }
-}
-
-static int64_t size_value(KSize s, const int64_t *sizes) {
-  return s.dyn < 0 ? s.c : sizes[s.dyn];
-}
-
-static int64_t attention_flops(const KAttention *t, const int64_t *sizes) {
-  int64_t lq = size_value(t->lq, sizes), lk = 0;
-  for (uint32_t i = 0; i < t->n_segments; i++) lk += size_value(t->segment[i].n, sizes);
-  int64_t runs = size_value(t->batch, sizes);
-  /* of runs the kernel knows the number only: as if they were equally long */
-  if (t->varlen) return 2 * t->heads * (runs > 0 ? lq * (lq / runs + 1) / 2 : 0) * (t->d + t->dv);
-  int64_t pairs = t->causal && lq == lk ? lq * (lq + 1) / 2 : lq * lk;
-  return 2 * size_value(t->batch, sizes) * t->heads * pairs * (t->d + t->dv);
-}
-
-/* Five products, those left out that nobody wants. */
-static int64_t attention_grad_flops(const KAttentionGrad *t, const int64_t *sizes) {
-  int64_t keys = kgrad_keys(t), each = 2 * t->heads * t->d * size_value(t->batch, sizes);
-  int64_t pairs = t->causal && t->lq == keys ? t->lq * (t->lq + 1) / 2 : t->lq * keys;
-  int64_t products = 2 + kgrad_wants(t, 0);
-  int64_t flops = each * pairs * products;
-  for (uint32_t s = 0; s < t->n_segments; s++)
-    flops += each * pairs / keys * t->segment[s].n *
-             (kgrad_wants(t, 1 + 2 * s) + kgrad_wants(t, 2 + 2 * s));
-  return flops;
-}
-
-int64_t kernel_flops(const Kernel *k, const int64_t *sizes) {
-  switch (k->kind) {
-  case KK_GEMM:
-    return 2 * size_value(k->gemm.g, sizes) * size_value(k->gemm.m, sizes) * k->gemm.k * k->gemm.n;
-  case KK_ATTENTION:
-    return attention_flops(&k->attention, sizes);
-  case KK_ATTENTION_GRAD:
-    return attention_grad_flops(&k->attention_grad, sizes);
-  case KK_LOOPS:
-  case KK_LAYERNORM:
-  case KK_LAYERNORM_GRAD:
-  case KK_SOFTMAX:
-  case KK_L2NORM:
-  case KK_SCAN:
-  case KK_TOPK:
-  case KK__END:
-  default:
-    return 0;
-  }
 }

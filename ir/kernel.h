@@ -167,7 +167,12 @@ static inline uint32_t kattention_extra(const KAttention *k) { return 2 + 2 * k-
 ** without gaps: dq if bit 0 of want is set, then dk and dv of each segment if bits
 ** 1 + 2s and 2 + 2s are.  Rows are numbers, so that all of out is written once.
 **   p = softmax(scale · q kᵀ), ds = scale · p (dy vᵀ - Σ dy y)
-**   dq = ds k,  dk = dsᵀ q,  dv = pᵀ dy */
+**   dq = ds k,  dk = dsᵀ q,  dv = pᵀ dy
+** With varlen there is one segment and the last operand is bounds: batch runs of rows as
+** in attention, `rows` in all.  The wanted parts are columns of out then, side by side,
+** its rows o_r apart.  A run has at most lq rows and sees at most segment[0].n keys; more
+** stop the kernel with FAULT_INDEX.  What the runs add to keys and values of run 0 is
+** summed in the order of the runs. */
 #define ATTENTION_GRAD_ROWS 1024 /* most queries, and most keys of all segments */
 
 typedef struct {
@@ -181,15 +186,20 @@ typedef struct {
   uint32_t n_segments, want;
   KGradSegment segment[ATTENTION_SEGMENTS];
   float scale;
-  bool causal;
+  bool causal, varlen;
+  KSize rows, o_r; /* of varlen */
   KSize dy_b, dy_r, y_b, y_r, q_b, q_r;
 } KAttentionGrad;
 
 static inline bool kgrad_wants(const KAttentionGrad *k, uint32_t operand) {
   return (k->want >> operand & 1) != 0;
 }
+/* Of q, and of the keys and values of each segment. */
+static inline uint32_t kgrad_parts(const KAttentionGrad *k) { return 1 + 2 * k->n_segments; }
+/* Parts wanted before that of an operand; for kgrad_parts all. */
+uint32_t kgrad_wanted(const KAttentionGrad *k, uint32_t operand);
 /* Rows of the parts of out before that of an operand (of q, k0, v0, …); for
-** 1 + 2·n_segments all rows. */
+** kgrad_parts all rows.  Not of varlen. */
 int64_t kgrad_rows(const KAttentionGrad *k, uint32_t operand);
 int64_t kgrad_keys(const KAttentionGrad *k); /* of all segments */
 

@@ -9,6 +9,8 @@
 **          the order of their numbers; the parts are summed in that order, and
 **          each active operand gets its own (ir_grad)
 ** leaves:  frozen weights and everything below the first trainable alone
+** What is not kept of the way there is computed once more from what is, behind an
+** `again` without which equal nodes would be one, right before its gradient.
 ** Parts that are slices of one value side by side (q, k, v of one linear) become
 ** one concat instead of padded sums. */
 #include "base/vec.h"
@@ -24,6 +26,9 @@ typedef struct {
   bool *reaches;       /* by value: the loss */
   VEC(Val) *parts;     /* by value: what its readers have left */
   Val *grad;           /* by value: summed */
+  GradKeep keep;
+  bool *activated;     /* by value: an activation reads it */
+  Val *anew;           /* by value: computed once more; VAL_NONE: not yet */
 } Diff;
 
 /* ---- activity ------------------------------------------------------------ */
@@ -127,6 +132,63 @@ static Val sum_of(Graph *g, const Val *part, uint32_t n) {
   return sum;
 }
 
+/* ---- values once more ---------------------------------------------------- */
+
+static bool is_moved(OpCode op) {
+  return op == OP_slice || op == OP_reshape || op == OP_permute;
+}
+
+/* What no trainable changes stays: a step may be given it. */
+static bool is_made_anew(const Diff *f, Val v) {
+  OpCode op = ir_op(f->g, v);
+  if (f->keep == GRAD_KEEP_all || v.i > f->n || f->from[v.i] == 0) return false;
+  if (op == OP_layernorm) return true;
+  if (f->keep == GRAD_KEEP_narrow) return op == OP_linear && f->activated[v.i];
+  return op == OP_linear || op == OP_attention || op == OP_attention_varlen || op == OP_gelu ||
+         (is_moved(op) && is_made_anew(f, ir_in(f->g, v, 0)));
+}
+
+static Val copied(Diff *f, Val v, const Val *in) {
+  const Attr *attr = NULL;
+  uint32_t n = ir_attrs(f->g, v, &attr);
+  return ir_node(f->g, ir_op(f->g, v), ir_n_in(f->g, v), in, n, attr);
+}
+
+/* v for the way back: itself where it is kept. */
+static Val once_more(Diff *f, Val v, uint32_t depth) {
+  if (!val_ok(v) || depth == CHAIN_MAX || !is_made_anew(f, v)) return v;
+  if (val_ok(f->anew[v.i])) return f->anew[v.i];
+  uint32_t n = ir_n_in(f->g, v);
+  Val *in = arena_array(ir_arena(f->g), Val, n);
+  Attr time = attr_int(A_time, f->keep);
+  for (uint32_t i = 0; i < n; i++) {
+    Val x = ir_in(f->g, v, i);
+    in[i] = once_more(f, x, depth + 1);
+    if (val_ok(x) && val_eq(in[i], x) && f->from[x.i] != 0)
+      in[i] = ir_node(f->g, OP_again, 1, &x, 1, &time);
+  }
+  return f->anew[v.i] = copied(f, v, in);
+}
+
+/* The node with what its gradient may read. */
+static Val for_gradient(Diff *f, Val v) {
+  uint32_t n = ir_n_in(f->g, v);
+  Val *in = arena_array(ir_arena(f->g), Val, n);
+  bool same = true;
+  if (is_made_anew(f, v)) return once_more(f, v, 0);
+  for (uint32_t i = 0; i < n; i++) {
+    in[i] = once_more(f, ir_in(f->g, v, i), 0);
+    same = same && val_eq(in[i], ir_in(f->g, v, i));
+  }
+  return same ? v : copied(f, v, in);
+}
+
+static void note_activated(Diff *f) {
+  for (uint32_t i = 1; i <= f->n; i++)
+    if (ir_op(f->g, (Val){i}) == OP_gelu || ir_op(f->g, (Val){i}) == OP_relu)
+      f->activated[ir_in(f->g, (Val){i}, 0).i] = true;
+}
+
 /* ---- the sweep ----------------------------------------------------------- */
 
 static VlStatus refuse(const Diff *f, Val v, const char *why) {
@@ -142,10 +204,11 @@ static VlStatus refuse(const Diff *f, Val v, const char *why) {
 static VlStatus pass_down(Diff *f, Val v) {
   Val dy = sum_of(f->g, f->parts[v.i].at, f->parts[v.i].n);
   f->grad[v.i] = dy;
+  Val at = for_gradient(f, v);
   for (uint32_t i = 0; i < ir_n_in(f->g, v); i++) {
     if (!passes(f->g, v, i) || !is_active(f, ir_in(f->g, v, i))) continue;
     if (op_grad_kind(ir_op(f->g, v)) == GRAD_NONE) return refuse(f, v, NULL);
-    Val dx = ir_grad(f->g, v, i, dy);
+    Val dx = ir_grad(f->g, at, i, dy);
     if (!val_ok(dx)) return refuse(f, v, "sizes that its gradient can be written with");
     *vec_push(ir_arena(f->g), &f->parts[ir_in(f->g, v, i).i]) = dx;
   }
@@ -199,22 +262,26 @@ static Val without_stop(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
   return ir_op(rw->src, src) == OP_stop ? in[0] : VAL_NONE;
 }
 
-VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d, Graph **out) {
+VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out) {
   Arena *a = ir_arena(g);
   uint32_t n_vals = ir_n_vals(g);
-  VL_TRY(check(g, loss, of, n, d));
-  Diff f = {.g = g, .d = d, .n = n_vals, .of = of, .n_of = n};
+  VL_TRY(check(g, spec->loss, spec->of, spec->n, d));
+  Diff f = {.g = g, .d = d, .n = n_vals, .of = spec->of, .n_of = spec->n, .keep = spec->keep};
   f.from = arena_array(a, uint32_t, n_vals + 1);
   f.reaches = arena_array(a, bool, n_vals + 1);
   f.parts = arena_array_bytes(a, n_vals + 1, sizeof *f.parts);
   f.grad = arena_array(a, Val, n_vals + 1);
-  mark(&f, loss);
-  VL_TRY(sweep(&f, loss));
+  f.activated = arena_array(a, bool, n_vals + 1);
+  f.anew = arena_array(a, Val, n_vals + 1);
+  note_activated(&f);
+  mark(&f, spec->loss);
+  VL_TRY(sweep(&f, spec->loss));
   ir_set_loc(g, (LocId){0});
-  for (uint32_t i = 0; i < n; i++) {
-    Val dx = f.grad[of[i].v.i];
-    if (!val_ok(dx)) dx = ir_zeros(g, ir_type_id(g, of[i].v));
-    ir_output(g, arena_printf(a, PASS_GRAD "%s", of[i].name), dx);
+  for (uint32_t i = 0; i < spec->n; i++) {
+    const Named *of = &spec->of[i];
+    Val dx = f.grad[of->v.i];
+    if (!val_ok(dx)) dx = ir_zeros(g, ir_type_id(g, of->v));
+    ir_output(g, arena_printf(a, "%s%s", spec->prefix, of->name), dx);
   }
   *out = ir_rewrite(g, a, without_stop, NULL, NULL);
   return VLPC_OK;

@@ -85,5 +85,6 @@ VL_MUST_USE VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag
 /* The input, and the output that makes it of other texts (not of the text entry). */
 #define LINK_FROZEN_TEXT "frozen_text_features"
 #define LINK_LOSS "train.loss"
+#define LINK_STEP "step." /* outputs of entries that stand in for training's */
 
 #endif

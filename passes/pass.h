@@ -127,14 +127,31 @@ VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassRe
 /* ---- gradients (grad.c) -------------------------------------------------- */
 
 #define PASS_GRAD "grad."
-/* Reverse mode.  Adds to g, for each value of[i].v, an output grad.NAME with NAME
-** of[i].name: the gradient of the loss with respect to it, of its type (zeros when
-** it does not reach the loss).  Only values that depend on one of them and reach
-** the loss get a gradient; nothing passes a `stop`.  Every sum has one order.
+
+/* What the way back keeps of the way there; the rest is computed once more, to the
+** same bits, when it is needed. */
+typedef enum {
+  GRAD_KEEP_all,
+  GRAD_KEEP_narrow, /* not what activations read: that is wider than the stream */
+  GRAD_KEEP_sums    /* of blocks, the sums of the stream alone */
+} GradKeep;
+
+typedef struct {
+  Val loss;
+  const Named *of; /* what to differentiate by */
+  uint32_t n;
+  const char *prefix; /* of the outputs' names, such as PASS_GRAD */
+  GradKeep keep;
+} GradSpec;
+
+/* Reverse mode.  Adds to g, for each value of[i].v, an output of the name that is
+** prefix and of[i].name: the gradient of the loss with respect to it, of its type
+** (zeros when it does not reach the loss).  Only values that depend on
+** one of them and reach the loss get a gradient; nothing passes a `stop`.  Every sum has
+** one order.
 ** *out is the graph without its stops, on g's arena; g keeps the added nodes.
 ** E0480 names a node without a rule. */
-VL_MUST_USE VlStatus pass_grad(Graph *g, Val loss, const Named *of, uint32_t n, Diag *d,
-                               Graph **out);
+VL_MUST_USE VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out);
 
 /* ---- after lowering ------------------------------------------------------ */
 
@@ -168,8 +185,10 @@ typedef struct {
   const Named *out; /* values of the graph and their names */
   uint32_t n_out;
   CutList given;    /* inner values that are inputs of this entry */
+  /* the entry that it is on packed rows, and the one that it is with less memory; NULL: none */
+  const char *rows_of, *lean_of;
 } PassEntry;
-enum { ENTRY_MAX = 16 }; /* with those of prompts and training, and those on rows */
+enum { ENTRY_MAX = 20 }; /* with those of prompts and training, and stand-ins */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */
@@ -202,20 +221,21 @@ typedef struct {
 } Cut;
 CutList pass_cut(const Graph *g, Arena *a, const Cut *c);
 
-/* The text entry once more, on packed rows (text_rows.c): what comes after a
-** text's end is not computed, and a prefix that all texts share only once.
+/* An entry that reads texts once more, on packed rows (text_rows.c): what comes after
+** a text's end is not computed, and a prefix that all texts share only once.
 **   row_ids, row_positions  i64[rows]  the ids and where each stands in its text
 **   run_bounds  i64[runs]   the common prefix, then one run a text: run s is rows
 **                           run_bounds[s] … run_bounds[s+1]-1
 **   row_ends    i64[classes]  the row of each text's end
-** Outputs are those of the text entry, exactly.  Adds to g, which must be final
-** otherwise.  False when the tower is not causal, or reads more than one row. */
+** Outputs are those of the entry, exactly.  Adds to g, which must be final but for
+** gradients.  False when the tower is not causal, or reads more than one row. */
 typedef struct {
   PassEntry entry;
   int64_t eot; /* a text ends at the first id of this value; -1: of its largest */
   int64_t prefix; /* least rows of the common prefix: learned rows lie in it */
 } TextRows;
-bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out);
+#define PASS_ROWS "_rows" /* the entry's name is the other's and this */
+bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out);
 
 /* The lowered graph as text without names and places, weights as hashes of
 ** their content (normal.c): equal for exports of one model.  Scalars have six

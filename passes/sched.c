@@ -64,6 +64,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_broadcast:
   case OP_slice:
   case OP_reshape:
+  case OP_again:
     return emit_view;
   case OP_concat:
     return sched_concat;
@@ -100,6 +101,7 @@ static EmitFn *emitter(OpCode op) {
   case OP_attention_varlen:
     return sched_attention;
   case OP_attention_grad:
+  case OP_attention_varlen_grad:
     return sched_attention_grad;
   default:
     return op_info(op)->kind == K_REDUCE ? sched_reduce : sched_elementwise;
@@ -151,7 +153,8 @@ static void reset_info(Sched *s) {
 
 /* attention_grad has a kernel that does without the lse. */
 static bool is_lse(const Graph *g, Val v, uint32_t operand) {
-  return ir_op(g, v) == OP_attention_grad && operand == 2;
+  OpCode op = ir_op(g, v);
+  return (op == OP_attention_grad || op == OP_attention_varlen_grad) && operand == 2;
 }
 
 static void mark_needed(Sched *s, const SchedEntry *e) {

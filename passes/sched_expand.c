@@ -49,7 +49,6 @@ static bool is_gradient(OpCode op) {
   case OP_l2norm_grad:
   case OP_attention_lse:
   case OP_attention_varlen_lse:
-  case OP_attention_varlen_grad:
     return true;
   default:
     return false;
@@ -59,7 +58,8 @@ static bool is_gradient(OpCode op) {
 static bool has_kernel(const Graph *g, Val v, const bool *at_compile) {
   OpCode op = ir_op(g, v);
   if (is_gradient(op)) return false;
-  if (op == OP_attention_grad) return at_compile[v.i] || sched_grad_has_kernel(g, v);
+  if (op == OP_attention_grad || op == OP_attention_varlen_grad)
+    return at_compile[v.i] || sched_grad_has_kernel(g, v);
   if (op_info(op)->kind != K_SEMANTIC || op == OP_gelu || op == OP_embedding ||
       op == OP_gelu_grad)
     return true;

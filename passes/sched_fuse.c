@@ -5,11 +5,13 @@
 #include "passes/sched_int.h"
 
 bool sched_is_view(OpCode op) {
-  return op == OP_permute || op == OP_slice || op == OP_broadcast || op == OP_reshape;
+  return op == OP_permute || op == OP_slice || op == OP_broadcast || op == OP_reshape ||
+         op == OP_again;
 }
 
 static bool is_elementwise(OpCode op) {
-  return op_info(op)->kind == K_EW || op == OP_gelu || op == OP_gelu_grad;
+  return (op_info(op)->kind == K_EW && !sched_is_view(op)) || op == OP_gelu ||
+         op == OP_gelu_grad;
 }
 
 /* Body rows that a node takes, about. */

@@ -2,7 +2,8 @@
 /* text_rows.c - a text tower on the rows that count.
 **
 ** in:      a lowered graph whose texts are [classes, length] ids, causal, read
-**          at one row each (the end of the text)
+**          at one row each (the end of the text); an entry, such as their features or
+**          a loss
 ** adds:    the same outputs computed from packed rows: rows after a text's end
 **          are not there, and a prefix that all texts share is there once
 ** method:  one walk; each value that depends on the texts gets a twin, on
@@ -275,8 +276,11 @@ static Val input_named(const Graph *g, const char *name) {
   return VAL_NONE;
 }
 
+/* The entries on rows share their inputs. */
 static Val index_input(Graph *g, const char *name, const char *size) {
   DimTable *t = ir_dims(g);
+  Val known = input_named(g, name);
+  if (val_ok(known)) return known;
   DimId d = dim_of_symbol(t, dim_symbol(t, size));
   return ir_input(g, name, ir_type(g, VLPC_I64, 1, &d));
 }
@@ -302,18 +306,20 @@ static bool begin(Twins *w, Graph *g, Val text, Val mask) {
   return true;
 }
 
-bool pass_text_rows(Graph *g, const PassEntry *text, TextRows *out) {
+bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out) {
   Twins w;
   uint32_t n = ir_n_vals(g);
   Val ids = input_named(g, "text");
   if (!val_ok(ids) || !begin(&w, g, ids, input_named(g, "attention_mask"))) return false;
   for (uint32_t i = 1; i <= n; i++) visit(&w, (Val){i});
   ir_set_loc(g, (LocId){0});
-  Named *to = arena_array(ir_arena(g), Named, text->n_out);
-  for (uint32_t i = 0; i < text->n_out; i++) {
-    if (kind_of(&w, text->out[i].v) != TWIN_TEXTS) return false;
-    to[i] = (Named){text->out[i].name, twin_of(&w, text->out[i].v)};
+  Named *to = arena_array(ir_arena(g), Named, of->n_out);
+  for (uint32_t i = 0; i < of->n_out; i++) {
+    if (kind_of(&w, of->out[i].v) != TWIN_TEXTS) return false;
+    to[i] = (Named){of->out[i].name, twin_of(&w, of->out[i].v)};
   }
-  *out = (TextRows){{.name = "text_rows", .out = to, .n_out = text->n_out}, w.eot, w.prefix};
+  const char *name = arena_printf(ir_arena(g), "%s" PASS_ROWS, of->name);
+  *out = (TextRows){{.name = name, .out = to, .n_out = of->n_out, .rows_of = of->name},
+                    w.eot, w.prefix};
   return true;
 }

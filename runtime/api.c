@@ -218,6 +218,16 @@ vlpc_status vlpc_session_run(vlpc_session *s, const char *entry) {
   return session_leave(s, b ? session_run(s, b) : diag_status(s->diag));
 }
 
+vlpc_status vlpc_session_plan(vlpc_session *s, const char *entry, uint32_t i, vlpc_plan *out) {
+  vlpc_plan plan = {.struct_size = sizeof plan};
+  if (!session_enter(s)) return VLPC_E_INVALID_ARG;
+  if (!entry || !out) return session_leave(s, session_argument(s, "entry or out is NULL"));
+  VlStatus st = session_plan(s, entry, i, &plan);
+  if (st == VLPC_OK && !options_out(out, &plan, sizeof plan))
+    st = session_argument(s, "out->struct_size is not set");
+  return session_leave(s, st);
+}
+
 vlpc_status vlpc_session_output(vlpc_session *s, const char *entry, const char *name,
                                 vlpc_tensor *out) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;

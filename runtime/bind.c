@@ -263,7 +263,6 @@ static bool grow(vlpc_session *s, DeviceMem *m, uint64_t n) {
 
 static VlStatus allocate(vlpc_session *s, Bound *b) {
   bool host = s->code->driver->flags & DEVICE_HOST_MEMORY;
-  VL_TRY(layout_temps(&s->model->program, b, s->diag, &b->temp_bytes));
   VL_TRY(check_limit(s, b, b->temp_bytes));
   if (!grow(s, &s->temp, b->temp_bytes)) return no_memory(s, b, b->temp_bytes);
   for (uint32_t i = 0; i < b->e->n_in && !host; i++) {
@@ -340,11 +339,20 @@ static VlStatus bind_steps(vlpc_session *s, Bound *b) {
 
 /* ---- all together ------------------------------------------------------- */
 
+static bool names(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
+
+/* Callers know no entry that stands in for another. */
+static const char *callers_name(const vlpc_session *s, const Bound *b) {
+  const Manifest *m = &s->model->manifest;
+  for (uint32_t i = 0; i < m->n_entries; i++)
+    if (names(m->entries[i].rows, b->e->name) || names(m->entries[i].lean, b->e->name))
+      return callers_name(s, &s->bound[i]);
+  return b->e->name;
+}
+
 static VlStatus no_prompts(vlpc_session *s, const Bound *b) {
-  const ManifestRole *text = &s->model->manifest.text; /* callers know no entry on rows */
-  const char *entry = text->rows && strcmp(text->rows, b->e->name) == 0 ? text->entry : b->e->name;
   VlStatus st = diag_error(s->diag, DIAG_PROMPTS_MISSING, (DiagAt){s->model->path, NULL},
-                           "entry '%s' needs a prompt set", entry);
+                           "entry '%s' needs a prompt set", callers_name(s, b));
   diag_expected(s->diag, "one of method %s", s->model->manifest.prompts.method);
   diag_fix(s->diag, "give one with --prompts FILE (vlpc_session_set_prompts)");
   return st;
@@ -357,7 +365,7 @@ static VlStatus check_set(vlpc_session *s, const Bound *b) {
     if (prompts_port(s->model, p->ports[b->e->in + i].name)) return no_prompts(s, b);
     return diag_error(s->diag, DIAG_INPUT_MISSING, (DiagAt){s->model->path, NULL},
                       "input '%s' of entry '%s' is not set", p->ports[b->e->in + i].name,
-                      b->e->name);
+                      callers_name(s, b));
   }
   return VLPC_OK;
 }
@@ -381,16 +389,25 @@ static void keep_shapes(vlpc_session *s, Bound *b) {
   }
 }
 
-VlStatus bound_bind(vlpc_session *s, Bound *b) {
+VlStatus bound_measure(vlpc_session *s, Bound *b) {
   VL_TRY(check_set(s, b));
-  /* another entry's failure may have taken the temporaries' memory */
-  if (b->bound && s->temp.bytes >= b->temp_bytes && same_shapes(b)) return VLPC_OK;
-  b->bound = false;
+  if (b->measured && same_shapes(b)) return VLPC_OK;
+  b->measured = b->bound = false;
   VL_TRY(bind_symbols(s, b));
   VL_TRY(size_bufs(s, b));
   VL_TRY(bind_steps(s, b));
-  VL_TRY(allocate(s, b));
+  VL_TRY(layout_temps(&s->model->program, b, s->diag, &b->temp_bytes));
   keep_shapes(s, b);
+  b->measured = true;
+  return VLPC_OK;
+}
+
+VlStatus bound_bind(vlpc_session *s, Bound *b) {
+  VL_TRY(bound_measure(s, b));
+  /* another entry's failure may have taken the temporaries' memory */
+  if (b->bound && s->temp.bytes >= b->temp_bytes) return VLPC_OK;
+  b->bound = false;
+  VL_TRY(allocate(s, b));
   b->bound = true;
   return VLPC_OK;
 }

@@ -160,12 +160,9 @@ static VlStatus run_bound(vlpc_session *s, Bound *b) {
                     s->code->driver->name);
 }
 
-VlStatus session_run(vlpc_session *s, Bound *b) {
+static VlStatus run_itself(vlpc_session *s, Bound *b) {
   fenv_t callers;
-  bool done = false;
   b->ran = false;
-  if (text_rows_apply(s, b)) VL_TRY(text_rows_run(s, b, &done));
-  if (done) return VLPC_OK;
   VL_TRY(bound_bind(s, b));
   VL_TRY(ready_outputs(s, b));
   feholdexcept(&callers);
@@ -174,4 +171,12 @@ VlStatus session_run(vlpc_session *s, Bound *b) {
   fesetenv(&callers);
   b->ran = st == VLPC_OK;
   return st;
+}
+
+VlStatus session_run(vlpc_session *s, Bound *b) {
+  Bound *x = NULL;
+  b->ran = false;
+  VL_TRY(stand_in_find(s, b, &x));
+  VL_TRY(run_itself(s, x));
+  return x == b ? VLPC_OK : stand_in_hand_over(s, x, b);
 }

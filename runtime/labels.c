@@ -104,7 +104,7 @@ VlStatus labels_plain(vlpc_session *s, const Labels *l, const char *pattern,
   const Model *m = s->model;
   ManifestRole role = m->manifest.text;
   char **texts = NULL;
-  role.entry = from->name, role.output = v->name, role.rows = NULL;
+  role.entry = from->name, role.output = v->name;
   if (role.mask && easy_input(m, from, role.mask) < 0) role.mask = NULL;
   VL_TRY(labels_fill(s, l, pattern, &texts));
   TextJob job = {.role = &role, .texts = (const char *const *)texts, .n = l->n,
@@ -199,10 +199,9 @@ static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *
   const ManifestPrompts *m = &s->model->manifest.prompts;
   bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
   Made of_text = {x->features, x->value, sort_values(s->model, x)};
-  VlStatus st = !said && m->n_templates > 0
-                    ? run_ensemble(s, l, image, &of_text)
-                    : run_template(s, l, l->pattern ? l->pattern : labels_own_pattern(s, own), image,
-                                   &of_text);
+  const char *pattern = l->pattern ? l->pattern : labels_own_pattern(s, own);
+  VlStatus st = !said && m->n_templates > 0 ? run_ensemble(s, l, image, &of_text)
+                                            : run_template(s, l, pattern, image, &of_text);
   for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
     st = plain_value(s, l, &x->value[i]);
   return st;

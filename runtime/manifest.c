@@ -71,10 +71,7 @@ static void write_role(const char *key, const ManifestRole *r, Str *s) {
   add_key(s, "input", r->input), str_add(s, ", ");
   add_key(s, "mask", r->mask), str_add(s, ", ");
   add_key(s, "output", r->output);
-  if (r->rows) {
-    str_add(s, ", "), add_key(s, "rows", r->rows);
-    str_printf(s, ", \"eot\": %" PRId64, r->eot);
-  }
+  if (r->eot) str_printf(s, ", \"eot\": %" PRId64, r->eot);
   str_add(s, "},\n");
 }
 
@@ -95,6 +92,8 @@ void manifest_write(const Manifest *m, const Program *p, Str *s) {
   for (uint32_t i = 0; i < m->n_entries; i++) {
     const ManifestEntry *e = &m->entries[i];
     str_add(s, i ? ",\n    {" : "\n    {"), add_key(s, "name", e->name), str_add(s, ",\n");
+    if (e->rows) add_key(s, "rows", e->rows), str_add(s, ", ");
+    if (e->lean) add_key(s, "lean", e->lean), str_add(s, ", ");
     write_ports("inputs", e->in, e->n_in, p, p->entries[i].in, s), str_add(s, ",\n");
     write_ports("outputs", e->out, e->n_out, p, p->entries[i].out, s), str_add(s, "}");
   }
@@ -172,7 +171,12 @@ static VlStatus read_entries(Reader *r, json_t *list) {
     json_t *o = json_array_get(list, i);
     const ProgEntry *p = &r->p->entries[i];
     ManifestEntry *e = &m->entries[i];
-    *e = (ManifestEntry){.name = manifest_text(r, o, "name"), .n_in = p->n_in, .n_out = p->n_out};
+    *e = (ManifestEntry){.name = manifest_text(r, o, "name"),
+                         .rows = manifest_text(r, o, "rows"),
+                         .lean = manifest_text(r, o, "lean"),
+                         .n_in = p->n_in,
+                         .n_out = p->n_out};
+    m->n_stand_ins += (e->rows != NULL) + (e->lean != NULL);
     if (!e->name || strcmp(e->name, p->name) != 0)
       return manifest_bad(r, "entries", "an entry's name is not that of the program");
     VL_TRY(read_ports(r, json_object_get(o, "inputs"), p->in, p->n_in, &e->in));
@@ -195,22 +199,47 @@ const ManifestEntry *manifest_entry(const Reader *r, const char *name) {
   return NULL;
 }
 
-/* The last entry, with the four inputs, perhaps others of the text entry's, and
-** outputs of the same names in the same order. */
-static bool rows_entry_fits(const Reader *r, const ManifestRole *role) {
+/* One of the last entries, with outputs of the same names in the same order. */
+static const ManifestEntry *stand_in(const Reader *r, const ManifestEntry *whole,
+                                     const char *name) {
+  const Manifest *m = r->m;
+  const ManifestEntry *e = manifest_entry(r, name);
+  if (!e || e <= whole || e->n_out != whole->n_out) return NULL;
+  if (e - m->entries < (ptrdiff_t)(m->n_entries - m->n_stand_ins)) return NULL;
+  for (uint32_t i = 0; i < e->n_out; i++)
+    if (strcmp(e->out[i].name, whole->out[i].name) != 0) return NULL;
+  return e;
+}
+
+static uint32_t inputs_known(const ManifestEntry *e, const ManifestEntry *whole) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < e->n_in; i++) n += has_port(whole->in, whole->n_in, e->in[i].name);
+  return n;
+}
+
+/* The four inputs, and perhaps others of the whole entry's. */
+static bool rows_entry_fits(const Reader *r, const ManifestEntry *whole) {
   static const char *const input[] = {"row_ids", "row_positions", "run_bounds", "row_ends"};
-  uint32_t n_known = VL_COUNT(input);
-  const ManifestEntry *e = manifest_entry(r, role->rows);
-  const ManifestEntry *whole = role->entry ? manifest_entry(r, role->entry) : NULL;
-  if (!e || !whole || e == whole || e->n_out != whole->n_out) return false;
-  for (size_t i = 0; i < VL_COUNT(input); i++) {
+  const ManifestEntry *e = stand_in(r, whole, whole->rows);
+  if (!e || e->rows) return false;
+  for (size_t i = 0; i < VL_COUNT(input); i++)
     if (!has_port(e->in, e->n_in, input[i])) return false;
+  return e->n_in == VL_COUNT(input) + inputs_known(e, whole);
+}
+
+static bool lean_entry_fits(const Reader *r, const ManifestEntry *whole) {
+  const ManifestEntry *e = stand_in(r, whole, whole->lean);
+  return e && e->n_in == whole->n_in && inputs_known(e, whole) == e->n_in;
+}
+
+static VlStatus check_stand_ins(Reader *r) {
+  const Manifest *m = r->m;
+  for (uint32_t i = 0; i < m->n_entries; i++) {
+    const ManifestEntry *e = &m->entries[i];
+    if ((e->rows && !rows_entry_fits(r, e)) || (e->lean && !lean_entry_fits(r, e)))
+      return manifest_bad(r, "entries", "an entry that stands in for another does not fit it");
   }
-  for (uint32_t i = 0; i < e->n_out; i++) {
-    if (strcmp(e->out[i].name, whole->out[i].name) != 0) return false;
-  }
-  for (uint32_t i = 0; i < e->n_in; i++) n_known += has_port(whole->in, whole->n_in, e->in[i].name);
-  return e->n_in == n_known && e == &r->m->entries[r->m->n_entries - 1];
+  return VLPC_OK;
 }
 
 static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *out) {
@@ -220,10 +249,7 @@ static VlStatus read_role(Reader *r, json_t *o, const char *key, ManifestRole *o
                         .input = manifest_text(r, o, "input"),
                         .mask = manifest_text(r, o, "mask"),
                         .output = manifest_text(r, o, "output"),
-                        .rows = manifest_text(r, o, "rows"),
                         .eot = json_integer_value(json_object_get(o, "eot"))};
-  if (out->rows && !rows_entry_fits(r, out))
-    return manifest_bad(r, key, "its entry on rows does not fit its entry");
   for (uint32_t i = 0; out->entry && i < r->m->n_entries; i++) {
     const ManifestEntry *e = &r->m->entries[i];
     if (strcmp(e->name, out->entry) != 0) continue;
@@ -250,6 +276,7 @@ static VlStatus read_root(Reader *r, json_t *root) {
     return manifest_bad(r, "image_size, context_length, embed_dim, logit_scale",
                "a number is missing or out of range");
   VL_TRY(read_entries(r, json_object_get(root, "entries")));
+  VL_TRY(check_stand_ins(r));
   VL_TRY(read_role(r, json_object_get(root, "image"), "image", &m->image));
   VL_TRY(read_role(r, json_object_get(root, "text"), "text", &m->text));
   if (!texts_of(r, json_object_get(root, "points"), &m->points, &m->n_points))

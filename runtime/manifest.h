@@ -18,6 +18,12 @@ typedef struct {
 
 typedef struct {
   const char *name;
+  /* Entries that stand in for it, with the same outputs in the same order; they are the
+  ** last and not for callers; NULL: none.
+  **   rows  on packed rows of texts: inputs row_ids, row_positions, run_bounds, row_ends,
+  **         and others of this one's
+  **   lean  with less memory, in more steps: with the same inputs */
+  const char *rows, *lean;
   uint32_t n_in, n_out; /* ports in the program's order */
   ManifestPort *in, *out;
 } ManifestEntry;
@@ -28,12 +34,8 @@ typedef struct {
   const char *input; /* f32 [n, 3, size, size], or i64 / i32 [n, context] */
   const char *mask;  /* of texts: 1 up to the end token, then 0; NULL: none */
   const char *output; /* f32 [n, embed] */
-  /* of texts: the entry that does the same on packed rows (inputs row_ids,
-  ** row_positions, run_bounds, row_ends; outputs in the same order).  It is the last entry
-  ** and not for callers; NULL: none */
-  const char *rows;
-  int64_t eot; /* with rows: a text ends at the first id of this value; -1: at the
-                  first of its largest */
+  int64_t eot; /* of texts, with entries on rows: a text ends at the first id of this
+                  value; -1: at the first of its largest */
 } ManifestRole;
 
 /* How a trainable of a fresh prompt set is filled. */
@@ -113,6 +115,7 @@ typedef struct {
   ManifestRole image, text;
   ManifestPrompts prompts;
   uint32_t n_entries, n_points;
+  uint32_t n_stand_ins;   /* of the entries */
   ManifestEntry *entries; /* in the program's order */
   const char **points;
 } Manifest;

@@ -272,7 +272,7 @@ static VlStatus check_entry(Reader *r) {
   const ManifestEntry *e = m->entry ? manifest_entry(r, m->entry) : NULL;
   if (!m->entry) return VLPC_OK;
   if (!e) return bad(r, "it names an entry that the program does not have");
-  if ((uint32_t)(e - r->m->entries) + 1u + (r->m->text.rows != NULL) != r->m->n_entries)
+  if ((uint32_t)(e - r->m->entries) + 1u + r->m->n_stand_ins != r->m->n_entries)
     return bad(r, "its entry does not stand behind the entries for callers");
   const ProgEntry *pe = &r->p->entries[e - r->m->entries];
   for (uint32_t i = 0; i < pe->n_in; i++) {

@@ -140,8 +140,7 @@ static void list_name(NameList *l, const char *name) {
 }
 
 uint32_t model_entries(const Model *m) {
-  return m->program.n_entries - (m->manifest.text.rows != NULL) -
-         (m->manifest.prompts.entry != NULL);
+  return m->program.n_entries - m->manifest.n_stand_ins - (m->manifest.prompts.entry != NULL);
 }
 
 const ProgEntry *model_entry(const Model *m, const char *name, Diag *d) {

@@ -44,8 +44,9 @@ typedef struct {
 
 typedef struct {
   const ProgEntry *e;
-  bool made;  /* the arrays below are there */
-  bool bound; /* sizes hold for bound_shape */
+  bool made;     /* the arrays below are there */
+  bool measured; /* sizes hold for bound_shape */
+  bool bound;    /* and there is memory */
   bool ran;   /* outputs are those of the last run */
   InPort *in;
   OutPort *out;
@@ -119,8 +120,10 @@ struct vlpc_session {
 /* Makes the arrays of an entry.  Fails with NOMEM. */
 VL_MUST_USE VlStatus bound_make(vlpc_session *s, Bound *b);
 void bound_free(vlpc_session *s, Bound *b);
-/* Sizes, memory and launches for the inputs that are set; returns at once when
+/* Sizes and launches for the inputs that are set, and temp_bytes; returns at once when
 ** their shapes are those of the last time. */
+VL_MUST_USE VlStatus bound_measure(vlpc_session *s, Bound *b);
+/* The same, and the memory. */
 VL_MUST_USE VlStatus bound_bind(vlpc_session *s, Bound *b);
 
 /* layout.c: offsets of temporaries by live range; largest first, each at the
@@ -136,11 +139,22 @@ void *session_result(const OutPort *o);
 
 /* text_rows.c */
 
-/* True when b is the text entry and there is one on rows. */
-bool text_rows_apply(vlpc_session *s, const Bound *b);
-/* Runs it in the text entry's place; *done is false when the inputs do not lend
-** themselves to it and nothing was done. */
-VL_MUST_USE VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done);
+/* The entry on rows with the texts of b packed; *out is NULL when they do not lend
+** themselves to it. */
+VL_MUST_USE VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry,
+                                    Bound **out);
+
+/* stand_in.c */
+
+/* Number of the input of that name, -1: none. */
+int session_port(const vlpc_session *s, const Bound *b, const char *name);
+/* The entry to run in b's place, with b's inputs: on packed rows, and the first that
+** keeps the session's memory limit, else the leanest; b itself when there is none. */
+VL_MUST_USE VlStatus stand_in_find(vlpc_session *s, Bound *b, Bound **out);
+/* The results of x become b's. */
+VL_MUST_USE VlStatus stand_in_hand_over(vlpc_session *s, Bound *x, Bound *b);
+/* vlpc_session_plan, inside; out->name is NULL past the last. */
+VL_MUST_USE VlStatus session_plan(vlpc_session *s, const char *entry, uint32_t i, vlpc_plan *out);
 
 /* bind_prompts.c */
 

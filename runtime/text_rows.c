@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* text_rows.c - a run of the text entry on the rows that count: texts are packed
-** without what follows their end and without a prefix that all share, run
-** through the entry on rows, and the results are where the text entry's would
-** be.  Ids that cannot be packed (a mask with holes, another shape) go the
-** ordinary way. */
+/* text_rows.c - texts on the rows that count: packed without what follows their end and
+** without a prefix that all share, for the entry on rows that stands in.  Ids that
+** cannot be packed (a mask with holes, another shape) go the ordinary way. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "runtime/session.h"
 
@@ -25,22 +22,15 @@ static bool is_ids(const vlpc_tensor *t, bool set) {
   return set && int_type && t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0;
 }
 
-static int port_of(const vlpc_session *s, const ProgEntry *e, const char *name) {
-  for (uint32_t i = 0; i < e->n_in; i++) {
-    if (strcmp(s->model->program.ports[e->in + i].name, name) == 0) return (int)i;
-  }
-  return -1;
-}
-
 /* The inputs as texts; false when they are not such. */
 static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   const ManifestRole *role = &s->model->manifest.text;
   const Program *p = &s->model->program;
-  int ids = port_of(s, b->e, role->input), mask = role->mask ? port_of(s, b->e, role->mask) : -1;
+  int ids = session_port(s, b, role->input);
+  int mask = role->mask ? session_port(s, b, role->mask) : -1;
   int64_t fixed = 0;
   *t = (Texts){.eot = role->eot, .learned = s->model->manifest.prompts.slot_rows};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
-  if (b->e->n_in != 1u + (mask >= 0) + prompts_ports(s->model, b->e)) return false;
   t->ids = &b->in[ids].value;
   t->n = t->ids->shape[0], t->length = t->ids->shape[1];
   DimId length = p->bufs[p->ports[b->e->in + (uint32_t)ids].buf].size[1];
@@ -132,62 +122,24 @@ static int64_t *room(vlpc_session *s, uint64_t n) {
   return s->packed;
 }
 
-static VlStatus set_rows(vlpc_session *s, const char *name, int64_t *at, int64_t n) {
+static VlStatus set_rows(vlpc_session *s, const Bound *rows, const char *name, int64_t *at,
+                         int64_t n) {
   vlpc_tensor t = {.data = at, .dtype = VLPC_I64, .rank = 1, .shape = {n}};
-  return session_set(s, s->model->manifest.text.rows, name, &t);
+  return session_set(s, rows->e->name, name, &t);
 }
 
-static VlStatus set_packed(vlpc_session *s, const Packed *p, int64_t n) {
-  VL_TRY(set_rows(s, "row_ids", p->ids, p->n_rows));
-  VL_TRY(set_rows(s, "row_positions", p->positions, p->n_rows));
-  VL_TRY(set_rows(s, "run_bounds", p->bounds, n + 2));
-  return set_rows(s, "row_ends", p->ends, n);
+static VlStatus set_packed(vlpc_session *s, const Bound *rows, const Packed *p, int64_t n) {
+  VL_TRY(set_rows(s, rows, "row_ids", p->ids, p->n_rows));
+  VL_TRY(set_rows(s, rows, "row_positions", p->positions, p->n_rows));
+  VL_TRY(set_rows(s, rows, "run_bounds", p->bounds, n + 2));
+  return set_rows(s, rows, "row_ends", p->ends, n);
 }
 
-/* ---- the run ------------------------------------------------------------- */
+/* ---- the entry ----------------------------------------------------------- */
 
-bool text_rows_apply(vlpc_session *s, const Bound *b) {
-  const ManifestRole *role = &s->model->manifest.text;
-  return role->rows && strcmp(b->e->name, role->entry) == 0;
-}
-
-/* A hostile program may give the twin outputs of another kind. */
-static bool same_outputs(const vlpc_session *s, const Bound *rows, const Bound *b) {
-  const Program *p = &s->model->program;
-  for (uint32_t i = 0; i < b->e->n_out; i++) {
-    const ProgBuf *x = &p->bufs[p->ports[rows->e->out + i].buf];
-    const ProgBuf *y = &p->bufs[p->ports[b->e->out + i].buf];
-    if (x->dtype != y->dtype || x->rank != y->rank) return false;
-  }
-  return true;
-}
-
-/* Prompt values that the caller gave to the text entry by name are the rows' too. */
-static void lend_prompts(const vlpc_session *s, const Bound *b, Bound *rows) {
-  const Program *p = &s->model->program;
-  for (uint32_t i = 0; i < rows->e->n_in; i++) {
-    int from = port_of(s, b->e, p->ports[rows->e->in + i].name);
-    if (from < 0 || !b->in[from].set || b->in[from].of_prompts) continue;
-    if (!prompts_port(s->model, p->ports[rows->e->in + i].name)) continue;
-    rows->in[i].value = b->in[from].value;
-    rows->in[i].set = true;
-  }
-}
-
-static VlStatus hand_over(vlpc_session *s, Bound *rows, Bound *b) {
-  for (uint32_t i = 0; i < b->e->n_out; i++) {
-    uint64_t n = rows->bufs[rows->out_local[i]].bytes;
-    memcpy(b->out[i].shape, rows->out[i].shape, sizeof b->out[i].shape);
-    VL_TRY(session_ready_output(s, b, i, n));
-    if (n) memcpy(session_result(&b->out[i]), session_result(&rows->out[i]), (size_t)n);
-  }
-  b->ran = true;
-  return VLPC_OK;
-}
-
-VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done) {
+VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry, Bound **out) {
   Texts t;
-  *done = false;
+  *out = NULL;
   if (!read_texts(s, b, &t)) return VLPC_OK;
   uint64_t ids = 0;
   bool fits = vl_mul_u64((uint64_t)t.n, (uint64_t)t.length, &ids) && ids < UINT64_C(1) << 40;
@@ -197,14 +149,9 @@ VlStatus text_rows_run(vlpc_session *s, Bound *b, bool *done) {
   p.bounds = p.ends + t.n;
   if (!measure(&t, &p)) return VLPC_OK;
   pack(&t, &p);
-  *done = true;
-  Bound *rows = session_bound(s, s->model->manifest.text.rows);
+  Bound *rows = session_bound(s, entry);
   if (!rows) return diag_status(s->diag);
-  if (!same_outputs(s, rows, b))
-    return diag_error(s->diag, DIAG_PROGRAM, (DiagAt){s->model->path, NULL},
-                      "entries '%s' and '%s' differ in their outputs", b->e->name, rows->e->name);
-  lend_prompts(s, b, rows);
-  VL_TRY(set_packed(s, &p, t.n));
-  VL_TRY(session_run(s, rows));
-  return hand_over(s, rows, b);
+  VL_TRY(set_packed(s, rows, &p, t.n));
+  *out = rows;
+  return VLPC_OK;
 }

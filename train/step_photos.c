@@ -7,7 +7,7 @@
 
 #define IMAGES_ENTRY "train_images"
 
-/* ---- what the step takes --------------------------------------------------------- */
+/* ---- what the step takes --------------------------------------------------- */
 
 static VlStatus add_input(Photos *p, const char *entry, const vlpc_port *x, const StepSpec *spec,
                           Diag *d) {
@@ -42,7 +42,7 @@ VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, 
   return VLPC_OK;
 }
 
-/* ---- making rows ------------------------------------------------------------------- */
+/* ---- making rows ----------------------------------------------------------- */
 
 /* Which photos of the batch have no rows yet. */
 static uint32_t find_todo(Photos *p, const StepSpec *spec, const StepBatch *b) {

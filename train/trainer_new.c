@@ -5,13 +5,14 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/cpu.h"
 #include "base/map.h"
 #include "train/plan.h"
 #include "train/trainer_int.h"
 
-/* ---- configuration ---------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------- */
 
 static VlStatus read_config(vlpc_trainer *t, const char *method) {
   Str text = {.arena = t->arena};
@@ -22,7 +23,7 @@ static VlStatus read_config(vlpc_trainer *t, const char *method) {
   return VLPC_OK;
 }
 
-/* ---- photos ------------------------------------------------------------------------- */
+/* ---- photos ---------------------------------------------------------------- */
 
 static VlStatus read_data(vlpc_trainer *t) {
   DatasetSource from = {t->o.data, t->o.data_root};
@@ -68,7 +69,7 @@ static VlStatus make_loader(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
-/* ---- session, start values ------------------------------------------------------------ */
+/* ---- session, start values ------------------------------------------------- */
 
 static void free_session(void *s) { vlpc_session_free(s); }
 static void close_prompts(void *p) { vlpc_prompts_close(p); }
@@ -124,7 +125,7 @@ static void copy_values(vlpc_trainer *t) {
   }
 }
 
-/* ---- optimiser, step --------------------------------------------------------------------- */
+/* ---- optimiser, step ------------------------------------------------------- */
 
 static VlStatus make_step(vlpc_trainer *t) {
   const Config *c = &t->config;
@@ -158,7 +159,7 @@ static VlStatus make_optim(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------ */
+/* ---- the folder ------------------------------------------------------------ */
 
 static VlStatus make_folder(const vlpc_trainer *t) {
   if (mkdir(t->o.run, 0777) == 0 || errno == EEXIST) return VLPC_OK;
@@ -201,13 +202,13 @@ static VlStatus open_folder(vlpc_trainer *t) {
   if (t->o.resume) VL_TRY(trainer_resume(t));
   else VL_TRY(check_empty(t));
   VL_TRY(write_config(t));
-  MetricsSpec m = {t->o.run, t->done, 0};
+  MetricsSpec m = {t->o.run, t->done, (double)time(NULL)};
   VL_TRY(metrics_open(&m, t->arena, t->diag, &t->log));
   arena_defer(t->arena, close_log, t->log);
   return VLPC_OK;
 }
 
-/* ---- all ---------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------- */
 
 VlStatus trainer_make(vlpc_trainer *t) {
   vlpc_module_info m = {.struct_size = sizeof m};

@@ -648,9 +648,8 @@ static Lv bound(const Attn *x, Lv i) {
   return lb_load(b, b->i64, lb_at(b, x->bounds, lb_mulc(b, i, 8)), 8);
 }
 
-/* Stops the kernel unless 0 <= a <= z. */
-static void need_rising(const Attn *x, Lv a, Lv z) {
-  Lb *b = &x->e->b;
+void le_need_rising(Emit *e, Lv a, Lv z) {
+  Lb *b = &e->b;
   LLVMBasicBlockRef stop = lb_block(b, "fault"), go = lb_block(b, "rising");
   Lv falls = lb_icmp(b, LLVMIntUGT, a, z);
   Lv below = lb_icmp(b, LLVMIntSLT, z, lb_i64(b, 0));
@@ -665,9 +664,9 @@ static Part locate_run(const Attn *x, Lv task) {
   Lb *b = &e->b;
   Lv run = lb_divc(b, task, x->k->heads), zero = lb_i64(b, 0);
   Lv from = bound(x, run), to = bound(x, lb_addc(b, run, 1)), prefix = bound(x, lb_i64(b, 1));
-  need_rising(x, from, to);
-  need_rising(x, to, x->lq);
-  need_rising(x, prefix, lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), to, from));
+  le_need_rising(e, from, to);
+  le_need_rising(e, to, x->lq);
+  le_need_rising(e, prefix, lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), to, from));
   Part p = {.head_id = task, .lq = lb_sub(b, to, from)};
   p.past = lb_select(b, lb_icmp(b, LLVMIntEQ, run, zero), zero, prefix);
   p.lk = lb_add(b, p.past, p.lq);

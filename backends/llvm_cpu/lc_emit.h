@@ -52,6 +52,9 @@ void le_rows_next(Emit *e, LeRows *r);
 /* v as a 16 × 16 matrix, transposed (lc_attention.c). */
 void le_transpose(Lb *b, Lv v[LC_W]);
 
+/* Stops the kernel unless 0 <= a <= z (lc_attention.c). */
+void le_need_rising(Emit *e, Lv a, Lv z);
+
 /* act(x) on LC_W lanes. */
 Lv le_activate(Emit *e, KAct act, Lv x);
 

@@ -164,6 +164,7 @@ static Lv op_float(Lb *b, OpCode op, Lv x, Lv y) {
   case OP_floor: return lb_unary(b, "llvm.floor", x);
   case OP_ceil: return lb_unary(b, "llvm.ceil", x);
   case OP_round: return lb_unary(b, "llvm.roundeven", x);
+  case OP_again:
   case OP_stop: return x;
   case OP_isnan: return lb_fcmp(b, LLVMRealUNO, x, x);
   case OP_not: return lb_fcmp(b, LLVMRealOEQ, x, num(b, x, 0));
@@ -235,6 +236,7 @@ static Lv op_int(Lb *b, OpCode op, Lv x, Lv y) {
   case OP_sign: return sign_i(b, x);
   case OP_floor:
   case OP_ceil:
+  case OP_again:
   case OP_stop:
   case OP_round: return x;
   case OP_recip: return divide(b, whole(b, x, 1), x, false);

@@ -382,12 +382,17 @@ static void attend_run(const Run *r, const KAttention *t, Query x, const int64_t
   }
 }
 
+/* Bounds of runs of rows, from 0 up to all. */
+static bool rising(const int64_t *bounds, int64_t runs, int64_t rows) {
+  bool ok = runs > 0 && bounds[0] == 0 && bounds[runs] == rows;
+  for (int64_t s = 0; ok && s < runs; s++) ok = bounds[s] <= bounds[s + 1];
+  return ok;
+}
+
 static int run_varlen(const Run *r, const KAttention *t, double *p) {
   const int64_t *bounds = r->op[4];
   int64_t runs = at(r, t->batch), rows = at(r, t->lq);
-  bool ok = runs > 0 && bounds[0] == 0 && bounds[runs] == rows;
-  for (int64_t s = 0; ok && s < runs; s++) ok = bounds[s] <= bounds[s + 1];
-  if (!ok) return FAULT_INDEX;
+  if (!rising(bounds, runs, rows)) return FAULT_INDEX;
   for (Query x = {0}; x.b < runs; x.b++) {
     for (x.h = 0; x.h < t->heads; x.h++) {
       for (x.q = bounds[x.b]; x.q < bounds[x.b + 1]; x.q++) attend_run(r, t, x, bounds, p);
@@ -492,8 +497,80 @@ static void grad_head(const GradHead *g) {
   }
 }
 
+/* ---- the same over runs ---- */
+
+/* One head over all rows: row i sees keys seen(i, ·) of all. */
+static void varlen_row(const GradHead *g, int64_t i, const bool *seen) {
+  int64_t rows = at(g->r, g->t->rows);
+  const KGradSegment *s = &g->t->segment[0];
+  double *p = g->p + i * rows, *ds = g->ds + i * rows, most = -(double)INFINITY, sum = 0;
+  for (int64_t j = 0; j < rows; j++) {
+    int64_t k = j * at(g->r, s->k_r) + g->h * g->t->d;
+    p[j] = seen[j] ? dot(g, 3, query_row(g, 3, i), 4, k) * (double)g->t->scale : -(double)INFINITY;
+    most = fmax(most, p[j]);
+  }
+  for (int64_t j = 0; j < rows; j++) sum += p[j] = seen[j] ? exp(p[j] - most) : 0;
+  double mean = dot(g, 1, query_row(g, 1, i), 2, query_row(g, 2, i));
+  for (int64_t j = 0; j < rows; j++) {
+    p[j] /= sum;
+    int64_t v = j * at(g->r, s->v_r) + g->h * g->t->d;
+    ds[j] = p[j] * (dot(g, 1, query_row(g, 1, i), 5, v) - mean) * (double)g->t->scale;
+  }
+}
+
+/* Element c of row `row` of the part of an operand. */
+static double varlen_cell(const GradHead *g, uint32_t part, int64_t row, int64_t c) {
+  int64_t rows = at(g->r, g->t->rows);
+  double sum = 0;
+  for (int64_t i = 0; i < rows; i++) {
+    if (part == 0) {
+      sum += g->ds[row * rows + i] *
+             load(g->r, 4, i * at(g->r, g->t->segment[0].k_r) + g->h * g->t->d + c);
+      continue;
+    }
+    const double *weight = part == 1 ? g->ds : g->p;
+    uint32_t operand = part == 1 ? 3 : 1;
+    sum += weight[i * rows + row] * load(g->r, operand, query_row(g, operand, i) + c);
+  }
+  return sum;
+}
+
+static void varlen_head(const GradHead *g, const int64_t *bounds) {
+  const KAttentionGrad *t = g->t;
+  int64_t rows = at(g->r, t->rows), run = 0;
+  bool *seen = arena_array(g->r->a, bool, rows + 1);
+  for (int64_t i = 0; i < rows; i++) {
+    while (i >= bounds[run + 1]) run++;
+    for (int64_t j = 0; j < rows; j++)
+      seen[j] = j <= i && (j < bounds[1] || j >= bounds[run]);
+    varlen_row(g, i, seen);
+  }
+  for (uint32_t part = 0; part < 3; part++) {
+    int64_t column = (kgrad_wanted(t, part) * t->heads + g->h) * t->d;
+    for (int64_t row = 0; kgrad_wants(t, part) && row < rows; row++)
+      for (int64_t c = 0; c < t->d; c++)
+        store(g->r, row * at(g->r, t->o_r) + column + c, varlen_cell(g, part, row, c));
+  }
+}
+
+static int run_varlen_grad(const Run *r, const KAttentionGrad *t) {
+  const int64_t *bounds = r->op[6];
+  int64_t rows = at(r, t->rows), runs = at(r, t->batch);
+  if (!rising(bounds, runs, rows)) return FAULT_INDEX;
+  for (int64_t s = 0; s < runs; s++) {
+    int64_t n = bounds[s + 1] - bounds[s], prefix = s ? bounds[1] : 0;
+    if (n > t->lq || n + prefix > t->segment[0].n) return FAULT_INDEX;
+  }
+  GradHead g = {.r = r, .t = t};
+  g.p = arena_array(r->a, double, rows * rows + 1);
+  g.ds = arena_array(r->a, double, rows * rows + 1);
+  for (g.h = 0; g.h < t->heads; g.h++) varlen_head(&g, bounds);
+  return 0;
+}
+
 static int run_attention_grad(const Run *r, const Kernel *k) {
   const KAttentionGrad *t = &k->attention_grad;
+  if (t->varlen) return run_varlen_grad(r, t);
   GradHead g = {.r = r, .t = t};
   g.p = arena_array(r->a, double, t->lq * kgrad_keys(t));
   g.ds = arena_array(r->a, double, t->lq * kgrad_keys(t));

@@ -230,6 +230,21 @@ typedef struct vlpc_session_info {
 
 VLPC_API bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out);
 
+/* A way to run an entry.  A step of training can keep all that its way back reads, or
+** compute some of it once more: fewer bytes, more steps, the same results. */
+typedef struct vlpc_plan {
+  size_t struct_size;
+  const char *name; /* NULL: there are no more ways */
+  uint64_t activation_bytes;
+  uint32_t steps;
+  int32_t used; /* 1: vlpc_session_run takes it, the first that keeps memory_limit */
+} vlpc_plan;
+
+/* The i-th way to run an entry on the inputs set, that with most memory first.  Nothing
+** runs and no memory is taken. */
+VLPC_API vlpc_status vlpc_session_plan(vlpc_session *s, const char *entry, uint32_t i,
+                                       vlpc_plan *out);
+
 /* ---- prompt sets: learned values for an artifact with a prompt module ---- */
 
 /* Reads a safetensors file whose "__metadata__" names its method (docs/prompt-sets.md).

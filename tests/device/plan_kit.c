@@ -160,5 +160,6 @@ Graph *plan_gradients(Graph *g) {
     if (dtype_is_float(ir_type_of(g, in[i].v)->dtype)) of[n++] = in[i];
   if (!val_ok(loss) || n == 0) return NULL;
   ir_output(g, "loss", loss);
-  return pass_grad(g, loss, of, n, NULL, &to) == VLPC_OK ? to : NULL;
+  GradSpec spec = {loss, of, n, PASS_GRAD, GRAD_KEEP_all};
+  return pass_grad(g, &spec, NULL, &to) == VLPC_OK ? to : NULL;
 }

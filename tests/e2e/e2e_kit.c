@@ -141,7 +141,7 @@ static vlpc_tensor tensor_of(const NpyArray *x) {
   return t;
 }
 
-void line_run(const Line *l, const char *entry, const Npz *in) {
+void line_set(const Line *l, const char *entry, const Npz *in) {
   vlpc_port p = {.struct_size = sizeof p};
   for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++) {
     uint32_t k = 0;
@@ -151,6 +151,10 @@ void line_run(const Line *l, const char *entry, const Npz *in) {
     if (vlpc_session_set_input(l->s, entry, p.name, &t) != VLPC_OK)
       fail_msg("%s", vlpc_session_error(l->s));
   }
+}
+
+void line_run(const Line *l, const char *entry, const Npz *in) {
+  line_set(l, entry, in);
   if (vlpc_session_run(l->s, entry) != VLPC_OK) fail_msg("%s", vlpc_session_error(l->s));
 }
 

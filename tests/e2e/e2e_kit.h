@@ -56,6 +56,7 @@ Line line_share(const Line *other, vlpc_session_options o);
 void line_close(Line *l);
 /* Sets every input of the entry from the array of its name or an alias, and
 ** runs it. */
+void line_set(const Line *l, const char *entry, const Npz *in); /* without the run */
 void line_run(const Line *l, const char *entry, const Npz *in);
 /* An output of the last run; fails the test when it is no f32. */
 vlpc_tensor line_output(const Line *l, const char *entry, const char *name);

@@ -80,7 +80,7 @@ static void cuts_prompts_out(void **state) {
   }
   assert_int_equal(cut, 3); /* keys and values of each block */
   assert_int_equal(trainables, 0);
-  assert_null(vlpc_artifact_entry(l.a, 3)); /* image, text, model */
+  assert_null(vlpc_artifact_entry(l.a, 4)); /* image, text, model, tokens */
   line_close(&l);
 }
 

@@ -225,7 +225,8 @@ static RefTensor image_gradient(Arena *a, const Graph *of, const RefTensor *x, d
   Val v = ir_ew2(g, OP_mul, out[0].v, out[0].v);
   Val sum = ir_reduce(g, OP_reduce_sum, v, axes, 2, false);
   ir_output(g, "loss", sum);
-  assert_int_equal(pass_grad(g, sum, &image, 1, NULL, &to), VLPC_OK);
+  GradSpec spec = {sum, &image, 1, PASS_GRAD, GRAD_KEEP_all};
+  assert_int_equal(pass_grad(g, &spec, NULL, &to), VLPC_OK);
   assert_int_equal(ir_eval(to, a, EVAL_DOUBLE, x, y, NULL), VLPC_OK);
   *loss = y[n_out].f[0];
   return y[n_out + 1];

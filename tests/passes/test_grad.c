@@ -3,16 +3,23 @@
 **
 ** A file of golden_grad/ is a graph whose last output is the loss, and after
 ** `; EXPECT` the graph with the gradients of its float inputs whose names begin
-** with p.  With VLPC_BLESS set, the files are rewritten. */
+** with p.  What is kept of the way there is all, unless the file's name begins with
+** narrow or sums.  With VLPC_BLESS set, the files are rewritten. */
 #include "tests/passes/golden_files.h"
 
-static VlStatus differentiate(Graph *g, Diag *d, Graph **to) {
+static VlStatus differentiate(Graph *g, GradKeep keep, Diag *d, Graph **to) {
   const Named *in = NULL, *out = NULL;
   uint32_t n_in = ir_inputs(g, &in), n_out = ir_outputs(g, &out), n = 0;
   Named *of = arena_array(ir_arena(g), Named, n_in);
   for (uint32_t i = 0; i < n_in; i++)
     if (in[i].name[0] == 'p') of[n++] = in[i];
-  return pass_grad(g, out[n_out - 1].v, of, n, d, to);
+  return pass_grad(g, &(GradSpec){out[n_out - 1].v, of, n, PASS_GRAD, keep}, d, to);
+}
+
+static GradKeep keep_of(const char *file) {
+  return strncmp(file, "narrow", 6) == 0 ? GRAD_KEEP_narrow
+         : strncmp(file, "sums", 4) == 0 ? GRAD_KEEP_sums
+                                         : GRAD_KEEP_all;
 }
 
 /* ---- golden files --------------------------------------------------------- */
@@ -20,7 +27,8 @@ static VlStatus differentiate(Graph *g, Diag *d, Graph **to) {
 static const char *outcome(Arena *a, const char *name, const char *text, size_t n) {
   Graph *to = NULL;
   Diag *d = diag_new();
-  if (differentiate(graph_of(a, name, text, n), d, &to) != VLPC_OK) fail_msg("%s", diag_text(d));
+  Graph *g = graph_of(a, name, text, n);
+  if (differentiate(g, keep_of(name), d, &to) != VLPC_OK) fail_msg("%s", diag_text(d));
   diag_free(d);
   Str faults = {.arena = a};
   if (!ir_verify(to, SPEC_CORE, &faults)) fail_msg("%s: %s", name, str_text(&faults));
@@ -36,7 +44,8 @@ static void test_golden_files(void **state) {
 static void refused(Arena *a, const char *text, const char *want) {
   Graph *to = NULL;
   Diag *d = diag_new();
-  assert_int_not_equal(differentiate(graph_of(a, "t.vl", text, strlen(text)), d, &to), VLPC_OK);
+  Graph *g = graph_of(a, "t.vl", text, strlen(text));
+  assert_int_not_equal(differentiate(g, GRAD_KEEP_all, d, &to), VLPC_OK);
   assert_string_equal(diag_text(d), want);
   diag_free(d);
 }
@@ -72,8 +81,8 @@ static void test_inactive_nodes_need_no_rule(void **state) {
       " %y = mul %p, %f : f32[2]\n %l = reduce_sum %y {axes=[0]} : f32[]\n"
       " out \"side\" %side\n out \"loss\" %l\n}\n";
   Graph *to = NULL;
-  assert_int_equal(differentiate(graph_of(*state, "t.vl", text, strlen(text)), NULL, &to),
-                   VLPC_OK);
+  Graph *g = graph_of(*state, "t.vl", text, strlen(text));
+  assert_int_equal(differentiate(g, GRAD_KEEP_all, NULL, &to), VLPC_OK);
   const Named *out = NULL;
   assert_int_equal(ir_outputs(to, &out), 3);
   assert_string_equal(out[2].name, "grad.p");
