@@ -82,7 +82,7 @@ static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
                            .place = opt(c, place),
                            .phrase = config.phrase[0] ? config.phrase : NULL,
                            .class_rows = opt_given(c, csc),
-                           .classes = data.n_classes,
+                           .known_classes = data.n_classes,
                            .seed = (uint64_t)config.seed,
                            .tokenizer = tokenizer};
   return fail_compiler(c, k, vlpc_prompt_write(k, &o));

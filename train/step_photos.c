@@ -89,8 +89,9 @@ static VlStatus run_entries(Photos *p, const StepSpec *spec, float *pixels, uint
 
 VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float *pixels,
                      Diag *d) {
-  uint32_t n = find_todo(p, spec, b), epoch = spec->views ? b->epoch % spec->views : b->epoch;
+  uint32_t epoch = spec->views ? b->epoch % spec->views : b->epoch;
   if (p->n == 0) return VLPC_OK;
+  uint32_t n = find_todo(p, spec, b);
   if (n > 0) {
     VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
     VL_TRY(run_entries(p, spec, pixels, n));

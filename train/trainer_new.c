@@ -14,10 +14,32 @@
 
 /* ---- configuration --------------------------------------------------------- */
 
+static VlStatus cannot(const vlpc_trainer *t, const char *what, const char *fix) {
+  VlStatus s = diag_error(t->diag, DIAG_TRAIN_CANNOT, DIAG_NOWHERE, "%s", what);
+  diag_fix(t->diag, "%s", fix);
+  return s;
+}
+
+/* What the artifact decides cannot be asked for otherwise. */
+static VlStatus check_config(const vlpc_trainer *t) {
+  const Config *c = &t->config;
+  Config paper;
+  VL_TRY(config_recipe(c->recipe, t->arena, t->diag, &paper));
+  if (c->loss_text != paper.loss_text || c->loss_image != paper.loss_image ||
+      c->loss_logit != paper.loss_logit || c->loss_aux != paper.loss_aux)
+    return cannot(t, "the weights of a loss are part of the module's loss",
+                  "write a loss of your own (docs/prompt-modules.md), or leave loss_… as they are");
+  if (c->stage_epochs > 0 && c->stage_epochs < c->epochs)
+    return cannot(t, "the second of two losses cannot be trained yet",
+                  "train with the first alone: stage_epochs=0");
+  return VLPC_OK;
+}
+
 static VlStatus read_config(vlpc_trainer *t, const char *method) {
   Str text = {.arena = t->arena};
   PlanSource from = {t->o.recipe, method, t->o.config, t->o.set};
   VL_TRY(plan_config(&from, t->arena, t->diag, &t->config));
+  VL_TRY(check_config(t));
   config_print(&t->config, &text);
   t->config_text = str_text(&text);
   return VLPC_OK;
