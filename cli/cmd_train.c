@@ -26,7 +26,7 @@ typedef struct {
   uint64_t start_step;
 } Train;
 
-/* ---- options ------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------- */
 
 static void add_item(Train *r, const char *item) {
   const char **at = arena_array(r->c->arena, const char *, r->n_set + 2u);
@@ -55,7 +55,7 @@ static VlStatus read_set(Train *r) {
   return VLPC_OK;
 }
 
-/* ---- an artifact from ONNX files -------------------------------------------------------- */
+/* ---- an artifact from ONNX files ------------------------------------------- */
 
 static bool is_onnx(const char *path) {
   size_t n = strlen(path), k = strlen(".onnx");
@@ -82,7 +82,7 @@ static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
                            .place = opt(c, place),
                            .phrase = config.phrase[0] ? config.phrase : NULL,
                            .class_rows = opt_given(c, csc),
-                           .classes = data.n_classes,
+                           .known_classes = data.n_classes,
                            .seed = (uint64_t)config.seed,
                            .tokenizer = tokenizer};
   return fail_compiler(c, k, vlpc_prompt_write(k, &o));
@@ -116,7 +116,7 @@ static VlStatus make_artifact(Train *r) {
   return fail_compiler(c, k, vlpc_compile(k, &o));
 }
 
-/* ---- the run ------------------------------------------------------------------------------ */
+/* ---- the run --------------------------------------------------------------- */
 
 static VlStatus fail(const Train *r, VlStatus s) {
   return cli_foreign(r->c, s, vlpc_trainer_error(r->t), vlpc_trainer_error_json(r->t));
@@ -131,10 +131,10 @@ static void log_line(void *user, vlpc_log_level level, const char *line) {
 
 static void free_trainer(void *t) { vlpc_trainer_free(t); }
 
-static VlStatus open_trainer(Train *r, vlpc_artifact *a) {
+static VlStatus open_trainer(Train *r, Model *m) {
   Cli *c = r->c;
   vlpc_session_options session;
-  VL_TRY(model_session_options(c, &session));
+  VL_TRY(model_session_options(c, m, &session));
   vlpc_trainer_options o = {.struct_size = sizeof o,
                             .recipe = opt(c, recipe),
                             .config = opt(c, config),
@@ -147,7 +147,7 @@ static VlStatus open_trainer(Train *r, vlpc_artifact *a) {
                             .session = &session,
                             .log = log_line,
                             .log_user = c};
-  VlStatus s = vlpc_trainer_new(a, &o, &r->t);
+  VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
   if (!r->t) return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
   arena_defer(c->arena, free_trainer, r->t);
   VL_TRY(fail(r, s));
@@ -252,7 +252,7 @@ VlStatus cmd_train(Cli *c) {
   bool links = opt_given(c, method) || opt_given(c, prompt);
   if (is_onnx(c->arg[0]) || links) VL_TRY(make_artifact(&r));
   VL_TRY(model_open_artifact(c, r.file, &m));
-  VL_TRY(open_trainer(&r, m.artifact));
+  VL_TRY(open_trainer(&r, &m));
   if (!opt_given(c, resume)) VL_TRY(score(&r, "before", &r.before));
   VL_TRY(run_steps(&r));
   VL_TRY(fail(&r, vlpc_trainer_finish(r.t)));

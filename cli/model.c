@@ -93,11 +93,24 @@ VlStatus model_open_artifact(Cli *c, const char *path, Model *out) {
   return VLPC_OK;
 }
 
-VlStatus model_session_options(Cli *c, vlpc_session_options *out) {
+/* What a process takes beside weights and activations: code, its making, arrays. */
+#define OTHER_MEMORY (UINT64_C(160) << 20)
+
+/* Bytes for activations, 0: no limit. */
+static VlStatus read_limit(Cli *c, Model *m, uint64_t *out) {
+  uint64_t all;
+  VL_TRY(opt_bytes(c, OPT_memory_limit, out));
+  VL_TRY(opt_bytes(c, OPT_memory, &all));
+  m->other_bytes = m->info.weight_bytes + OTHER_MEMORY;
+  if (all > 0) *out = all > m->other_bytes ? all - m->other_bytes : 1;
+  return VLPC_OK;
+}
+
+VlStatus model_session_options(Cli *c, Model *m, vlpc_session_options *out) {
   int64_t threads;
   uint64_t limit;
   VL_TRY(opt_int(c, OPT_threads, (int64_t[]){1, THREADS_MAX}, 0, &threads));
-  VL_TRY(opt_bytes(c, OPT_memory_limit, &limit));
+  VL_TRY(read_limit(c, m, &limit));
   *out = (vlpc_session_options){.struct_size = sizeof *out,
                                 .device = opt(c, device),
                                 .threads = (int32_t)threads,
@@ -110,23 +123,10 @@ VlStatus model_session_options(Cli *c, vlpc_session_options *out) {
   return VLPC_OK;
 }
 
-/* What a process takes beside weights and activations: code, its making, arrays. */
-#define OTHER_MEMORY (UINT64_C(160) << 20)
-
-/* Of --memory, which counts everything, what is left for activations. */
-static VlStatus read_memory(Cli *c, Model *m, uint64_t *out) {
-  uint64_t all;
-  VL_TRY(opt_bytes(c, OPT_memory, &all));
-  m->other_bytes = m->info.weight_bytes + OTHER_MEMORY;
-  if (all > 0) *out = all > m->other_bytes ? all - m->other_bytes : 1;
-  return VLPC_OK;
-}
-
 VlStatus model_open(Cli *c, const char *path, Model *out) {
   vlpc_session_options o;
-  VL_TRY(model_session_options(c, &o));
   VL_TRY(model_open_artifact(c, path, out));
-  VL_TRY(read_memory(c, out, &o.memory_limit));
+  VL_TRY(model_session_options(c, out, &o));
   int64_t start = clock_ns();
   VlStatus s = vlpc_session_new(out->artifact, &o, &out->session);
   if (out->session == NULL) return no_memory(c);

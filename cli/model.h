@@ -29,8 +29,8 @@ VlStatus fail_compiler(Cli *c, const vlpc_compiler *k, VlStatus s);
 /* The file of an option, the one of that name beside the model of the first argument, or
 ** NULL for "none". */
 const char *model_companion(Cli *c, OptId id, const char *name);
-/* Session options as the command line says; errors are E0004. */
-VL_MUST_USE VlStatus model_session_options(Cli *c, vlpc_session_options *out);
+/* Options for a session of an opened artifact, as the command line says; errors are E0004. */
+VL_MUST_USE VlStatus model_session_options(Cli *c, Model *m, vlpc_session_options *out);
 
 /* Folder of the code cache, made when absent; NULL: none wanted or none
 ** possible. */

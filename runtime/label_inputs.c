@@ -7,7 +7,7 @@
 
 #include "runtime/easy_int.h"
 
-/* ---- token ids ------------------------------------------------------------ */
+/* ---- token ids ------------------------------------------------------------- */
 
 /* Room for context values of each label, in an entry's integer type. */
 static VlStatus make_ids(vlpc_session *s, Labels *l, VlDtype ids, VlDtype mask,
@@ -116,7 +116,7 @@ static VlStatus give_plain(vlpc_session *s, const ProgEntry *e, const char *name
   return session_set(s, e->name, name, &t);
 }
 
-/* ---- all of them -------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------- */
 
 static bool points_to(const Labels *l, const void *p) {
   return p && (p == l->ids || p == l->mask || p == l->plain || p == l->name_lengths);

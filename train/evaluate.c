@@ -39,7 +39,7 @@ bool evaluate_keeps_images(const vlpc_artifact *a) {
   return only_image;
 }
 
-/* ---- a batch ------------------------------------------------------------------ */
+/* ---- a batch --------------------------------------------------------------- */
 
 static VlStatus name_photos(Eval *e, uint32_t at, uint32_t n, Diag *d) {
   for (uint32_t i = 0; i < n; i++) {
@@ -90,7 +90,7 @@ static VlStatus score(Eval *e, uint32_t at, uint32_t n) {
   return VLPC_OK;
 }
 
-/* ---- all of them --------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------- */
 
 static void make_room(Eval *e, Arena *a) {
   size_t batch = e->s->batch, classes = e->s->data->n_classes, embed = (size_t)e->info.embed_dim;

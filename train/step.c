@@ -22,7 +22,7 @@ struct Step {
   int64_t *label;                 /* [batch] */
 };
 
-/* ---- ports ----------------------------------------------------------------------- */
+/* ---- ports ----------------------------------------------------------------- */
 
 bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,
                vlpc_port *out) {
@@ -61,7 +61,7 @@ static VlStatus has_source(const Step *s, const char *name, Diag *d) {
   return st;
 }
 
-/* ---- texts that stay -------------------------------------------------------------- */
+/* ---- texts that stay ------------------------------------------------------- */
 
 static VlStatus keep_texts(Step *s, Arena *a) {
   const StepSpec *spec = &s->spec;
@@ -82,7 +82,7 @@ static VlStatus keep_texts(Step *s, Arena *a) {
   return VLPC_OK;
 }
 
-/* ---- making ------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------- */
 
 static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
   uint32_t n = 0;
@@ -125,7 +125,7 @@ VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
   return vlpc_label_inputs(spec->session, s->entry, spec->plain, spec->n_plain);
 }
 
-/* ---- a step -------------------------------------------------------------------------- */
+/* ---- a step ---------------------------------------------------------------- */
 
 static VlStatus bind_tensors(const Step *s) {
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) {

@@ -7,7 +7,7 @@
 
 #define IMAGES_ENTRY "train_images"
 
-/* ---- what the step takes --------------------------------------------------------- */
+/* ---- what the step takes --------------------------------------------------- */
 
 static VlStatus add_input(Photos *p, const char *entry, const vlpc_port *x, const StepSpec *spec,
                           Diag *d) {
@@ -42,7 +42,7 @@ VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, 
   return VLPC_OK;
 }
 
-/* ---- making rows ------------------------------------------------------------------- */
+/* ---- making rows ----------------------------------------------------------- */
 
 /* Which photos of the batch have no rows yet. */
 static uint32_t find_todo(Photos *p, const StepSpec *spec, const StepBatch *b) {
@@ -89,8 +89,9 @@ static VlStatus run_entries(Photos *p, const StepSpec *spec, float *pixels, uint
 
 VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float *pixels,
                      Diag *d) {
-  uint32_t n = find_todo(p, spec, b), epoch = spec->views ? b->epoch % spec->views : b->epoch;
+  uint32_t epoch = spec->views ? b->epoch % spec->views : b->epoch;
   if (p->n == 0) return VLPC_OK;
+  uint32_t n = find_todo(p, spec, b);
   if (n > 0) {
     VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
     VL_TRY(run_entries(p, spec, pixels, n));

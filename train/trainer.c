@@ -6,7 +6,7 @@
 #include "base/options.h"
 #include "train/trainer_int.h"
 
-/* ---- life ---------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------ */
 
 static const char *text(Arena *a, const char *s) { return s ? arena_strdup(a, s) : NULL; }
 
@@ -79,7 +79,7 @@ static bool enter(vlpc_trainer *t) {
   return true;
 }
 
-/* ---- what it is ------------------------------------------------------------------------ */
+/* ---- what it is ------------------------------------------------------------ */
 
 bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out) {
   if (!t || !t->sound) return false;
@@ -106,7 +106,7 @@ bool vlpc_trainer_tensor(const vlpc_trainer *t, uint32_t i, const char **name,
   return true;
 }
 
-/* ---- what it does ------------------------------------------------------------------------ */
+/* ---- what it does ---------------------------------------------------------- */
 
 vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   vlpc_train_step did;

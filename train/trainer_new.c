@@ -5,24 +5,47 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/cpu.h"
 #include "base/map.h"
 #include "train/plan.h"
 #include "train/trainer_int.h"
 
-/* ---- configuration ---------------------------------------------------------------- */
+/* ---- configuration --------------------------------------------------------- */
+
+static VlStatus cannot(const vlpc_trainer *t, const char *what, const char *fix) {
+  VlStatus s = diag_error(t->diag, DIAG_TRAIN_CANNOT, DIAG_NOWHERE, "%s", what);
+  diag_fix(t->diag, "%s", fix);
+  return s;
+}
+
+/* What the artifact decides cannot be asked for otherwise. */
+static VlStatus check_config(const vlpc_trainer *t) {
+  const Config *c = &t->config;
+  Config paper;
+  VL_TRY(config_recipe(c->recipe, t->arena, t->diag, &paper));
+  if (c->loss_text != paper.loss_text || c->loss_image != paper.loss_image ||
+      c->loss_logit != paper.loss_logit || c->loss_aux != paper.loss_aux)
+    return cannot(t, "the weights of a loss are part of the module's loss",
+                  "write a loss of your own (docs/prompt-modules.md), or leave loss_… as they are");
+  if (c->stage_epochs > 0 && c->stage_epochs < c->epochs)
+    return cannot(t, "the second of two losses cannot be trained yet",
+                  "train with the first alone: stage_epochs=0");
+  return VLPC_OK;
+}
 
 static VlStatus read_config(vlpc_trainer *t, const char *method) {
   Str text = {.arena = t->arena};
   PlanSource from = {t->o.recipe, method, t->o.config, t->o.set};
   VL_TRY(plan_config(&from, t->arena, t->diag, &t->config));
+  VL_TRY(check_config(t));
   config_print(&t->config, &text);
   t->config_text = str_text(&text);
   return VLPC_OK;
 }
 
-/* ---- photos ------------------------------------------------------------------------- */
+/* ---- photos ---------------------------------------------------------------- */
 
 static VlStatus read_data(vlpc_trainer *t) {
   DatasetSource from = {t->o.data, t->o.data_root};
@@ -68,7 +91,7 @@ static VlStatus make_loader(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
-/* ---- session, start values ------------------------------------------------------------ */
+/* ---- session, start values ------------------------------------------------- */
 
 static void free_session(void *s) { vlpc_session_free(s); }
 static void close_prompts(void *p) { vlpc_prompts_close(p); }
@@ -124,7 +147,7 @@ static void copy_values(vlpc_trainer *t) {
   }
 }
 
-/* ---- optimiser, step --------------------------------------------------------------------- */
+/* ---- optimiser, step ------------------------------------------------------- */
 
 static VlStatus make_step(vlpc_trainer *t) {
   const Config *c = &t->config;
@@ -158,7 +181,7 @@ static VlStatus make_optim(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------ */
+/* ---- the folder ------------------------------------------------------------ */
 
 static VlStatus make_folder(const vlpc_trainer *t) {
   if (mkdir(t->o.run, 0777) == 0 || errno == EEXIST) return VLPC_OK;
@@ -201,13 +224,13 @@ static VlStatus open_folder(vlpc_trainer *t) {
   if (t->o.resume) VL_TRY(trainer_resume(t));
   else VL_TRY(check_empty(t));
   VL_TRY(write_config(t));
-  MetricsSpec m = {t->o.run, t->done, 0};
+  MetricsSpec m = {t->o.run, t->done, (double)time(NULL)};
   VL_TRY(metrics_open(&m, t->arena, t->diag, &t->log));
   arena_defer(t->arena, close_log, t->log);
   return VLPC_OK;
 }
 
-/* ---- all ------------------------------------------------------------------ */
+/* ---- all ------------------------------------------------------------------- */
 
 VlStatus trainer_make(vlpc_trainer *t) {
   vlpc_module_info m = {.struct_size = sizeof m};

@@ -2,10 +2,11 @@
 /* trainer_run.c - one step after the other, and what is due between them. */
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "train/trainer_int.h"
 
-/* ---- results that are no numbers -------------------------------------------------- */
+/* ---- results that are no numbers ------------------------------------------- */
 
 static bool all_finite(const float *x, uint64_t n) {
   bool ok = true;
@@ -36,7 +37,7 @@ static VlStatus tell_not_finite(const vlpc_trainer *t, const char *what, const S
   return s;
 }
 
-/* ---- a batch ------------------------------------------------------------------------ */
+/* ---- a batch --------------------------------------------------------------- */
 
 static StepBatch next_batch(vlpc_trainer *t) {
   uint32_t size = (uint32_t)t->config.batch, from = t->batch * size;
@@ -67,10 +68,17 @@ static void advance(vlpc_trainer *t) {
   t->ordered = false;
 }
 
+/* Seconds since 1970: for people, results do not depend on it. */
+static double wall(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x) {
   Metric m[] = {{"train/loss", x->loss}, {"train/lr", x->lr}};
   if (!t->log) return VLPC_OK;
-  MetricsLine line = {x->step, x->epoch, 0, m, VL_COUNT(m)};
+  MetricsLine line = {x->step, x->epoch, wall(), m, VL_COUNT(m)};
   return metrics_add(t->log, &line, t->diag);
 }
 

@@ -14,7 +14,7 @@ static float *array_of(const vlpc_trainer *t, uint32_t param, int kind) {
   return at[kind];
 }
 
-/* ---- out ---------------------------------------------------------------------------- */
+/* ---- out ------------------------------------------------------------------- */
 
 static RunState state_of(vlpc_trainer *t) {
   Arena *a = t->arena;
@@ -54,7 +54,7 @@ VlStatus trainer_save(vlpc_trainer *t, bool is_best) {
   return st;
 }
 
-/* ---- back ---------------------------------------------------------------------------- */
+/* ---- back ------------------------------------------------------------------ */
 
 static VlStatus other(const vlpc_trainer *t, const char *path, const char *what) {
   VlStatus s = diag_error(t->diag, DIAG_RUN_OTHER, (DiagAt){path, NULL}, "%s", what);
@@ -131,7 +131,7 @@ VlStatus trainer_rewind(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
-/* ---- the result ------------------------------------------------------------------------ */
+/* ---- the result ------------------------------------------------------------ */
 
 /* At the end, averages stand in for values. */
 VlStatus trainer_prompts(vlpc_trainer *t, vlpc_prompts **out) {
