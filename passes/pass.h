@@ -243,12 +243,17 @@ CutList pass_cut(const Graph *g, Arena *a, const Cut *c);
 **   run_bounds  i64[runs]   the common prefix, then one run a text: run s is rows
 **                           run_bounds[s] … run_bounds[s+1]-1
 **   row_ends    i64[classes]  the row of each text's end
+** and where learned rows are each class's own, or stand around or behind a name,
+**   row_sources i64[rows]   k of class c's m learned rows is c·m + k, and row r of the
+**                           texts' own classes·m + r; ids and positions are of the texts
+**                           as they are then, so that name_lengths is no input
 ** Outputs are those of the entry, exactly.  Adds to g, which must be final but for
 ** gradients.  False when the tower is not causal, or reads more than one row. */
 typedef struct {
   PassEntry entry;
   int64_t eot; /* a text ends at the first id of this value; -1: of its largest */
-  int64_t prefix; /* least rows of the common prefix: learned rows lie in it */
+  int64_t prefix; /* least rows of the common prefix, which learned rows without sources
+                     lie in */
 } TextRows;
 #define PASS_ROWS "_rows" /* the entry's name is the other's and this */
 bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out);
