@@ -15,24 +15,6 @@ static int on_progress(void *user, const char *stage, uint64_t done, uint64_t to
   return progress_signal() != 0;
 }
 
-/* The file called name in the model's folder, or NULL. */
-static const char *beside(Cli *c, const char *name) {
-  const char *model = c->arg[0], *slash = strrchr(model, '/');
-  int n = slash != NULL ? (int)(slash - model) + 1 : 0;
-  const char *path = arena_printf(c->arena, "%.*s%s", n, model, name);
-  struct stat st;
-  return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? path : NULL;
-}
-
-/* The file of an option, the one beside the model, or NULL for "none". */
-static const char *companion(Cli *c, OptId id, const char *name) {
-  if (c->value[id] != NULL) return strcmp(c->value[id], "none") == 0 ? NULL : c->value[id];
-  const char *path = beside(c, name);
-  if (path != NULL && !opt_given(c, quiet))
-    fprintf(stderr, "vlpc: uses %s (--%s none: not)\n", path, opt_info[id].name);
-  return path;
-}
-
 static uint64_t file_bytes(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
@@ -89,8 +71,8 @@ VlStatus cmd_compile(Cli *c) {
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
   if (!opt_given(c, emit)) {
     VL_TRY(opt_need(c, OPT_output));
-    o.tokenizer = companion(c, OPT_tokenizer, "tokenizer.json");
-    o.preprocess = companion(c, OPT_preprocess, "preprocessor_config.json");
+    o.tokenizer = model_companion(c, OPT_tokenizer, "tokenizer.json");
+    o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
   }
   vlpc_compiler *k;
   int64_t start = clock_ns();

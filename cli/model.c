@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/thread.h"
+#include "cli/inspect.h"
 #include "cli/machine.h"
 #include "cli/progress.h"
 #include "cli/prompt_sets.h"
@@ -105,21 +106,27 @@ static VlStatus read_limit(Cli *c, Model *m, uint64_t *out) {
   return VLPC_OK;
 }
 
-VlStatus model_open(Cli *c, const char *path, Model *out) {
+VlStatus model_session_options(Cli *c, Model *m, vlpc_session_options *out) {
   int64_t threads;
   uint64_t limit;
   VL_TRY(opt_int(c, OPT_threads, (int64_t[]){1, THREADS_MAX}, 0, &threads));
+  VL_TRY(read_limit(c, m, &limit));
+  *out = (vlpc_session_options){.struct_size = sizeof *out,
+                                .device = opt(c, device),
+                                .threads = (int32_t)threads,
+                                .isa = opt(c, isa),
+                                .cache_dir = cache_folder(c),
+                                .compiler_library = opt(c, compiler_library),
+                                .trust_code = opt_given(c, trust_code),
+                                .pin_threads = opt_given(c, pin),
+                                .memory_limit = limit};
+  return VLPC_OK;
+}
+
+VlStatus model_open(Cli *c, const char *path, Model *out) {
+  vlpc_session_options o;
   VL_TRY(model_open_artifact(c, path, out));
-  VL_TRY(read_limit(c, out, &limit));
-  vlpc_session_options o = {.struct_size = sizeof o,
-                            .device = opt(c, device),
-                            .threads = (int32_t)threads,
-                            .isa = opt(c, isa),
-                            .cache_dir = cache_folder(c),
-                            .compiler_library = opt(c, compiler_library),
-                            .trust_code = opt_given(c, trust_code),
-                            .pin_threads = opt_given(c, pin),
-                            .memory_limit = limit};
+  VL_TRY(model_session_options(c, out, &o));
   int64_t start = clock_ns();
   VlStatus s = vlpc_session_new(out->artifact, &o, &out->session);
   if (out->session == NULL) return no_memory(c);
@@ -140,4 +147,31 @@ VlStatus compiler_open(Cli *c, vlpc_compiler **out) {
   if (*out == NULL) return no_memory(c);
   arena_defer(c->arena, close_compiler, *out);
   return fail_compiler(c, *out, s);
+}
+
+/* --- files beside a model --- */
+
+/* The file called name in the model's folder, or NULL. */
+static const char *beside(Cli *c, const char *name) {
+  const char *model = c->arg[0], *slash = strrchr(model, '/');
+  int n = slash != NULL ? (int)(slash - model) + 1 : 0;
+  const char *path = arena_printf(c->arena, "%.*s%s", n, model, name);
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? path : NULL;
+}
+
+/* An artifact has its own. */
+static bool is_artifact(Cli *c, const char *path) {
+  FileKind kind;
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode) && file_kind(c, path, &kind) == VLPC_OK &&
+         kind == FILE_ARTIFACT;
+}
+
+const char *model_companion(Cli *c, OptId id, const char *name) {
+  if (c->value[id] != NULL) return strcmp(c->value[id], "none") == 0 ? NULL : c->value[id];
+  const char *path = is_artifact(c, c->arg[0]) ? NULL : beside(c, name);
+  if (path != NULL && !opt_given(c, quiet))
+    fprintf(stderr, "vlpc: uses %s (--%s none: not)\n", path, opt_info[id].name);
+  return path;
 }

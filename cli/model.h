@@ -26,6 +26,12 @@ VlStatus cli_foreign(Cli *c, VlStatus s, const char *text, const char *json);
 VlStatus fail_session(Cli *c, const Model *m, VlStatus s);
 VlStatus fail_compiler(Cli *c, const vlpc_compiler *k, VlStatus s);
 
+/* The file of an option, the one of that name beside the model of the first argument, or
+** NULL for "none". */
+const char *model_companion(Cli *c, OptId id, const char *name);
+/* Options for a session of an opened artifact, as the command line says; errors are E0004. */
+VL_MUST_USE VlStatus model_session_options(Cli *c, Model *m, vlpc_session_options *out);
+
 /* Folder of the code cache, made when absent; NULL: none wanted or none
 ** possible. */
 const char *cache_folder(Cli *c);

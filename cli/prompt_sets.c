@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* prompt_sets.c - official checkpoints to prompt sets and back. */
+/* prompt_sets.c - official checkpoints to prompt sets and back, and fresh sets. */
 #include "cli/prompt_sets.h"
 
 #include <inttypes.h>
@@ -163,6 +163,38 @@ static SafeTensor tensor_at(const vlpc_prompts *p, uint32_t i) {
   return t;
 }
 
+/* ---- start ---------------------------------------------------------------- */
+
+/* A fresh set for an artifact, as its module declares. */
+static VlStatus start(Cli *c) {
+  Model m;
+  Texts classes = {0};
+  vlpc_prompts *p = NULL;
+  int64_t seed;
+  const char *path = opt(c, output_prompt);
+  vlpc_start_options o = {.struct_size = sizeof o};
+  VL_TRY(opt_need(c, OPT_output_prompt));
+  VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &seed));
+  if (opt_given(c, classes)) VL_TRY(read_classes(c, opt(c, classes), &classes));
+  VL_TRY(read_template(c, NULL, &o.template_text));
+  o.seed = (uint64_t)seed, o.classes = classes.at, o.n_classes = classes.n;
+  VL_TRY(model_open(c, c->arg[1], &m));
+  VL_TRY(fail_session(c, &m, vlpc_prompts_start(m.session, &o, &p)));
+  arena_defer(c->arena, close_prompts, p);
+  VL_TRY(cli_foreign(c, vlpc_prompts_write(p, path), vlpc_prompts_error(p),
+                     vlpc_prompts_error_json(p)));
+  tell_file(c, path);
+  if (!c->json) return VLPC_OK;
+  vlpc_prompts_info info = {.struct_size = sizeof info};
+  vlpc_prompts_get_info(p, &info);
+  Json j = js_start(c);
+  js_text(&j, "method", info.method);
+  js_text(&j, "file", path);
+  js_int(&j, "tensors", info.n_tensors);
+  js_print(&j);
+  return VLPC_OK;
+}
+
 /* ---- export ------------------------------------------------------------- */
 
 static VlStatus export(Cli *c) {
@@ -242,7 +274,7 @@ VlStatus prompt_sets(Cli *c, bool *done) {
   static const struct {
     const char *name;
     VlStatus (*run)(Cli *c);
-  } row[] = {{"import", import}, {"export", export}, {"info", info}};
+  } row[] = {{"import", import}, {"export", export}, {"info", info}, {"start", start}};
   *done = false;
   for (size_t i = 0; c->n_args > 0 && i < VL_COUNT(row); i++) {
     if (strcmp(c->arg[0], row[i].name) != 0) continue;

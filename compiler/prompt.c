@@ -75,6 +75,7 @@ static VlStatus write_for(const vlpc_prompt_options *o, Compile *k) {
                      .phrase = o->phrase,
                      .class_rows = o->class_rows != 0,
                      .classes = o->classes,
+                     .known_classes = o->known_classes,
                      .top = o->top_classes,
                      .keys = o->keys,
                      .seed = o->seed};

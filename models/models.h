@@ -52,6 +52,7 @@ typedef struct {
   const char *phrase; /* whose words start the text rows; "": a random start */
   bool class_rows;    /* text rows of their own for each class */
   int64_t classes, top, keys;
+  int64_t known_classes; /* stand in for classes where a method needs them and none are given */
   uint64_t seed;
   PromptWords *words; /* NULL: rows that start as words are zeros in the file */
   void *words_ctx;

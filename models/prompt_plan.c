@@ -211,15 +211,16 @@ static VlStatus plan_phrase(const PromptOptions *o, Diag *d, PromptPlan *p) {
 static VlStatus plan_counts(const PromptOptions *o, Diag *d, PromptPlan *p) {
   const PromptMethod *m = p->method;
   bool classes = o->class_rows || (m->takes & CLASSES) != 0;
-  const Bound need[] = {{"class-count", o->classes, SIZE_MOST, " classes"},
+  int64_t n = o->classes || !classes ? o->classes : o->known_classes;
+  const Bound need[] = {{"class-count", n, SIZE_MOST, " classes"},
                         {"top-classes", given(o->top, 10), SIZE_MOST, " classes"},
                         {"keys", o->keys, SIZE_MOST, " stored features"}};
   const bool needed[] = {classes, (m->takes & TOP) != 0, (m->takes & KEYS) != 0};
   for (size_t i = 0; i < VL_COUNT(need); i++)
     if (needed[i]) VL_TRY(check_bound(m, &need[i], d));
   p->class_rows = o->class_rows;
-  p->classes = o->classes;
-  p->top = VL_MIN(given(o->top, 10), o->classes);
+  p->classes = n;
+  p->top = VL_MIN(given(o->top, 10), n);
   p->keys = o->keys;
   return VLPC_OK;
 }

@@ -174,6 +174,18 @@ Graph *pass_absorb(const Graph *g, Arena *a);
 /* Products make no columns that nobody reads (narrow.c). */
 Graph *pass_narrow(const Graph *g, Arena *a);
 
+/* ---- constants (constants.c) ---------------------------------------------- */
+
+/* A constant: computed from const nodes alone and read by a node that is not, or an
+** output.  All but const nodes of so few elements that they stand in the graph's
+** text; their number, in the order of the graph, on the arena. */
+#define PASS_CONSTANT_INLINE 8
+uint32_t pass_constants(const Graph *g, Arena *a, Val **out);
+/* Whether both are the same expression of the same bytes. */
+bool pass_same_constant(const Graph *a, Val x, const Graph *b, Val y);
+/* A copy with a const of with[v], by value index, for each v where that is given. */
+Graph *pass_with_constants(const Graph *g, Arena *a, const Blob *const *with);
+
 /* The functions that a lowered graph offers (entry.c), at most ENTRY_MAX:
 **   image  what depends on the image alone; image_features is always there
 **   text   the same for the texts (and attention_mask); text_features

@@ -234,6 +234,12 @@ vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t
   return session_leave(s, labels_set(s, labels, n, template_text));
 }
 
+vlpc_status vlpc_embed_labels(vlpc_session *s, float *out) {
+  if (!session_enter(s)) return VLPC_E_INVALID_ARG;
+  if (!out) return session_leave(s, session_argument(s, "out is NULL"));
+  return session_leave(s, labels_embed(s, out));
+}
+
 vlpc_status vlpc_pack(vlpc_session *s, const char *path) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
   if (!path) return session_leave(s, session_argument(s, "path is NULL"));

@@ -54,11 +54,35 @@ VL_MUST_USE VlStatus easy_texts_fit(vlpc_session *s, const TextJob *job);
 ** and with the end token. */
 VL_MUST_USE VlStatus easy_tokens(vlpc_session *s, const char *text, int64_t *ids, uint32_t cap,
                                  uint32_t *n_used);
+int32_t easy_context(const vlpc_session *s); /* tokens of a text, padded; needs a tokenizer */
+
+#define PATTERN_MAX (2 * MANIFEST_MAX_SLOT + 16)
+#define PLAIN_PATTERN "a photo of a {}."
+#define IDS_MAX 4096 /* context of a model whose tokens are counted */
+
+/* label_inputs.c */
+
+/* Before the labels go: inputs that point to what is made of them. */
+void labels_forget_inputs(vlpc_session *s);
 
 /* labels.c */
 
+/* The labels in a template, on the heap. */
+VL_MUST_USE VlStatus labels_fill(vlpc_session *s, const Labels *l, const char *pattern,
+                                 char ***out);
+void labels_free_texts(char **texts, uint32_t n);
+/* Template of labels when the caller gives none. */
+const char *labels_own_pattern(const vlpc_session *s, char own[PATTERN_MAX]);
+/* An entry of texts, other than e, that has an output of this name; NULL: none. */
+const ProgEntry *labels_source(const Model *m, const ProgEntry *e, const char *name);
+/* An output of an entry of texts, of the labels in a template. */
+VL_MUST_USE VlStatus labels_plain(vlpc_session *s, const Labels *l, const char *pattern,
+                                  const ProgEntry *from, ClassValue *v);
+
 VL_MUST_USE VlStatus labels_set(vlpc_session *s, const char *const *labels, uint32_t n,
                                 const char *pattern);
+/* Features of the labels with the prompts in use. */
+VL_MUST_USE VlStatus labels_embed(vlpc_session *s, float *out);
 /* When the image entry takes results of the labels' texts, gives it these. */
 VL_MUST_USE VlStatus labels_for_photos(vlpc_session *s);
 VL_MUST_USE VlStatus labels_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,

@@ -14,7 +14,7 @@ static VlStatus need_tokenizer(vlpc_session *s) {
   return easy_lacks(s, "tokenizer", "compile with --tokenizer FILE");
 }
 
-static int32_t context_of(const vlpc_session *s) {
+int32_t easy_context(const vlpc_session *s) {
   int32_t n = s->model->manifest.context_length;
   if (n == 0) n = (int32_t)tokenizer_info(s->model->tokenizer).context;
   return n >= 2 ? n : DEFAULT_CONTEXT;
@@ -132,7 +132,7 @@ VlStatus easy_texts(vlpc_session *s, const TextJob *job) {
   VL_TRY(need_tokenizer(s));
   if (!dtype_is_int(r.in->dtype) || r.in->rank != 2)
     return easy_lacks(s, "text entry that takes token ids", "compile a CLIP text tower");
-  r.context = context_of(s);
+  r.context = easy_context(s);
   size_t most = (size_t)r.chunk * (size_t)r.context;
   TextRows t = {calloc((size_t)r.context, sizeof *t.ids), calloc(most, 8), calloc(most, 8),
                 calloc(r.chunk, sizeof *t.lengths)};
@@ -147,7 +147,7 @@ VlStatus easy_texts(vlpc_session *s, const TextJob *job) {
 
 VlStatus easy_texts_fit(vlpc_session *s, const TextJob *job) {
   VL_TRY(need_tokenizer(s));
-  Encoded e = {.context = context_of(s)};
+  Encoded e = {.context = easy_context(s)};
   e.ids = calloc((size_t)e.context, sizeof *e.ids);
   VlStatus st = e.ids ? VLPC_OK : easy_no_memory(s, "texts");
   for (uint32_t i = 0; st == VLPC_OK && i < job->n; i++) st = encode(s, job, i, &e);
@@ -158,7 +158,7 @@ VlStatus easy_texts_fit(vlpc_session *s, const TextJob *job) {
 VlStatus easy_tokens(vlpc_session *s, const char *text, int64_t *ids, uint32_t cap,
                      uint32_t *n_used) {
   VL_TRY(need_tokenizer(s));
-  Encoded e = {.ids = ids, .context = context_of(s)};
+  Encoded e = {.ids = ids, .context = easy_context(s)};
   if (cap < (uint32_t)e.context) {
     VlStatus st = diag_error(s->diag, DIAG_TOO_LARGE, (DiagAt){s->model->path, NULL},
                              "the ids do not fit the caller's array");

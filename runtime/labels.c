@@ -12,10 +12,6 @@
 
 #include "runtime/easy_int.h"
 
-#define PATTERN_MAX (2 * MANIFEST_MAX_SLOT + 16)
-#define PLAIN_PATTERN "a photo of a {}."
-#define IDS_MAX 4096 /* context of a model whose names are counted */
-
 /* ---- texts -------------------------------------------------------------- */
 
 /* template with label for each "{}"; from malloc. */
@@ -39,16 +35,16 @@ static char *fill_template(const char *pattern, const char *label) {
 void labels_free(Labels *l) {
   for (uint32_t i = 0; l->names && i < l->n; i++) free(l->names[i]);
   free(l->names), free(l->pattern), free(l->features), free(l->name_lengths);
+  free(l->ids), free(l->mask), free(l->plain);
   *l = (Labels){.version = l->version};
 }
 
-static void free_texts(char **texts, uint32_t n) {
+void labels_free_texts(char **texts, uint32_t n) {
   for (uint32_t i = 0; texts && i < n; i++) free(texts[i]);
   free(texts);
 }
 
-/* The labels in a template, on the heap. */
-static VlStatus fill_all(vlpc_session *s, const Labels *l, const char *pattern, char ***out) {
+VlStatus labels_fill(vlpc_session *s, const Labels *l, const char *pattern, char ***out) {
   char **texts = calloc(l->n, sizeof *texts);
   bool whole = texts != NULL;
   for (uint32_t i = 0; whole && i < l->n; i++) {
@@ -57,12 +53,11 @@ static VlStatus fill_all(vlpc_session *s, const Labels *l, const char *pattern, 
   }
   *out = texts;
   if (whole) return VLPC_OK;
-  free_texts(texts, l->n);
+  labels_free_texts(texts, l->n);
   return easy_no_memory(s, "labels");
 }
 
-/* Template of labels when the caller gives none. */
-static const char *own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
+const char *labels_own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
   const ManifestPrompts *m = &s->model->manifest.prompts;
   if (s->prompts && s->prompts->set->pattern) return s->prompts->set->pattern;
   if (!m->method || !m->slot_rows) return "{}";
@@ -76,8 +71,7 @@ static const char *own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
 
 /* ---- results that the image entry takes ----------------------------------- */
 
-/* An entry of texts, other than e, that has an output of this name; NULL: none. */
-static const ProgEntry *source_of(const Model *m, const ProgEntry *e, const char *name) {
+const ProgEntry *labels_source(const Model *m, const ProgEntry *e, const char *name) {
   for (uint32_t i = 0; i < model_entries(m); i++) {
     const ProgEntry *from = &m->program.entries[i];
     for (uint32_t k = 0; from != e && k < from->n_out; k++)
@@ -98,28 +92,34 @@ static uint32_t class_inputs(const Model *m, ClassValue *value) {
   uint32_t n = 0;
   for (uint32_t i = 0; m->manifest.prompts.method && e && i < e->n_in; i++) {
     const char *name = m->program.ports[e->in + i].name;
-    if (prompts_port(m, name) || !source_of(m, e, name)) continue;
+    if (prompts_port(m, name) || !labels_source(m, e, name)) continue;
     if (value) value[n] = (ClassValue){.name = name};
     n++;
   }
   return n;
 }
 
-/* One value by an entry that is not the text entry: of the plain texts. */
-static VlStatus plain_value(vlpc_session *s, const Labels *l, ClassValue *v) {
+VlStatus labels_plain(vlpc_session *s, const Labels *l, const char *pattern,
+                      const ProgEntry *from, ClassValue *v) {
   const Model *m = s->model;
-  const ProgEntry *from = source_of(m, role_entry(m, &m->manifest.image), v->name);
-  const char *own = s->prompts ? s->prompts->set->pattern : NULL;
   ManifestRole role = m->manifest.text;
   char **texts = NULL;
   role.entry = from->name, role.output = v->name;
   if (role.mask && easy_input(m, from, role.mask) < 0) role.mask = NULL;
-  VL_TRY(fill_all(s, l, own ? own : PLAIN_PATTERN, &texts));
+  VL_TRY(labels_fill(s, l, pattern, &texts));
   TextJob job = {.role = &role, .texts = (const char *const *)texts, .n = l->n,
                  .name_lengths = l->name_lengths, .value = v, .n_values = 1};
   VlStatus st = easy_texts(s, &job);
-  free_texts(texts, l->n);
+  labels_free_texts(texts, l->n);
   return st;
+}
+
+/* One value by an entry that is not the text entry: of the plain texts. */
+static VlStatus plain_value(vlpc_session *s, const Labels *l, ClassValue *v) {
+  const Model *m = s->model;
+  const char *own = s->prompts ? s->prompts->set->pattern : NULL;
+  return labels_plain(s, l, own ? own : PLAIN_PATTERN,
+                      labels_source(m, role_entry(m, &m->manifest.image), v->name), v);
 }
 
 /* ---- what is made of labels ----------------------------------------------- */
@@ -143,7 +143,7 @@ static uint32_t sort_values(const Model *m, Made *x) {
   const ProgEntry *text = role_entry(m, &m->manifest.text);
   uint32_t n = 0;
   for (uint32_t i = 0; i < x->n_values; i++) {
-    if (source_of(m, image, x->value[i].name) != text) continue;
+    if (labels_source(m, image, x->value[i].name) != text) continue;
     ClassValue swap = x->value[n];
     x->value[n++] = x->value[i];
     x->value[i] = swap;
@@ -156,13 +156,13 @@ static uint32_t sort_values(const Model *m, Made *x) {
 static VlStatus run_template(vlpc_session *s, const Labels *l, const char *pattern, float *image,
                              const Made *to) {
   char **texts = NULL;
-  VL_TRY(fill_all(s, l, pattern, &texts));
+  VL_TRY(labels_fill(s, l, pattern, &texts));
   TextJob job = {.role = &s->model->manifest.text, .texts = (const char *const *)texts,
                  .names = (const char *const *)l->names, .n = l->n,
                  .name_lengths = l->name_lengths, .image = image,
                  .features = to->features, .value = to->value, .n_values = to->n_values};
   VlStatus st = to->features ? easy_texts(s, &job) : easy_texts_fit(s, &job);
-  free_texts(texts, l->n);
+  labels_free_texts(texts, l->n);
   return st;
 }
 
@@ -205,10 +205,9 @@ static bool is_ensemble(const vlpc_session *s, const Labels *l) {
 static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
   char own[PATTERN_MAX];
   Made of_text = {x->features, x->value, sort_values(s->model, x)};
-  VlStatus st = is_ensemble(s, l)
-                    ? run_ensemble(s, l, image, &of_text)
-                    : run_template(s, l, l->pattern ? l->pattern : own_pattern(s, own), image,
-                                   &of_text);
+  const char *pattern = l->pattern ? l->pattern : labels_own_pattern(s, own);
+  VlStatus st = is_ensemble(s, l) ? run_ensemble(s, l, image, &of_text)
+                                  : run_template(s, l, pattern, image, &of_text);
   for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
     st = plain_value(s, l, &x->value[i]);
   return st;
@@ -234,7 +233,7 @@ static VlStatus check(vlpc_session *s, const Labels *l) {
   const Made none = {0};
   if (m->slot_rows == 0) return VLPC_OK;
   if (!is_ensemble(s, l))
-    return run_template(s, l, l->pattern ? l->pattern : own_pattern(s, own), NULL, &none);
+    return run_template(s, l, l->pattern ? l->pattern : labels_own_pattern(s, own), NULL, &none);
   for (uint32_t i = 0; i < m->n_templates; i++)
     VL_TRY(run_template(s, l, m->templates[i], NULL, &none));
   return VLPC_OK;
@@ -319,6 +318,7 @@ static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t
     labels_free(&fresh);
     return st;
   }
+  labels_forget_inputs(s);
   labels_free(&s->labels);
   s->labels = fresh;
   if (fixed) s->labels.features = made.features, made.features = NULL, made_free(&made);
@@ -358,6 +358,17 @@ VlStatus labels_features(vlpc_session *s, const float **out) {
     return cannot_pack(s, "its image tower reads results of the texts, which have to stay");
   VL_TRY(ready(s));
   *out = s->labels.features ? s->labels.features : s->prompts->features;
+  return VLPC_OK;
+}
+
+VlStatus labels_embed(vlpc_session *s, float *out) {
+  const Labels *l = &s->labels;
+  if (l->n == 0) return session_argument(s, "no labels are set: call vlpc_set_labels first");
+  if (follow_images(s))
+    return session_argument(s, "the labels' texts differ from image to image: classify instead");
+  VL_TRY(ready(s));
+  memcpy(out, l->features ? l->features : s->prompts->features,
+         (size_t)l->n * l->embed * sizeof *out);
   return VLPC_OK;
 }
 

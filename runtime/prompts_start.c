@@ -14,7 +14,6 @@
 
 #define TOKENS_ENTRY "tokens"
 #define STREAM UINT64_C(0x696e697400000000) /* "init", above the trainable's number */
-#define IDS_MAX 4096
 
 typedef struct {
   vlpc_session *s;
@@ -31,7 +30,7 @@ static VlStatus cannot(const Start *t, const ManifestTrainable *x, const char *w
 
 static int64_t count_of(const SafeTensor *x) { return (int64_t)(x->bytes / dtype_size(x->dtype)); }
 
-/* ---- words ---------------------------------------------------------------- */
+/* ---- words ----------------------------------------------------------------- */
 
 /* Rows of the token table for n ids: out[n, width]. */
 static VlStatus token_rows(const Start *t, const ManifestTrainable *x, int64_t *ids, int64_t n,
@@ -69,7 +68,7 @@ static VlStatus fill_words(const Start *t, const ManifestTrainable *x, const Saf
   return VLPC_OK;
 }
 
-/* ---- the other kinds -------------------------------------------------------- */
+/* ---- the other kinds ------------------------------------------------------- */
 
 static VlStatus fill_copy(const Start *t, const ManifestTrainable *x, const SafeTensor *to) {
   const SafeTensor *from = safetensors_find(&t->to->set, x->init.text);
@@ -95,7 +94,7 @@ static VlStatus fill(const Start *t, uint32_t i) {
   return VLPC_OK;
 }
 
-/* ---- the set ------------------------------------------------------------------ */
+/* ---- the set --------------------------------------------------------------- */
 
 static VlStatus add_tensor(const Start *t, const ManifestTrainable *x) {
   SafeTensor *to = &t->to->set.at[t->to->set.n];
@@ -178,7 +177,7 @@ vlpc_status vlpc_prompts_start(vlpc_session *s, const vlpc_start_options *option
   return session_leave(s, start(s, options, out));
 }
 
-/* ---- other values ------------------------------------------------------------- */
+/* ---- other values ---------------------------------------------------------- */
 
 static void copy_set(const vlpc_prompts *p, const void *const *data, vlpc_prompts *to) {
   to->file = arena_strdup(to->arena, p->file);

@@ -9,6 +9,7 @@
 #ifndef VLPC_RUNTIME_SESSION_H
 #define VLPC_RUNTIME_SESSION_H
 
+#include "base/options.h"
 #include "runtime/model.h"
 #include "runtime/prompts.h"
 
@@ -69,6 +70,9 @@ typedef struct {
   int64_t *name_lengths; /* tokens of each name, where an entry takes them */
   float *features;       /* [n, embed], unit length; NULL where they depend on prompts */
   uint64_t version;      /* differs between label sets */
+  /* what entries were given of them (label_inputs.c); NULL: nothing */
+  void *ids, *mask;
+  float *plain;
 } Labels;
 
 /* A result of the labels' texts that the image entry takes. */
@@ -193,11 +197,5 @@ void labels_free(Labels *l);
 
 /* pack.c */
 VL_MUST_USE VlStatus session_pack(vlpc_session *s, const char *path);
-
-/* options.c: copies an option struct of the caller's size into ours; zeros when
-** it is NULL.  false: struct_size is 0, or it sets fields we do not have. */
-VL_MUST_USE bool options_copy(void *to, size_t to_size, const void *from);
-/* Fills a caller's out struct (whose struct_size says how much) from ours. */
-bool options_out(void *to, const void *from, size_t from_size);
 
 #endif

@@ -47,6 +47,11 @@ VlStatus loader_new(const LoaderSpec *spec, Arena *a, Diag *d, Loader **out) {
   return VLPC_OK;
 }
 
+void loader_size(const Loader *l, int32_t *width, int32_t *height) {
+  *width = l->width;
+  *height = l->height;
+}
+
 uint32_t loader_count(const Loader *l) { return l->items->n; }
 
 uint32_t loader_batches(const Loader *l) {
@@ -73,11 +78,10 @@ static VlStatus decode(const Loader *l, const Item *it, Diag *d, Image *out) {
 }
 
 /* Crop as drawn, then the normalisation of the artifact. */
-static VlStatus augmented(const Loader *l, uint32_t photo, const Image *im, Diag *d, float *out) {
+static VlStatus augmented(const Loader *l, AugmentKey key, const Image *im, Diag *d, float *out) {
   const Augment *g = l->spec.augment;
-  const char *name = l->items->at[photo].path;
-  AugmentBox b = augment_draw(g, (AugmentKey){l->spec.seed, l->order_epoch, photo}, im->width,
-                              im->height);
+  const char *name = l->items->at[key.photo].path;
+  AugmentBox b = augment_draw(g, key, im->width, im->height);
   size_t n = (size_t)g->side * (size_t)g->side;
   uint8_t *pixels = malloc(n * 3);
   if (pixels == NULL)
@@ -88,12 +92,12 @@ static VlStatus augmented(const Loader *l, uint32_t photo, const Image *im, Diag
   return st;
 }
 
-static VlStatus load_photo(const Loader *l, uint32_t photo, Diag *d, float *out) {
+static VlStatus load_photo(const Loader *l, uint32_t epoch, uint32_t photo, Diag *d, float *out) {
   const Item *it = &l->items->at[photo];
   Image im;
   VL_TRY(decode(l, it, d, &im));
   VlStatus st = l->spec.train && l->spec.augment != NULL
-                    ? augmented(l, photo, &im, d, out)
+                    ? augmented(l, (AugmentKey){l->spec.seed, epoch, photo}, &im, d, out)
                     : preprocess_image(&l->spec.preprocess, &im, it->path, d, out);
   image_fini(&im);
   return st;
@@ -103,8 +107,10 @@ static VlStatus load_photo(const Loader *l, uint32_t photo, Diag *d, float *out)
 
 typedef struct {
   const Loader *loader;
+  uint32_t epoch;
   const uint32_t *photo;
   size_t floats; /* of one photo */
+  float *out;
 } Work;
 
 static void work(void *ctx, int64_t begin, int64_t end, int thread) {
@@ -112,7 +118,18 @@ static void work(void *ctx, int64_t begin, int64_t end, int thread) {
   (void)thread;
   for (int64_t i = begin; i < end; i++)
     w->loader->status[i] =
-        load_photo(w->loader, w->photo[i], NULL, w->loader->pixels + w->floats * (size_t)i);
+        load_photo(w->loader, w->epoch, w->photo[i], NULL, w->out + w->floats * (size_t)i);
+}
+
+VlStatus loader_photos(Loader *l, const LoaderPhotos *p, Diag *d, float *out) {
+  size_t floats = (size_t)l->width * (size_t)l->height * 3;
+  Work w = {l, p->epoch, p->photo, floats, out};
+  VL_CHECK(p->n <= l->spec.batch, "loader_photos: more than a batch");
+  threads_run(l->spec.pool, p->n, work, &w);
+  for (uint32_t j = 0; j < p->n; j++)
+    if (l->status[j] != VLPC_OK)
+      VL_TRY(load_photo(l, p->epoch, p->photo[j], d, out + floats * j));
+  return VLPC_OK;
 }
 
 VlStatus loader_batch(Loader *l, uint32_t epoch, uint32_t i, Diag *d, Batch *out) {
@@ -121,13 +138,8 @@ VlStatus loader_batch(Loader *l, uint32_t epoch, uint32_t i, Diag *d, Batch *out
   l->ordered = true;
   l->order_epoch = epoch;
   uint32_t from = i * l->spec.batch, n = VL_MIN(l->spec.batch, l->items->n - from);
-  size_t floats = (size_t)l->width * (size_t)l->height * 3;
-  Work w = {l, l->order + from, floats};
-  threads_run(l->spec.pool, n, work, &w);
-  for (uint32_t j = 0; j < n; j++) {
-    if (l->status[j] != VLPC_OK) VL_TRY(load_photo(l, w.photo[j], d, l->pixels + floats * j));
-    l->label[j] = l->items->at[w.photo[j]].label;
-  }
+  VL_TRY(loader_photos(l, &(LoaderPhotos){epoch, l->order + from, n}, d, l->pixels));
+  for (uint32_t j = 0; j < n; j++) l->label[j] = l->items->at[l->order[from + j]].label;
   *out = (Batch){n, l->pixels, l->label, l->order + from};
   return VLPC_OK;
 }

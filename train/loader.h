@@ -42,6 +42,16 @@ uint32_t loader_batches(const Loader *l);
 /* The order of an epoch's photos: out[loader_count] numbers in the split. */
 uint32_t loader_count(const Loader *l);
 void loader_order(const Loader *l, uint32_t epoch, uint32_t *out);
+/* Sides of a photo as it is given out. */
+void loader_size(const Loader *l, int32_t *width, int32_t *height);
+/* Some photos, n at most a batch, as an epoch sees them: out[n, 3, height, width].  Fails as
+** loader_batch does. */
+typedef struct {
+  uint32_t epoch;
+  const uint32_t *photo; /* numbers in the split */
+  uint32_t n;
+} LoaderPhotos;
+VL_MUST_USE VlStatus loader_photos(Loader *l, const LoaderPhotos *p, Diag *d, float *out);
 /* Batch number i of an epoch.  *out holds until the next call.  A photo that
 ** cannot be read fails the batch, with the message of the first such photo. */
 VL_MUST_USE VlStatus loader_batch(Loader *l, uint32_t epoch, uint32_t i, Diag *d, Batch *out);

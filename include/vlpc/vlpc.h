@@ -369,6 +369,15 @@ VLPC_API vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts,
 ** afterwards. */
 VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t n,
                                      const char *template_text);
+/* Features of the labels, of unit length, with the prompts in use: out[n_labels · embed_dim].
+** Fails where texts differ from image to image (CoCoOp). */
+VLPC_API vlpc_status vlpc_embed_labels(vlpc_session *s, float *out);
+/* Gives the inputs of an entry that follow from the labels their values: token ids of the
+** labels' texts (and the mask), lengths of names, and features of texts without learned
+** rows, which are those of the labels in each of n_plain templates, averaged (0: "a photo
+** of a {}.").  They stay until labels are set anew. */
+VLPC_API vlpc_status vlpc_label_inputs(vlpc_session *s, const char *entry,
+                                       const char *const *plain, uint32_t n_plain);
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */
 VLPC_API vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
                                    float *out);

@@ -117,6 +117,8 @@ typedef struct vlpc_prompt_options {
   uint64_t seed;
   const char *tokenizer; /* with ONNX models: rows that start as words have their
                             embeddings in the file; NULL: zeros stand for them */
+  int64_t known_classes; /* of the photos: used where a module must know their number and
+                            classes is 0 */
 } vlpc_prompt_options;
 
 /* Writes a prompt module as ONNX (docs/prompt-modules.md). */

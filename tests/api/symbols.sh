@@ -8,7 +8,7 @@ shift
 nm -D --defined-only "$lib" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort > exported.txt
 sed -n '/^VLPC_API/,/;/p' "$@" | tr '\n' ' ' | grep -o 'vlpc_[a-z_]*(' | tr -d '(' | sort -u > declared.txt
 diff declared.txt exported.txt
-others=$(nm -D --defined-only "$lib" | awk '$2 !~ /[TA]/' | grep -v VLPC_0 || true)
+others=$(nm -D --defined-only "$lib" | awk '$2 !~ /[TA]/' | grep -vE ' VLPC_(TRAIN_)?0' || true)
 test -z "$others" || { echo "not functions: $others"; exit 1; }
 ! readelf -d "$lib" | grep -E 'NEEDED.*(LLVM|protobuf|OpenCL)'
-readelf -d "$lib" | grep -q 'SONAME.*libvlpc\.so\.0'
+readelf -d "$lib" | grep -q 'SONAME.*libvlpc\(_train\)\?\.so\.0'

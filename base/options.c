@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* options.c - option structs of any age: struct_size says how much a caller
-** knows, and what it does not know keeps its default. */
-#include <string.h>
+#include "base/options.h"
 
-#include "runtime/session.h"
+#include <string.h>
 
 bool options_copy(void *to, size_t to_size, const void *from) {
   size_t from_size;

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_train.c - vlpc train: makes the artifact when ONNX files are given, runs the
+** steps, tells how it goes, scores before and after. */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/json.h"
+#include "cli/machine.h"
+#include "cli/model.h"
+#include "cli/progress.h"
+#include "cli/templates.h"
+#include "train/plan.h"
+#include "vlpc/vlpc_train.h"
+
+typedef struct {
+  Cli *c;
+  const char *run, *file; /* the run's folder, the artifact */
+  const char **set;       /* NULL-terminated */
+  uint32_t n_set;
+  vlpc_trainer *t;
+  vlpc_trainer_info info;
+  vlpc_train_step last;
+  vlpc_train_scores before, after; /* n = 0: not scored */
+  int64_t start_ns;
+  uint64_t start_step;
+} Train;
+
+/* ---- options --------------------------------------------------------------- */
+
+static void add_item(Train *r, const char *item) {
+  const char **at = arena_array(r->c->arena, const char *, r->n_set + 2u);
+  if (r->n_set) memcpy(at, r->set, r->n_set * sizeof *at);
+  at[r->n_set++] = item;
+  r->set = at;
+}
+
+static VlStatus read_set(Train *r) {
+  Cli *c = r->c;
+  const char *pattern = NULL;
+  const struct {
+    OptId id;
+    const char *key;
+  } key[] = {{OPT_shots, "shots"}, {OPT_seed, "seed"}, {OPT_epochs, "epochs"}};
+  for (const char *p = opt(c, set); p && *p;) {
+    size_t n = strcspn(p, " ");
+    if (n) add_item(r, arena_strndup(c->arena, p, n));
+    p += n + (p[n] == ' ');
+  }
+  for (size_t i = 0; i < VL_COUNT(key); i++)
+    if (c->value[key[i].id])
+      add_item(r, arena_printf(c->arena, "%s=%s", key[i].key, c->value[key[i].id]));
+  VL_TRY(read_template(c, NULL, &pattern));
+  if (pattern) add_item(r, arena_printf(c->arena, "template=%s", pattern));
+  return VLPC_OK;
+}
+
+/* ---- an artifact from ONNX files ------------------------------------------- */
+
+static bool is_onnx(const char *path) {
+  size_t n = strlen(path), k = strlen(".onnx");
+  return n > k && strcmp(path + n - k, ".onnx") == 0;
+}
+
+/* Writes the method's module into the run's folder, as the configuration says. */
+static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
+                             const char **out) {
+  Cli *c = r->c;
+  Config config;
+  Dataset data;
+  PlanSource from = {opt(c, recipe), opt(c, method), opt(c, config), r->set};
+  DatasetSource photos = {opt(c, data), opt(c, data_root)};
+  VL_TRY(plan_config(&from, c->arena, c->diag, &config));
+  VL_TRY(plan_data(&config, &photos, c->arena, c->diag, &data));
+  *out = arena_printf(c->arena, "%s/module.onnx", r->run);
+  vlpc_prompt_options o = {.struct_size = sizeof o,
+                           .method = config.method,
+                           .output = *out,
+                           .models = {c->arg[0], c->n_args > 1 ? c->arg[1] : NULL},
+                           .length = config.prompt_length,
+                           .depth = config.prompt_depth,
+                           .place = opt(c, place),
+                           .phrase = config.phrase[0] ? config.phrase : NULL,
+                           .class_rows = opt_given(c, csc),
+                           .known_classes = data.n_classes,
+                           .seed = (uint64_t)config.seed,
+                           .tokenizer = tokenizer};
+  return fail_compiler(c, k, vlpc_prompt_write(k, &o));
+}
+
+static VlStatus no_module(Train *r) {
+  VlStatus s = diag_error(r->c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE,
+                          "it is not said what to train");
+  diag_expected(r->c->diag, "--method NAME, or --prompt MODULE.onnx");
+  diag_fix(r->c->diag, "vlpc prompt list tells the methods");
+  return s;
+}
+
+static VlStatus make_artifact(Train *r) {
+  Cli *c = r->c;
+  vlpc_compiler *k;
+  r->file = arena_printf(c->arena, "%s/model.vlpc", r->run);
+  if (opt_given(c, resume)) return VLPC_OK;
+  if (!opt_given(c, prompt) && !opt_given(c, method) && !opt_given(c, recipe))
+    return no_module(r);
+  vlpc_compile_options o = {.struct_size = sizeof o,
+                            .models = {c->arg[0], c->n_args > 1 ? c->arg[1] : NULL},
+                            .output = r->file,
+                            .tokenizer = model_companion(c, OPT_tokenizer, "tokenizer.json"),
+                            .prompt = opt(c, prompt),
+                            .train = 1};
+  o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
+  VL_TRY(compiler_open(c, &k));
+  if (mkdir(r->run, 0777) == 0 && !opt_given(c, quiet)) fprintf(stderr, "vlpc: made %s\n", r->run);
+  if (!o.prompt) VL_TRY(write_module(r, k, o.tokenizer, &o.prompt));
+  return fail_compiler(c, k, vlpc_compile(k, &o));
+}
+
+/* ---- the run --------------------------------------------------------------- */
+
+static VlStatus fail(const Train *r, VlStatus s) {
+  return cli_foreign(r->c, s, vlpc_trainer_error(r->t), vlpc_trainer_error_json(r->t));
+}
+
+static void log_line(void *user, vlpc_log_level level, const char *line) {
+  Cli *c = user;
+  if (opt_given(c, quiet) || level == VLPC_LOG_INFO) return;
+  progress_clear();
+  fprintf(stderr, "vlpc: warning: %s\n", line);
+}
+
+static void free_trainer(void *t) { vlpc_trainer_free(t); }
+
+static VlStatus open_trainer(Train *r, Model *m) {
+  Cli *c = r->c;
+  vlpc_session_options session;
+  VL_TRY(model_session_options(c, m, &session));
+  vlpc_trainer_options o = {.struct_size = sizeof o,
+                            .recipe = opt(c, recipe),
+                            .config = opt(c, config),
+                            .set = r->set,
+                            .data = opt(c, data),
+                            .data_root = opt(c, data_root),
+                            .start = opt(c, start),
+                            .run = r->run,
+                            .resume = opt_given(c, resume),
+                            .session = &session,
+                            .log = log_line,
+                            .log_user = c};
+  VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
+  if (!r->t) return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+  arena_defer(c->arena, free_trainer, r->t);
+  VL_TRY(fail(r, s));
+  r->info.struct_size = sizeof r->info;
+  vlpc_trainer_get_info(r->t, &r->info);
+  if (r->info.warning) log_line(c, VLPC_LOG_WARNING, r->info.warning);
+  if (opt_given(c, verbose)) fputs(r->info.config, stderr);
+  return VLPC_OK;
+}
+
+static VlStatus score(const Train *r, const char *when, vlpc_train_scores *out) {
+  out->struct_size = sizeof *out;
+  if (opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0) return VLPC_OK;
+  VL_TRY(fail(r, vlpc_trainer_evaluate(r->t, VLPC_TEST, out)));
+  progress_clear();
+  if (!opt_given(r->c, quiet))
+    fprintf(stderr, "vlpc: %s: %.2f %% of %" PRIu64 " test photos\n", when, 100 * out->top1,
+            out->n);
+  return VLPC_OK;
+}
+
+/* "epoch 3/50, loss 1.2345, 12 photos/s, 310 MiB, 12 s left" */
+static void show(const Train *r) {
+  double s = (double)(clock_ns() - r->start_ns) * 1e-9;
+  uint64_t done = r->last.step - r->start_step, left = r->info.steps - r->last.step;
+  char what[160];
+  snprintf(what, sizeof what,
+           "epoch %" PRIu32 "/%" PRIu32 ", loss %.4f, %.0f photos/s, %.0f MiB, %.0f s left, step",
+           r->last.epoch + 1, r->info.epochs, r->last.loss,
+           s > 0 ? (double)(done * r->info.batch) / s : 0,
+           (double)memory_peak() / 1048576.0, done ? s / (double)done * (double)left : 0);
+  progress_show(what, r->last.step, r->info.steps);
+}
+
+/* A signal lets the step end, then the state is saved. */
+static VlStatus stop(const Train *r) {
+  VL_TRY(fail(r, vlpc_trainer_save(r->t)));
+  progress_clear();
+  if (!opt_given(r->c, quiet))
+    fprintf(stderr, "vlpc: saved step %" PRIu64 " of %" PRIu64 "; go on with --resume\n",
+            r->last.step, r->info.steps);
+  return progress_check(r->c);
+}
+
+static VlStatus run_steps(Train *r) {
+  r->start_ns = clock_ns();
+  r->start_step = r->info.step;
+  r->last = (vlpc_train_step){.struct_size = sizeof r->last, .step = r->info.step};
+  for (;;) {
+    vlpc_train_step now = {.struct_size = sizeof now};
+    VL_TRY(fail(r, vlpc_trainer_step(r->t, &now)));
+    if (now.done) return VLPC_OK;
+    r->last = now;
+    show(r);
+    if (progress_signal() != 0) return stop(r);
+  }
+}
+
+static void print_scores(Json *j, const char *key, const vlpc_train_scores *x) {
+  if (x->n == 0) return;
+  js_object(j, key);
+  js_int(j, "photos", (int64_t)x->n);
+  js_real(j, "top1", x->top1);
+  js_real(j, "top5", x->top5);
+  js_real(j, "macro_f1", x->macro_f1);
+  js_real(j, "ece", x->ece);
+  js_end(j);
+}
+
+static void print_result(const Train *r) {
+  double s = (double)(clock_ns() - r->start_ns) * 1e-9;
+  if (!r->c->json) {
+    printf("%s/prompts.safetensors: %" PRIu64 " steps, loss %.4f", r->run, r->last.step,
+           r->last.loss);
+    if (r->after.n)
+      printf(", test accuracy %.2f %% -> %.2f %%", 100 * r->before.top1, 100 * r->after.top1);
+    printf("\n");
+    return;
+  }
+  Json j = js_start(r->c);
+  js_text(&j, "run", r->run);
+  js_text(&j, "prompts", arena_printf(r->c->arena, "%s/prompts.safetensors", r->run));
+  js_int(&j, "steps", (int64_t)r->last.step);
+  js_real(&j, "loss", r->last.loss);
+  js_int(&j, "photos", r->info.photos);
+  js_int(&j, "classes", r->info.n_classes);
+  js_real(&j, "train_s", s);
+  js_int(&j, "peak_rss_bytes", (int64_t)memory_peak());
+  print_scores(&j, "before", &r->before);
+  print_scores(&j, "after", &r->after);
+  js_print(&j);
+}
+
+VlStatus cmd_train(Cli *c) {
+  Train r = {.c = c};
+  Model m;
+  VL_TRY(opt_need(c, OPT_data));
+  VL_TRY(opt_need(c, OPT_output_run));
+  r.run = opt(c, output_run);
+  r.file = c->arg[0];
+  VL_TRY(read_set(&r));
+  bool links = opt_given(c, method) || opt_given(c, prompt);
+  if (is_onnx(c->arg[0]) || links) VL_TRY(make_artifact(&r));
+  VL_TRY(model_open_artifact(c, r.file, &m));
+  VL_TRY(open_trainer(&r, &m));
+  if (!opt_given(c, resume)) VL_TRY(score(&r, "before", &r.before));
+  VL_TRY(run_steps(&r));
+  VL_TRY(fail(&r, vlpc_trainer_finish(r.t)));
+  VL_TRY(score(&r, "after", &r.after));
+  print_result(&r);
+  return VLPC_OK;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vlpc/vlpc_train.h - learn prompts of an artifact that was compiled with a prompt
+** module and its loss (vlpc compile --prompt M.onnx --train).
+**
+**   vlpc_trainer *t;
+**   vlpc_train_step step = {.struct_size = sizeof step};
+**   vlpc_trainer_options o = {.struct_size = sizeof o, .data = "photos/", .run = "run/"};
+**   if (vlpc_trainer_new(a, &o, &t) != VLPC_OK) … vlpc_trainer_error(t) …
+**   while (vlpc_trainer_step(t, &step) == VLPC_OK && !step.done) …
+**   vlpc_trainer_finish(t);
+**   vlpc_trainer_free(t);
+**
+** Errors, memory and options follow the rules of vlpc.h; a trainer belongs to one
+** thread at a time.  Equal options and seeds give equal bits for any number of
+** threads, and also when the run was cut off anywhere and resumed.  Link
+** libvlpc_train beside libvlpc. */
+#ifndef VLPC_VLPC_TRAIN_H
+#define VLPC_VLPC_TRAIN_H
+
+#include "vlpc/vlpc.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vlpc_trainer vlpc_trainer;
+
+typedef struct vlpc_trainer_options {
+  size_t struct_size;
+  const char *recipe;     /* how a paper trains its method; NULL: that of the artifact's */
+  const char *config;     /* YAML file that changes it; NULL: none */
+  const char *const *set; /* "key=value" over both, NULL-terminated; NULL: none */
+  const char *data;       /* photos: a folder, a list or a shard (docs/training.md) */
+  const char *data_root;  /* folder that a list's paths are in; NULL: the list's own */
+  const char *start;      /* prompt set to start from; NULL: as the module declares */
+  const char *run;        /* folder for checkpoints, metrics and the result, made when
+                             absent; NULL: nothing is written */
+  int32_t resume;         /* 1: goes on from the newest checkpoint of the run */
+  const vlpc_session_options *session; /* NULL: defaults */
+  vlpc_log_fn *log;
+  void *log_user;
+} vlpc_trainer_options;
+
+/* The artifact must stay open as long as the trainer. */
+VLPC_API vlpc_status vlpc_trainer_new(vlpc_artifact *a, const vlpc_trainer_options *options,
+                                      vlpc_trainer **out);
+VLPC_API void vlpc_trainer_free(vlpc_trainer *t);
+VLPC_API const char *vlpc_trainer_error(const vlpc_trainer *t);
+VLPC_API const char *vlpc_trainer_error_json(const vlpc_trainer *t);
+
+typedef struct vlpc_trainer_info {
+  size_t struct_size;
+  const char *config;  /* the whole configuration as YAML */
+  uint64_t steps;      /* of the whole run */
+  uint64_t step;       /* done so far */
+  uint32_t epochs, batch;
+  uint32_t photos;     /* to learn from */
+  uint32_t n_classes;
+  uint32_t n_trainables;
+  const char *warning; /* a damaged checkpoint that was passed over; NULL: none */
+} vlpc_trainer_info;
+
+VLPC_API bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out);
+/* Name of the i-th class; NULL past the last. */
+VLPC_API const char *vlpc_trainer_class(const vlpc_trainer *t, uint32_t i);
+
+typedef struct vlpc_train_step {
+  size_t struct_size;
+  uint64_t step;  /* steps done, with this one */
+  uint32_t epoch; /* of this step, from 0 */
+  uint32_t n;     /* photos in it */
+  double loss;
+  double lr;      /* of the first trainable */
+  bool epoch_done; /* it was the last of its epoch */
+  bool done;       /* there was none left: nothing was done */
+} vlpc_train_step;
+
+/* The next step; saves a checkpoint as the configuration says.  E1127 where the loss or
+** a gradient is not finite: values stay those of the step before. */
+VLPC_API vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out);
+
+/* Value and last gradient of the i-th trainable, f32; grad->data is NULL where it is not
+** learned.  Neither may be written to.  False past the last. */
+VLPC_API bool vlpc_trainer_tensor(const vlpc_trainer *t, uint32_t i, const char **name,
+                                  vlpc_tensor *value, vlpc_tensor *grad);
+
+typedef struct vlpc_train_scores {
+  size_t struct_size;
+  uint64_t n;          /* photos */
+  double top1, top5;   /* in [0, 1] */
+  double macro_f1, ece, loss;
+} vlpc_train_scores;
+
+typedef enum vlpc_split { VLPC_TRAIN = 0, VLPC_VAL = 1, VLPC_TEST = 2 } vlpc_split;
+/* Photos of a split; 0: there are none. */
+VLPC_API uint32_t vlpc_trainer_split(const vlpc_trainer *t, vlpc_split split);
+/* How the prompts of now do on a split, whose photos are not augmented. */
+VLPC_API vlpc_status vlpc_trainer_evaluate(vlpc_trainer *t, vlpc_split split,
+                                           vlpc_train_scores *out);
+
+/* The prompts of now as a set, which the caller closes. */
+VLPC_API vlpc_status vlpc_trainer_prompts(vlpc_trainer *t, vlpc_prompts **out);
+/* Saves a checkpoint into the run's folder now. */
+VLPC_API vlpc_status vlpc_trainer_save(vlpc_trainer *t);
+/* Saves, and writes the result: prompts.safetensors in the run's folder. */
+VLPC_API vlpc_status vlpc_trainer_finish(vlpc_trainer *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

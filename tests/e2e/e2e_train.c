@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* e2e_train.c - runs of training on the shipped model and photos, through vlpc_train.h. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "e2e_kit.h"
+#include "vlpc/vlpc_train.h"
+
+#define CLIP VLPC_SOURCE_DIR "/models/small_clip/"
+#define PHOTOS VLPC_SOURCE_DIR "/models/photos/"
+
+/* ---- what is trained ------------------------------------------------------- */
+
+static const char *artifact_of(const char *method, int64_t length) {
+  const char *module = e2e_file("%s.onnx", method);
+  vlpc_prompt_options p = {.struct_size = sizeof p, .method = method, .output = module,
+                           .models = {CLIP "model.onnx"}, .length = length,
+                           .tokenizer = CLIP "tokenizer.json"};
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &p));
+  vlpc_compile_options o = {.models = {CLIP "model.onnx"}, .tokenizer = CLIP "tokenizer.json",
+                            .preprocess = CLIP "preprocessor_config.json", .prompt = module,
+                            .train = 1};
+  return e2e_compile(o, arena_printf(e2e, "%s.vlpc", method));
+}
+
+/* Up to n photos of each class of a folder. */
+static void few(const char *from, const char *to, uint32_t n) {
+  struct dirent **class = NULL, **photo = NULL;
+  int classes = scandir(arena_printf(e2e, PHOTOS "%s", from), &class, NULL, alphasort);
+  mkdir(e2e_file("%s", to), 0777);
+  for (int i = 0; i < classes; i++) {
+    const char *source = arena_printf(e2e, PHOTOS "%s/%s", from, class[i]->d_name);
+    int photos = class[i]->d_name[0] == '.' ? 0 : scandir(source, &photo, NULL, alphasort);
+    uint32_t taken = 0;
+    if (photos > 0) mkdir(e2e_file("%s/%s", to, class[i]->d_name), 0777);
+    for (int k = 0; k < photos; k++) {
+      const char *name = photo[k]->d_name;
+      if (name[0] != '.' && taken++ < n)
+        assert_int_equal(symlink(arena_printf(e2e, "%s/%s", source, name),
+                                 e2e_file("%s/%s/%s", to, class[i]->d_name, name)), 0);
+      free(photo[k]);
+    }
+    if (photos > 0) free(photo);
+    free(class[i]);
+  }
+  free(class);
+}
+
+/* EuroSAT's shipped photos as train and test, with the names that CoOp gives them. */
+static void eurosat(void) {
+  mkdir(e2e_file("eurosat"), 0777);
+  assert_int_equal(symlink(PHOTOS "eurosat_train16", e2e_file("eurosat/train")), 0);
+  few("eurosat_test", "eurosat/test", 20);
+  assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("eurosat/classes.txt")), 0);
+}
+
+typedef struct {
+  const char *artifact, *run, *start;
+  const char *const *set;
+  int32_t threads, resume;
+} Run;
+
+static vlpc_artifact *open_artifact(const char *path) {
+  vlpc_artifact *a = NULL;
+  assert_int_equal(vlpc_artifact_open(path, NULL, &a), VLPC_OK);
+  return a;
+}
+
+static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) {
+  vlpc_session_options s = {.struct_size = sizeof s, .threads = r->threads,
+                            .cache_dir = e2e_file("cache")};
+  vlpc_trainer_options o = {.struct_size = sizeof o, .data = e2e_file("eurosat"), .run = r->run,
+                            .set = r->set, .start = r->start, .resume = r->resume,
+                            .session = &s};
+  return vlpc_trainer_new(a, &o, out);
+}
+
+static void trainer_ok(const vlpc_trainer *t, vlpc_status s) {
+  if (s != VLPC_OK) fail_msg("%s", vlpc_trainer_error(t));
+}
+
+/* Goes on for n steps, or to the end and the result; true when it is the end. */
+static bool go(const Run *r, uint32_t n) {
+  vlpc_artifact *a = open_artifact(r->artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_status s = open_run(r, a, &t);
+  trainer_ok(t, s);
+  while (n-- > 0 && !step.done) trainer_ok(t, vlpc_trainer_step(t, &step));
+  if (step.done) trainer_ok(t, vlpc_trainer_finish(t));
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+  return step.done;
+}
+
+static const char *result(const Run *r) {
+  return arena_printf(e2e, "%s/prompts.safetensors", r->run);
+}
+
+/* ---- facts ----------------------------------------------------------------- */
+
+/* 8.4 % before, more than 70 % after 50 epochs. */
+static void coop_learns_eurosat(void **state) {
+  static const char *const set[] = {"epochs=50", "shots=0", "augment=none", NULL};
+  Run r = {.artifact = artifact_of("coop", 0), .set = set};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_train_scores scores = {.struct_size = sizeof scores};
+  (void)state;
+  vlpc_status opened = open_run(&r, a, &t);
+  trainer_ok(t, opened);
+  trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_TEST, &scores));
+  assert_int_equal(scores.n, 200);
+  assert_true(scores.top1 < 0.3);
+  double first = 0;
+  while (!step.done) {
+    trainer_ok(t, vlpc_trainer_step(t, &step));
+    if (step.step == 1) first = step.loss;
+  }
+  assert_int_equal(step.step, 250);
+  trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_TEST, &scores));
+  printf("first loss %.4f, accuracy %.4f\n", first, scores.top1);
+  assert_true(scores.top1 > 0.7);
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+}
+
+static const char *const short_run[] = {"epochs=3",     "shots=1",      "batch=4",
+                                        "augment=none", "save_steps=1", NULL};
+static const char *const crops[] = {"epochs=2", "shots=1", "batch=4", "views=0", NULL};
+
+/* A new process after each step, in the middle of epochs too, and one that runs through. */
+static void resumed_runs_equal_unbroken_ones(void **state) {
+  (void)state;
+  Run whole = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("whole"), .set = short_run};
+  Run parts = {.artifact = whole.artifact, .run = e2e_file("parts"), .set = short_run};
+  assert_true(go(&whole, UINT32_MAX));
+  for (; !go(&parts, 1); parts.resume = 1) continue;
+  same_files(result(&whole), result(&parts));
+}
+
+static void any_number_of_threads_gives_the_same(void **state) {
+  (void)state;
+  Run one = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("threads1"), .set = crops,
+             .threads = 1};
+  assert_true(go(&one, UINT32_MAX));
+  for (int32_t n = 2; n <= 3; n++) {
+    Run more = {.artifact = one.artifact, .run = e2e_file("threads%d", n), .set = crops,
+                .threads = n};
+    assert_true(go(&more, UINT32_MAX));
+    same_files(result(&one), result(&more));
+  }
+}
+
+static void a_run_is_not_mixed_with_another(void **state) {
+  static const char *const longer[] = {"epochs=4",     "shots=1",      "batch=4",
+                                       "augment=none", "save_steps=1", NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("whole"), .set = short_run};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_trainer *t = NULL;
+  (void)state;
+  assert_int_equal(open_run(&r, a, &t), VLPC_E_INVALID_ARG);
+  assert_non_null(strstr(vlpc_trainer_error(t), "error[E1126]"));
+  vlpc_trainer_free(t);
+  r.resume = 1, r.set = longer;
+  assert_int_equal(open_run(&r, a, &t), VLPC_E_MISMATCH);
+  assert_non_null(strstr(vlpc_trainer_error(t), "of another configuration"));
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+}
+
+static void a_step_is_sgd_on_its_gradient(void **state) {
+  Run r = {.artifact = e2e_file("coop.vlpc"), .set = short_run};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_tensor value, grad, before;
+  const char *name = NULL;
+  (void)state;
+  vlpc_status opened = open_run(&r, a, &t);
+  trainer_ok(t, opened);
+  assert_true(vlpc_trainer_tensor(t, 0, &name, &before, NULL));
+  float old[4];
+  memcpy(old, before.data, sizeof old);
+  trainer_ok(t, vlpc_trainer_step(t, &step));
+  assert_true(vlpc_trainer_tensor(t, 0, &name, &value, &grad));
+  assert_string_equal(name, "ctx");
+  assert_false(vlpc_trainer_tensor(t, 1, &name, &value, &grad));
+  /* at the warm-up rate of 1e-5: v = g + decay · p, p -= rate · v */
+  assert_float_equal(step.lr, 1e-5, 0);
+  for (int i = 0; i < 4; i++) {
+    float g = ((const float *)grad.data)[i];
+    float v = fmaf(old[i], 5e-4f, g), now = fmaf(v, -1e-5f, old[i]);
+    assert_true(g != 0);
+    assert_memory_equal(&now, (const float *)value.data + i, sizeof now);
+  }
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+}
+
+/* A value that is no number stops the run before it is used, and is named. */
+static void what_is_no_number_is_named(void **state) {
+  Run r = {.artifact = e2e_file("coop.vlpc"), .set = short_run,
+           .start = e2e_file("nan.safetensors")};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_session *s = NULL;
+  vlpc_prompts *p = NULL, *bad = NULL;
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_tensor x;
+  (void)state;
+  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  assert_int_equal(vlpc_prompts_start(s, NULL, &p), VLPC_OK);
+  assert_true(vlpc_prompts_tensor(p, 0, NULL, &x));
+  float *value = arena_array(e2e, float, (uint64_t)tensor_count(&x));
+  memcpy(value, x.data, (size_t)tensor_count(&x) * sizeof *value);
+  value[7] = NAN;
+  assert_int_equal(vlpc_prompts_copy(p, (const void *const[]){value}, &bad), VLPC_OK);
+  assert_int_equal(vlpc_prompts_write(bad, r.start), VLPC_OK);
+  vlpc_prompts_close(bad), vlpc_prompts_close(p), vlpc_session_free(s);
+  vlpc_status opened = open_run(&r, a, &t);
+  trainer_ok(t, opened);
+  assert_int_equal(vlpc_trainer_step(t, &step), VLPC_E_NUMERIC);
+  assert_non_null(strstr(vlpc_trainer_error(t), "error[E1127]"));
+  assert_non_null(strstr(vlpc_trainer_error(t), "the loss is not finite in step 1"));
+  assert_non_null(strstr(vlpc_trainer_error(t), "eurosat/train/"));
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+}
+
+static int set_up(void **state) {
+  int failed = e2e_set_up(state);
+  if (failed) return failed;
+  eurosat();
+  mkdir(e2e_file("cache"), 0700);
+  return failed;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(coop_learns_eurosat),
+      cmocka_unit_test(resumed_runs_equal_unbroken_ones),
+      cmocka_unit_test(any_number_of_threads_gives_the_same),
+      cmocka_unit_test(a_run_is_not_mixed_with_another),
+      cmocka_unit_test(a_step_is_sgd_on_its_gradient),
+      cmocka_unit_test(what_is_no_number_is_named),
+  };
+  return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* evaluate.c - scores of photos, batch by batch.
+**
+** Where texts are those of one image (CoCoOp) the session classifies, and the logarithms
+** of its probabilities serve as scores; else scores are cosines times the model's scale. */
+#include "train/evaluate.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "runtime/image.h"
+
+typedef struct {
+  const EvaluateSpec *s;
+  const ItemList *items;
+  vlpc_artifact_info info;
+  bool lift;
+  float *labels;   /* [classes, embed] */
+  float *features; /* [batch, embed] */
+  float *scores;   /* [batch, classes] */
+  uint32_t *label; /* [batch] */
+  vlpc_image *image;
+  Image *read;     /* those that lie in shards */
+} Eval;
+
+static bool has_input(const vlpc_artifact *a, const char *entry, const char *name) {
+  vlpc_port p = {.struct_size = sizeof p};
+  for (uint32_t i = 0; vlpc_artifact_port(a, entry, VLPC_INPUT, i, &p); i++)
+    if (strcmp(p.name, name) == 0) return true;
+  return false;
+}
+
+bool evaluate_keeps_images(const vlpc_artifact *a) {
+  vlpc_port p = {.struct_size = sizeof p};
+  bool only_image = true;
+  for (uint32_t i = 0; vlpc_artifact_port(a, "image", VLPC_INPUT, i, &p); i++)
+    only_image = only_image && strcmp(p.name, "image") == 0;
+  return only_image;
+}
+
+/* ---- a batch --------------------------------------------------------------- */
+
+static VlStatus name_photos(Eval *e, uint32_t at, uint32_t n, Diag *d) {
+  for (uint32_t i = 0; i < n; i++) {
+    const Item *it = &e->items->at[at + i];
+    e->image[i] = (vlpc_image){.path = it->path};
+    e->label[i] = it->label;
+    if (it->shard < 0) continue;
+    const Mapped *m = &e->s->data->shards[it->shard];
+    VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
+    e->image[i] = (vlpc_image){NULL, e->read[i].pixels, e->read[i].width, e->read[i].height};
+  }
+  return VLPC_OK;
+}
+
+static void drop_photos(Eval *e, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) image_fini(&e->read[i]);
+}
+
+static VlStatus make_features(Eval *e, uint32_t at, uint32_t n, float **out) {
+  const EvaluateSpec *s = e->s;
+  *out = s->features ? s->features + (size_t)at * (size_t)e->info.embed_dim : e->features;
+  if (s->features && *s->has) return VLPC_OK;
+  return vlpc_embed_images(s->session, e->image, n, *out);
+}
+
+static void cosines(const Eval *e, const float *x, uint32_t n) {
+  size_t embed = (size_t)e->info.embed_dim, classes = e->s->data->n_classes;
+  double scale = e->info.logit_scale > 0 ? e->info.logit_scale : 100;
+  for (size_t i = 0; i < n; i++)
+    for (size_t c = 0; c < classes; c++) {
+      double dot = 0;
+      for (size_t k = 0; k < embed; k++)
+        dot += (double)x[i * embed + k] * (double)e->labels[c * embed + k];
+      e->scores[i * classes + c] = (float)(scale * dot);
+    }
+}
+
+static VlStatus score(Eval *e, uint32_t at, uint32_t n) {
+  float *x = NULL;
+  if (!e->lift) {
+    VL_TRY(make_features(e, at, n, &x));
+    cosines(e, x, n);
+    return VLPC_OK;
+  }
+  VL_TRY(vlpc_classify(e->s->session, e->image, n, e->scores));
+  for (size_t i = 0; i < (size_t)n * e->s->data->n_classes; i++)
+    e->scores[i] = logf(fmaxf(e->scores[i], FLT_MIN));
+  return VLPC_OK;
+}
+
+/* ---- all of them ----------------------------------------------------------- */
+
+static void make_room(Eval *e, Arena *a) {
+  size_t batch = e->s->batch, classes = e->s->data->n_classes, embed = (size_t)e->info.embed_dim;
+  e->labels = arena_array(a, float, classes * embed);
+  e->features = arena_array(a, float, batch * embed);
+  e->scores = arena_array(a, float, batch * classes);
+  e->label = arena_array(a, uint32_t, batch);
+  e->image = arena_array(a, vlpc_image, batch);
+  e->read = arena_array(a, Image, batch);
+}
+
+VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
+  Eval e = {.s = s, .items = &s->data->split[s->split], .info = {.struct_size = sizeof e.info}};
+  ScoreSum *sum = scores_new(s->data->n_classes, a);
+  if (e.items->n == 0)
+    return diag_error(d, DIAG_DATA_SPLIT, DIAG_NOWHERE, "the %s split has no photos",
+                      split_name(s->split));
+  vlpc_artifact_get_info(s->artifact, &e.info);
+  e.lift = has_input(s->artifact, "text", "image_features");
+  make_room(&e, a);
+  if (!e.lift) VL_TRY(vlpc_embed_labels(s->session, e.labels));
+  for (uint32_t at = 0; at < e.items->n; at += s->batch) {
+    uint32_t n = VL_MIN(s->batch, e.items->n - at);
+    VlStatus st = name_photos(&e, at, n, d);
+    if (st == VLPC_OK) st = score(&e, at, n);
+    drop_photos(&e, n);
+    VL_TRY(st);
+    VL_TRY(scores_add(sum, e.scores, e.label, n, d));
+  }
+  if (s->has) *s->has = true;
+  scores_finish(sum, a, out);
+  return VLPC_OK;
+}

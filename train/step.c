@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step.c - a batch through the entry of loss and gradients. */
+#include "train/step.h"
+
+#include <string.h>
+
+#include "train/step_int.h"
+
+#define WHOLE_ENTRY "train"
+#define STEP_ENTRY "train_step"
+#define TEXTS_ENTRY "train_texts"
+
+struct Step {
+  StepSpec spec;
+  const char *entry;
+  Photos photos;
+  const char **grad_name; /* by tensor */
+  bool takes_image, takes_labels; /* pixels, classes of the batch */
+  bool lift;                      /* one image at a time */
+  float *pixels;                  /* [batch, 3, height, width] */
+  size_t floats;                  /* of one photo */
+  int64_t *label;                 /* [batch] */
+};
+
+/* ---- ports ----------------------------------------------------------------- */
+
+bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,
+               vlpc_port *out) {
+  out->struct_size = sizeof *out;
+  return vlpc_artifact_port(spec->artifact, entry, dir, i, out);
+}
+
+bool step_has(const StepSpec *spec, const char *entry, vlpc_direction dir, const char *name) {
+  vlpc_port x;
+  for (uint32_t i = 0; step_port(spec, entry, dir, i, &x); i++)
+    if (strcmp(x.name, name) == 0) return true;
+  return false;
+}
+
+VlStatus step_misfit(const StepSpec *spec, Diag *d, const char *what) {
+  (void)spec;
+  VlStatus s = diag_error(d, DIAG_TRAIN_MODULE, DIAG_NOWHERE, "%s", what);
+  diag_fix(d, "compile the artifact with --prompt MODULE.onnx --train");
+  return s;
+}
+
+static VlStatus has_source(const Step *s, const char *name, Diag *d) {
+  static const char *const of_labels[] = {"text", "attention_mask", "name_lengths",
+                                          "frozen_text_features"};
+  const StepSpec *spec = &s->spec;
+  bool known = strcmp(name, "image") == 0 || strcmp(name, "labels") == 0;
+  for (size_t i = 0; i < VL_COUNT(of_labels); i++)
+    known = known || strcmp(name, of_labels[i]) == 0;
+  for (uint32_t i = 0; i < spec->n_tensors; i++)
+    known = known || strcmp(name, spec->tensor[i].name) == 0;
+  for (uint32_t i = 0; i < s->photos.n; i++)
+    known = known || strcmp(name, s->photos.in[i].name) == 0;
+  if (known || step_has(spec, TEXTS_ENTRY, VLPC_OUTPUT, name)) return VLPC_OK;
+  VlStatus st = step_misfit(spec, d, "its step takes an input that training cannot give");
+  diag_found(d, "%s", name);
+  return st;
+}
+
+/* ---- texts that stay ------------------------------------------------------- */
+
+static VlStatus keep_texts(Step *s, Arena *a) {
+  const StepSpec *spec = &s->spec;
+  vlpc_port x;
+  if (!step_port(spec, TEXTS_ENTRY, VLPC_OUTPUT, 0, &x)) return VLPC_OK;
+  VL_TRY(vlpc_label_inputs(spec->session, TEXTS_ENTRY, spec->plain, spec->n_plain));
+  VL_TRY(vlpc_session_run(spec->session, TEXTS_ENTRY));
+  for (uint32_t i = 0; step_port(spec, TEXTS_ENTRY, VLPC_OUTPUT, i, &x); i++) {
+    vlpc_tensor t;
+    VL_TRY(vlpc_session_output(spec->session, TEXTS_ENTRY, x.name, &t));
+    size_t n = sizeof(float);
+    for (int32_t k = 0; k < t.rank; k++) n *= (size_t)t.shape[k];
+    float *copy = arena_array(a, float, n / sizeof(float));
+    if (n) memcpy(copy, t.data, n);
+    t.data = copy;
+    VL_TRY(vlpc_session_set_input(spec->session, STEP_ENTRY, x.name, &t));
+  }
+  return VLPC_OK;
+}
+
+/* ---- making ---------------------------------------------------------------- */
+
+static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
+  uint32_t n = 0;
+  s->grad_name = arena_array(a, const char *, s->spec.n_tensors);
+  for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
+    StepTensor *t = &s->spec.tensor[i];
+    s->grad_name[i] = arena_printf(a, "grad.%s", t->name);
+    bool there = step_has(&s->spec, s->entry, VLPC_OUTPUT, s->grad_name[i]);
+    if (there) t->grad = arena_array(a, float, t->n);
+    n += there;
+  }
+  return n ? VLPC_OK : step_misfit(&s->spec, d, "the artifact has nothing to train");
+}
+
+static void make_room(Step *s, Arena *a) {
+  int32_t width, height;
+  loader_size(s->spec.loader, &width, &height);
+  s->floats = 3 * (size_t)width * (size_t)height;
+  s->pixels = arena_array_bytes(a, s->spec.batch, s->floats * sizeof(float));
+  s->label = arena_array(a, int64_t, s->spec.batch);
+}
+
+VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
+  vlpc_port x;
+  Step *s = *out = arena_one(a, Step);
+  *s = (Step){.spec = *spec, .entry = WHOLE_ENTRY};
+  if (step_port(spec, STEP_ENTRY, VLPC_OUTPUT, 0, &x)) s->entry = STEP_ENTRY;
+  if (!step_port(spec, s->entry, VLPC_OUTPUT, 0, &x))
+    return step_misfit(spec, d, "the artifact has no entry that computes gradients");
+  VL_TRY(photos_new(spec, s->entry, a, d, &s->photos));
+  for (uint32_t i = 0; step_port(spec, s->entry, VLPC_INPUT, i, &x); i++) {
+    VL_TRY(has_source(s, x.name, d));
+    s->takes_image = s->takes_image || strcmp(x.name, "image") == 0;
+    s->takes_labels = s->takes_labels || strcmp(x.name, "labels") == 0;
+    s->lift = s->lift || strcmp(x.name, "image_features") == 0;
+  }
+  make_room(s, a);
+  VL_TRY(find_gradients(s, a, d));
+  VL_TRY(keep_texts(s, a));
+  return vlpc_label_inputs(spec->session, s->entry, spec->plain, spec->n_plain);
+}
+
+/* ---- a step ---------------------------------------------------------------- */
+
+static VlStatus bind_tensors(const Step *s) {
+  for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
+    const StepTensor *t = &s->spec.tensor[i];
+    if (step_has(&s->spec, s->entry, VLPC_INPUT, t->name))
+      VL_TRY(vlpc_session_set_input(s->spec.session, s->entry, t->name, &t->value));
+  }
+  return VLPC_OK;
+}
+
+/* Photos [at, at + n) of the batch. */
+static VlStatus bind_photos(const Step *s, uint32_t at, uint32_t n) {
+  vlpc_session *session = s->spec.session;
+  int32_t width, height;
+  loader_size(s->spec.loader, &width, &height);
+  vlpc_tensor image = {s->pixels + at * s->floats, VLPC_F32, 4, {n, 3, height, width}};
+  vlpc_tensor label = {s->label + at, VLPC_I64, 1, {n}};
+  if (s->takes_image) VL_TRY(vlpc_session_set_input(session, s->entry, "image", &image));
+  if (s->takes_labels) VL_TRY(vlpc_session_set_input(session, s->entry, "labels", &label));
+  for (uint32_t i = 0; i < s->photos.n; i++) {
+    const PhotoRows *x = &s->photos.in[i];
+    vlpc_tensor t = {x->rows + at * x->width, VLPC_F32, 2, {n, (int64_t)x->width}};
+    VL_TRY(vlpc_session_set_input(session, s->entry, x->name, &t));
+  }
+  return VLPC_OK;
+}
+
+/* Adds 1/parts of loss and gradients; the first part sets them. */
+static VlStatus take_part(const Step *s, uint32_t parts, bool first, float *loss) {
+  vlpc_session *session = s->spec.session;
+  vlpc_tensor t;
+  float n = (float)parts;
+  VL_TRY(vlpc_session_output(session, s->entry, "loss", &t));
+  *loss = (first ? 0 : *loss) + *(const float *)t.data / n;
+  for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
+    StepTensor *x = &s->spec.tensor[i];
+    if (!x->grad) continue;
+    VL_TRY(vlpc_session_output(session, s->entry, s->grad_name[i], &t));
+    const float *from = t.data;
+    for (uint64_t k = 0; k < x->n; k++) x->grad[k] = (first ? 0 : x->grad[k]) + from[k] / n;
+  }
+  return VLPC_OK;
+}
+
+VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss) {
+  const StepSpec *spec = &s->spec;
+  VL_CHECK(b->n > 0 && b->n <= spec->batch, "step_run: no batch");
+  VL_TRY(photos_rows(&s->photos, spec, b, s->pixels, d));
+  if (s->takes_image)
+    VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){b->epoch, b->photo, b->n}, d, s->pixels));
+  for (uint32_t i = 0; i < b->n; i++) s->label[i] = b->label[i];
+  VL_TRY(bind_tensors(s));
+  uint32_t each = s->lift ? 1 : b->n;
+  for (uint32_t at = 0; at < b->n; at += each) {
+    VL_TRY(bind_photos(s, at, each));
+    VL_TRY(vlpc_session_run(spec->session, s->entry));
+    VL_TRY(take_part(s, s->lift ? b->n : 1, at == 0, loss));
+  }
+  return VLPC_OK;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step.h - loss and gradients of a batch, by the entries of an artifact that was
+** compiled with --train.
+**
+** What does not change is computed once: features of texts that nothing is learned of, and
+** features of photos, which are kept (step_photos.c) where the entry `train_step` takes
+** them.  Texts that follow an image (CoCoOp) go image by image; the results are
+** their mean, summed in the order of the batch. */
+#ifndef VLPC_TRAIN_STEP_H
+#define VLPC_TRAIN_STEP_H
+
+#include "train/loader.h"
+#include "vlpc/vlpc.h"
+
+/* A tensor that is bound to inputs of its name. */
+typedef struct {
+  const char *name;
+  vlpc_tensor value; /* f32 */
+  float *grad;       /* of the last step; NULL: it is not learned, or nothing reaches it */
+  uint64_t n;
+} StepTensor;
+
+typedef struct {
+  const vlpc_artifact *artifact;
+  vlpc_session *session; /* its labels are the classes */
+  Loader *loader;
+  uint32_t batch;
+  uint32_t views; /* of each photo that are kept: view v is that of epochs v, v + views …;
+                     0: each epoch has its own, and none is kept */
+  const char *const *plain; /* templates of texts without learned rows (vlpc_label_inputs) */
+  uint32_t n_plain;
+  StepTensor *tensor; /* gets its grad */
+  uint32_t n_tensors;
+} StepSpec;
+
+typedef struct {
+  uint32_t epoch;
+  const uint32_t *photo; /* numbers in the loader's split */
+  const uint32_t *label;
+  uint32_t n;
+} StepBatch;
+
+typedef struct Step Step;
+
+/* What spec points to must outlive the step, which is on the arena.  Fails with
+** TRAIN_MODULE and as the session does, whose message is copied. */
+VL_MUST_USE VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out);
+/* Loss, and the gradients in the tensors. */
+VL_MUST_USE VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss);
+
+#endif

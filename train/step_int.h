@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step_int.h - rows of photos that step.c takes and step_photos.c makes. */
+#ifndef VLPC_TRAIN_STEP_INT_H
+#define VLPC_TRAIN_STEP_INT_H
+
+#include "train/step.h"
+
+/* An input of the step with a row for each photo, which another entry gives. */
+typedef struct {
+  const char *name, *entry;
+  uint64_t width;
+  float *kept; /* [photos · views, width]; NULL: rows are not kept */
+  float *rows; /* [batch, width], of the batch */
+} PhotoRows;
+
+#define PHOTO_INPUTS 8
+
+typedef struct {
+  PhotoRows in[PHOTO_INPUTS];
+  uint32_t n;
+  bool *has;       /* [photos · views]: kept rows are there */
+  uint32_t *slot;  /* [batch]: row of kept; the photo's number where none is kept */
+  uint32_t *todo;  /* [batch]: photos whose rows are to be made */
+  uint32_t *place; /* [batch]: of which row of the batch each is */
+} Photos;
+
+/* Finds the inputs of `entry` that are such rows.  Fails with TRAIN_MODULE. */
+VL_MUST_USE VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d,
+                                Photos *out);
+/* Rows of a batch in every in[i].rows; pixels is room for a batch. */
+VL_MUST_USE VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b,
+                                 float *pixels, Diag *d);
+/* Input number i of an entry; false past the last. */
+bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,
+               vlpc_port *out);
+bool step_has(const StepSpec *spec, const char *entry, vlpc_direction dir, const char *name);
+VlStatus step_misfit(const StepSpec *spec, Diag *d, const char *what);
+
+#endif

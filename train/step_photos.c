@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* step_photos.c - rows of photos that do not depend on what is learned: made once
+** for each view that is kept, or for each batch. */
+#include <string.h>
+
+#include "train/step_int.h"
+
+#define IMAGES_ENTRY "train_images"
+
+/* ---- what the step takes --------------------------------------------------- */
+
+static VlStatus add_input(Photos *p, const char *entry, const vlpc_port *x, const StepSpec *spec,
+                          Diag *d) {
+  if (p->n == PHOTO_INPUTS || x->rank != 2 || x->dtype != VLPC_F32 || x->shape[1] < 1)
+    return step_misfit(spec, d, "its step takes rows of photos that are not kept");
+  p->in[p->n++] = (PhotoRows){.name = x->name, .entry = entry, .width = (uint64_t)x->shape[1]};
+  return VLPC_OK;
+}
+
+static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
+  uint64_t kept = (uint64_t)loader_count(spec->loader) * spec->views;
+  for (uint32_t i = 0; i < p->n; i++) {
+    p->in[i].rows = arena_array(a, float, spec->batch * p->in[i].width);
+    if (kept) p->in[i].kept = arena_array(a, float, kept * p->in[i].width);
+  }
+  p->has = arena_array(a, bool, kept);
+  p->slot = arena_array(a, uint32_t, spec->batch);
+  p->todo = arena_array(a, uint32_t, spec->batch);
+  p->place = arena_array(a, uint32_t, spec->batch);
+}
+
+VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, Photos *out) {
+  vlpc_port x = {.struct_size = sizeof x};
+  *out = (Photos){.n = 0};
+  for (uint32_t i = 0; step_port(spec, entry, VLPC_INPUT, i, &x); i++) {
+    const char *from = NULL;
+    if (step_has(spec, IMAGES_ENTRY, VLPC_OUTPUT, x.name)) from = IMAGES_ENTRY;
+    if (strcmp(x.name, "image_features") == 0) from = "image";
+    if (from) VL_TRY(add_input(out, from, &x, spec, d));
+  }
+  if (out->n) make_room(out, spec, a);
+  return VLPC_OK;
+}
+
+/* ---- making rows ----------------------------------------------------------- */
+
+/* Which photos of the batch have no rows yet. */
+static uint32_t find_todo(Photos *p, const StepSpec *spec, const StepBatch *b) {
+  uint32_t n = 0, view = spec->views ? b->epoch % spec->views : 0;
+  for (uint32_t i = 0; i < b->n; i++) {
+    p->slot[i] = spec->views ? b->photo[i] * spec->views + view : b->photo[i];
+    if (spec->views && p->has[p->slot[i]]) continue;
+    p->todo[n] = b->photo[i];
+    p->place[n++] = i;
+  }
+  return n;
+}
+
+/* Runs an entry on n photos; true outputs go to the rows of the batch. */
+static VlStatus run_entry(Photos *p, const StepSpec *spec, const char *entry, uint32_t n) {
+  VL_TRY(vlpc_session_run(spec->session, entry));
+  for (uint32_t i = 0; i < p->n; i++) {
+    PhotoRows *x = &p->in[i];
+    vlpc_tensor t;
+    if (strcmp(x->entry, entry) != 0) continue;
+    VL_TRY(vlpc_session_output(spec->session, entry, x->name, &t));
+    for (uint32_t k = 0; k < n; k++)
+      memcpy(x->rows + p->place[k] * x->width, (const float *)t.data + k * x->width,
+             (size_t)x->width * sizeof(float));
+  }
+  return VLPC_OK;
+}
+
+static VlStatus run_entries(Photos *p, const StepSpec *spec, float *pixels, uint32_t n) {
+  static const char *const entry[] = {IMAGES_ENTRY, "image"};
+  vlpc_tensor image = {pixels, VLPC_F32, 4, {n, 3}};
+  int32_t width, height;
+  loader_size(spec->loader, &width, &height);
+  image.shape[2] = height, image.shape[3] = width;
+  for (size_t e = 0; e < VL_COUNT(entry); e++) {
+    bool wanted = false;
+    for (uint32_t i = 0; i < p->n; i++) wanted = wanted || strcmp(p->in[i].entry, entry[e]) == 0;
+    if (!wanted) continue;
+    VL_TRY(vlpc_session_set_input(spec->session, entry[e], "image", &image));
+    VL_TRY(run_entry(p, spec, entry[e], n));
+  }
+  return VLPC_OK;
+}
+
+VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float *pixels,
+                     Diag *d) {
+  uint32_t epoch = spec->views ? b->epoch % spec->views : b->epoch;
+  if (p->n == 0) return VLPC_OK;
+  uint32_t n = find_todo(p, spec, b);
+  if (n > 0) {
+    VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
+    VL_TRY(run_entries(p, spec, pixels, n));
+  }
+  if (!spec->views) return VLPC_OK;
+  for (uint32_t i = 0; i < p->n; i++) {
+    PhotoRows *x = &p->in[i];
+    size_t bytes = (size_t)x->width * sizeof(float);
+    for (uint32_t k = 0; k < n; k++)
+      memcpy(x->kept + p->slot[p->place[k]] * x->width, x->rows + p->place[k] * x->width, bytes);
+    for (uint32_t k = 0; k < b->n; k++)
+      memcpy(x->rows + k * x->width, x->kept + p->slot[k] * x->width, bytes);
+  }
+  for (uint32_t k = 0; k < n; k++) p->has[p->slot[p->place[k]]] = true;
+  return VLPC_OK;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trainer.c - the functions of vlpc_train.h: they check arguments and pass on. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/options.h"
+#include "train/trainer_int.h"
+
+/* ---- life ------------------------------------------------------------------ */
+
+static const char *text(Arena *a, const char *s) { return s ? arena_strdup(a, s) : NULL; }
+
+/* The caller's texts may go after the call. */
+static void keep_options(vlpc_trainer *t) {
+  vlpc_trainer_options *o = &t->o;
+  uint32_t n = 0;
+  o->recipe = text(t->arena, o->recipe), o->config = text(t->arena, o->config);
+  o->data = text(t->arena, o->data), o->data_root = text(t->arena, o->data_root);
+  o->start = text(t->arena, o->start), o->run = text(t->arena, o->run);
+  while (o->set && o->set[n]) n++;
+  const char **set = arena_array(t->arena, const char *, n + 1u);
+  for (uint32_t i = 0; i < n; i++) set[i] = text(t->arena, o->set[i]);
+  o->set = set;
+}
+
+static VlStatus no_memory(vlpc_trainer *t) {
+  return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+}
+
+static VlStatus make(vlpc_trainer *t, const vlpc_trainer_options *options) {
+  if (!options_copy(&t->o, sizeof t->o, options) || !t->artifact)
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
+                      "the artifact is NULL, or options.struct_size is not a known one");
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  keep_options(t);
+  VlStatus s = trainer_make(t);
+  t->o.session = NULL; /* the caller's */
+  return s;
+}
+
+vlpc_status vlpc_trainer_new(vlpc_artifact *a, const vlpc_trainer_options *options,
+                             vlpc_trainer **out) {
+  if (!out) return VLPC_E_INVALID_ARG;
+  vlpc_trainer *t = *out = calloc(1, sizeof *t);
+  if (t) t->arena = arena_new(0), t->diag = diag_new(), t->artifact = a;
+  if (!t || !t->arena || !t->diag) {
+    vlpc_trainer_free(t);
+    *out = NULL;
+    return VLPC_E_NOMEM;
+  }
+  VlStatus s = make(t, options);
+  t->sound = s == VLPC_OK;
+  return s;
+}
+
+void vlpc_trainer_free(vlpc_trainer *t) {
+  if (!t) return;
+  arena_free(t->arena);
+  diag_free(t->diag);
+  free(t);
+}
+
+/* What the session says when the trainer itself says nothing. */
+const char *vlpc_trainer_error(const vlpc_trainer *t) {
+  if (!t) return "";
+  return diag_count(t->diag) || !t->session ? diag_text(t->diag) : vlpc_session_error(t->session);
+}
+
+const char *vlpc_trainer_error_json(const vlpc_trainer *t) {
+  if (!t) return "[]";
+  return diag_count(t->diag) || !t->session ? diag_json(t->diag)
+                                            : vlpc_session_error_json(t->session);
+}
+
+/* A call on a sound trainer begins without errors. */
+static bool enter(vlpc_trainer *t) {
+  if (!t || !t->sound) return false;
+  diag_clear(t->diag);
+  return true;
+}
+
+/* ---- what it is ------------------------------------------------------------ */
+
+bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out) {
+  if (!t || !t->sound) return false;
+  vlpc_trainer_info info = {.config = t->config_text,
+                            .steps = (uint64_t)t->batches * (uint64_t)t->config.epochs,
+                            .step = t->done, .epochs = (uint32_t)t->config.epochs,
+                            .batch = (uint32_t)t->config.batch,
+                            .photos = loader_count(t->loader), .n_classes = t->data.n_classes,
+                            .n_trainables = t->n_tensors, .warning = t->warning};
+  return options_out(out, &info, sizeof info);
+}
+
+const char *vlpc_trainer_class(const vlpc_trainer *t, uint32_t i) {
+  return t && t->sound && i < t->data.n_classes ? t->data.classes[i] : NULL;
+}
+
+bool vlpc_trainer_tensor(const vlpc_trainer *t, uint32_t i, const char **name,
+                         vlpc_tensor *value, vlpc_tensor *grad) {
+  if (!t || !t->sound || i >= t->n_tensors) return false;
+  const StepTensor *x = &t->tensor[i];
+  if (name) *name = x->name;
+  if (value) *value = x->value;
+  if (grad) *grad = x->value, grad->data = x->grad;
+  return true;
+}
+
+/* ---- what it does ---------------------------------------------------------- */
+
+vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
+  vlpc_train_step did;
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  VL_TRY(trainer_step(t, &did));
+  if (out && !options_out(out, &did, sizeof did))
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out->struct_size is not set");
+  return VLPC_OK;
+}
+
+uint32_t vlpc_trainer_split(const vlpc_trainer *t, vlpc_split split) {
+  return t && t->sound && (uint32_t)split < SPLIT__COUNT ? t->data.split[split].n : 0;
+}
+
+static VlStatus evaluate_now(vlpc_trainer *t, SplitId split, Scores *out) {
+  vlpc_prompts *p = NULL;
+  EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = &t->data,
+                    .split = split, .batch = (uint32_t)t->config.test_batch};
+  uint64_t n = t->data.split[split].n;
+  if (evaluate_keeps_images(t->artifact)) {
+    vlpc_artifact_info info = {.struct_size = sizeof info};
+    vlpc_artifact_get_info(t->artifact, &info);
+    if (!t->features[split])
+      t->features[split] = arena_array(t->arena, float, n * (uint64_t)info.embed_dim);
+    e.features = t->features[split], e.has = &t->has_features[split];
+  }
+  VL_TRY(trainer_prompts(t, &p));
+  VlStatus s = vlpc_session_set_prompts(t->session, p);
+  if (s == VLPC_OK) s = evaluate(&e, t->arena, t->diag, out);
+  if (s == VLPC_OK) s = vlpc_session_forget_prompts(t->session, p);
+  vlpc_prompts_close(p);
+  return s;
+}
+
+vlpc_status vlpc_trainer_evaluate(vlpc_trainer *t, vlpc_split split, vlpc_train_scores *out) {
+  Scores x;
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  if ((uint32_t)split >= SPLIT__COUNT)
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "there is no such split");
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  VL_TRY(evaluate_now(t, (SplitId)split, &x));
+  vlpc_train_scores scores = {.n = x.n, .top1 = x.top1, .top5 = x.top5,
+                              .macro_f1 = x.macro_f1, .ece = x.ece, .loss = x.loss};
+  if (options_out(out, &scores, sizeof scores)) return VLPC_OK;
+  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out is NULL or has no struct_size");
+}
+
+vlpc_status vlpc_trainer_prompts(vlpc_trainer *t, vlpc_prompts **out) {
+  if (!enter(t) || !out) return VLPC_E_INVALID_ARG;
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  return trainer_prompts(t, out);
+}
+
+static VlStatus need_folder(const vlpc_trainer *t) {
+  if (t->o.run) return VLPC_OK;
+  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "the trainer has no folder: options.run");
+}
+
+vlpc_status vlpc_trainer_save(vlpc_trainer *t) {
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  VL_TRY(need_folder(t));
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  return trainer_save(t, false);
+}
+
+vlpc_status vlpc_trainer_finish(vlpc_trainer *t) {
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  VL_TRY(need_folder(t));
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  return trainer_finish(t);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trainer_int.h - a run of training, shared by trainer_new.c (what it is made of),
+** trainer_run.c (steps), trainer_save.c (checkpoints, result) and trainer.c (the
+** outward calls). */
+#ifndef VLPC_TRAIN_TRAINER_INT_H
+#define VLPC_TRAIN_TRAINER_INT_H
+
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/evaluate.h"
+#include "train/loader.h"
+#include "train/metrics.h"
+#include "train/step.h"
+#include "vlpc/vlpc_train.h"
+
+struct vlpc_trainer {
+  Arena *arena;
+  Diag *diag;
+  bool sound; /* made without an error */
+  vlpc_trainer_options o; /* its texts are copied */
+  vlpc_artifact *artifact; /* the caller's */
+  vlpc_session *session;
+  vlpc_prompts *start;
+  Config config;
+  const char *config_text;
+  Dataset data; /* sampled */
+  char data_hash[33], model_hash[33];
+  const char *template_text; /* NULL: the module's own */
+  ThreadPool *pool;
+  Augment augment;
+  Loader *loader;
+  StepTensor *tensor; /* of the set, in its order */
+  uint32_t n_tensors;
+  uint32_t *learned;  /* by parameter of the optimiser: its tensor */
+  float **average;    /* by parameter; NULL: no averaging */
+  double *weight;     /* of each epoch's values in it */
+  Optim *optim;
+  Step *step;
+  MetricsLog *log; /* NULL: nothing is written */
+  uint32_t epoch, batch, batches; /* the next batch, and how many an epoch has */
+  uint32_t *order;                /* of the photos in this epoch */
+  bool ordered;
+  uint32_t *label; /* [batch] */
+  uint64_t done;
+  double best;
+  const char *warning;
+  float *features[SPLIT__COUNT]; /* of a split's images, kept where prompts do not matter */
+  bool has_features[SPLIT__COUNT];
+};
+
+/* trainer_new.c: fills a trainer with its arena, diag and options. */
+VL_MUST_USE VlStatus trainer_make(vlpc_trainer *t);
+
+/* trainer_run.c */
+VL_MUST_USE VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out);
+
+/* trainer_save.c */
+VL_MUST_USE VlStatus trainer_save(vlpc_trainer *t, bool is_best);
+/* Takes up the newest sound checkpoint of the run's folder. */
+VL_MUST_USE VlStatus trainer_resume(vlpc_trainer *t);
+/* Values of the last save, the place in the run stays. */
+VL_MUST_USE VlStatus trainer_rewind(vlpc_trainer *t);
+VL_MUST_USE VlStatus trainer_prompts(vlpc_trainer *t, vlpc_prompts **out);
+VL_MUST_USE VlStatus trainer_finish(vlpc_trainer *t);
+
+#endif

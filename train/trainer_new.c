@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trainer_new.c - what a run is made of, in order: configuration, photos, session,
+** start values, optimiser, step, folder. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/cpu.h"
+#include "base/map.h"
+#include "train/plan.h"
+#include "train/trainer_int.h"
+
+/* ---- configuration --------------------------------------------------------- */
+
+static VlStatus cannot(const vlpc_trainer *t, const char *what, const char *fix) {
+  VlStatus s = diag_error(t->diag, DIAG_TRAIN_CANNOT, DIAG_NOWHERE, "%s", what);
+  diag_fix(t->diag, "%s", fix);
+  return s;
+}
+
+/* What the artifact decides cannot be asked for otherwise. */
+static VlStatus check_config(const vlpc_trainer *t) {
+  const Config *c = &t->config;
+  Config paper;
+  VL_TRY(config_recipe(c->recipe, t->arena, t->diag, &paper));
+  if (c->loss_text != paper.loss_text || c->loss_image != paper.loss_image ||
+      c->loss_logit != paper.loss_logit || c->loss_aux != paper.loss_aux)
+    return cannot(t, "the weights of a loss are part of the module's loss",
+                  "write a loss of your own (docs/prompt-modules.md), or leave loss_… as they are");
+  if (c->stage_epochs > 0 && c->stage_epochs < c->epochs)
+    return cannot(t, "the second of two losses cannot be trained yet",
+                  "train with the first alone: stage_epochs=0");
+  return VLPC_OK;
+}
+
+static VlStatus read_config(vlpc_trainer *t, const char *method) {
+  Str text = {.arena = t->arena};
+  PlanSource from = {t->o.recipe, method, t->o.config, t->o.set};
+  VL_TRY(plan_config(&from, t->arena, t->diag, &t->config));
+  VL_TRY(check_config(t));
+  config_print(&t->config, &text);
+  t->config_text = str_text(&text);
+  return VLPC_OK;
+}
+
+/* ---- photos ---------------------------------------------------------------- */
+
+static VlStatus read_data(vlpc_trainer *t) {
+  DatasetSource from = {t->o.data, t->o.data_root};
+  if (!from.path)
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "options.data is NULL");
+  VL_TRY(plan_data(&t->config, &from, t->arena, t->diag, &t->data));
+  dataset_hash(&t->data, t->arena, t->data_hash);
+  return VLPC_OK;
+}
+
+static VlStatus read_preprocess(vlpc_trainer *t, Preprocess *out) {
+  vlpc_section s = {.struct_size = sizeof s};
+  vlpc_artifact_info info = {.struct_size = sizeof info};
+  vlpc_artifact_get_info(t->artifact, &info);
+  *out = preprocess_clip(info.image_size ? info.image_size : 224);
+  for (uint32_t i = 0; vlpc_artifact_section(t->artifact, i, &s); i++)
+    if (strcmp(s.name, "preprocess") == 0)
+      return preprocess_from_text(s.data, (size_t)s.bytes, "artifact", t->diag, out);
+  return VLPC_OK;
+}
+
+static void free_pool(void *p) { threads_free(p); }
+
+static VlStatus make_loader(vlpc_trainer *t) {
+  vlpc_session_info info = {.struct_size = sizeof info};
+  int32_t width, height;
+  LoaderSpec spec = {.data = &t->data, .split = SPLIT_train, .seed = (uint64_t)t->config.seed,
+                     .batch = (uint32_t)t->config.batch, .train = true};
+  VL_TRY(read_preprocess(t, &spec.preprocess));
+  vlpc_session_get_info(t->session, &info);
+  t->pool = threads_new(info.threads > 0 ? info.threads : 1, false);
+  if (!t->pool)
+    return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "no memory for the threads");
+  arena_defer(t->arena, free_pool, t->pool);
+  spec.pool = t->pool;
+  preprocess_size(&spec.preprocess, &width, &height);
+  t->augment = augment_papers(width);
+  if (strcmp(t->config.augment, "papers") == 0) spec.augment = &t->augment;
+  VL_TRY(loader_new(&spec, t->arena, t->diag, &t->loader));
+  t->batches = loader_batches(t->loader);
+  t->order = arena_array(t->arena, uint32_t, loader_count(t->loader));
+  t->label = arena_array(t->arena, uint32_t, spec.batch);
+  return VLPC_OK;
+}
+
+/* ---- session, start values ------------------------------------------------- */
+
+static void free_session(void *s) { vlpc_session_free(s); }
+static void close_prompts(void *p) { vlpc_prompts_close(p); }
+
+/* Rows that start as no words stand on dummy ones: then a template is for texts without
+** learned rows alone. */
+static VlStatus make_session(vlpc_trainer *t, const vlpc_module_info *m) {
+  VlStatus s = vlpc_session_new(t->artifact, t->o.session, &t->session);
+  if (!t->session) return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+  arena_defer(t->arena, free_session, t->session);
+  VL_TRY(s);
+  bool dummies = m->slot_rows > 0 && !m->slot_phrase;
+  if (t->config.template[0] && !dummies) t->template_text = t->config.template;
+  return vlpc_set_labels(t->session, t->data.classes, t->data.n_classes, t->template_text);
+}
+
+static VlStatus open_start(vlpc_trainer *t) {
+  if (!t->o.start) {
+    vlpc_start_options o = {.struct_size = sizeof o, .seed = (uint64_t)t->config.seed,
+                            .classes = t->data.classes, .n_classes = t->data.n_classes,
+                            .template_text = t->template_text};
+    VL_TRY(vlpc_prompts_start(t->session, &o, &t->start));
+    arena_defer(t->arena, close_prompts, t->start);
+    return VLPC_OK;
+  }
+  VlStatus s = vlpc_prompts_open(t->o.start, &t->start);
+  if (!t->start) return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+  arena_defer(t->arena, close_prompts, t->start);
+  if (s != VLPC_OK) {
+    VL_IGNORE(diag_error(t->diag, DIAG_PROMPT_SET, (DiagAt){t->o.start, NULL},
+                         "the set to start from cannot be read"));
+    diag_note(t->diag, "%s", vlpc_prompts_error(t->start));
+    return s;
+  }
+  VL_TRY(vlpc_session_set_prompts(t->session, t->start)); /* it fits */
+  return vlpc_session_forget_prompts(t->session, t->start);
+}
+
+static void copy_values(vlpc_trainer *t) {
+  vlpc_prompts_info info = {.struct_size = sizeof info};
+  vlpc_prompts_get_info(t->start, &info);
+  t->tensor = arena_array(t->arena, StepTensor, info.n_tensors);
+  for (; t->n_tensors < info.n_tensors; t->n_tensors++) {
+    StepTensor *x = &t->tensor[t->n_tensors];
+    const char *name = NULL;
+    VL_CHECK(vlpc_prompts_tensor(t->start, t->n_tensors, &name, &x->value), "counted");
+    x->name = arena_strdup(t->arena, name);
+    x->n = 1;
+    for (int32_t k = 0; k < x->value.rank; k++) x->n *= (uint64_t)x->value.shape[k];
+    float *copy = arena_array(t->arena, float, x->n);
+    if (x->n) memcpy(copy, x->value.data, (size_t)x->n * sizeof(float));
+    x->value.data = copy;
+  }
+}
+
+/* ---- optimiser, step ------------------------------------------------------- */
+
+static VlStatus make_step(vlpc_trainer *t) {
+  const Config *c = &t->config;
+  bool fresh = strcmp(c->augment, "papers") == 0;
+  const char **plain = arena_one(t->arena, const char *);
+  *plain = c->template;
+  StepSpec spec = {.artifact = t->artifact, .session = t->session, .loader = t->loader,
+                   .batch = (uint32_t)c->batch, .views = fresh ? (uint32_t)c->views : 1,
+                   .plain = plain, .n_plain = c->template[0] != '\0',
+                   .tensor = t->tensor, .n_tensors = t->n_tensors};
+  return step_new(&spec, t->arena, t->diag, &t->step);
+}
+
+static VlStatus make_optim(vlpc_trainer *t) {
+  OptimSpec spec = config_optim(&t->config);
+  OptimParam *p = arena_array(t->arena, OptimParam, t->n_tensors);
+  uint32_t n = 0;
+  t->learned = arena_array(t->arena, uint32_t, t->n_tensors);
+  for (uint32_t i = 0; i < t->n_tensors; i++) {
+    const StepTensor *x = &t->tensor[i];
+    if (!x->grad) continue;
+    t->learned[n] = i;
+    p[n++] = (OptimParam){.name = x->name, .value = x->value.data, .n = x->n};
+  }
+  VL_TRY(optim_new(&spec, p, n, t->arena, t->diag, &t->optim));
+  if (t->config.gpa_std <= 0) return VLPC_OK;
+  t->average = arena_array(t->arena, float *, n);
+  for (uint32_t i = 0; i < n; i++) t->average[i] = arena_array(t->arena, float, p[i].n);
+  t->weight = arena_array(t->arena, double, (uint64_t)t->config.epochs);
+  gpa_weights(t->config.gpa_mean, t->config.gpa_std, (uint32_t)t->config.epochs, t->weight);
+  return VLPC_OK;
+}
+
+/* ---- the folder ------------------------------------------------------------ */
+
+static VlStatus make_folder(const vlpc_trainer *t) {
+  if (mkdir(t->o.run, 0777) == 0 || errno == EEXIST) return VLPC_OK;
+  VlStatus s = diag_error(t->diag, DIAG_FOLDER, (DiagAt){t->o.run, NULL}, "cannot be made: %s",
+                          strerror(errno));
+  diag_fix(t->diag, "name a folder in one that exists");
+  return s;
+}
+
+static VlStatus check_empty(const vlpc_trainer *t) {
+  RunFound found;
+  if (run_latest(t->o.run, t->arena, NULL, &found) != VLPC_OK) return VLPC_OK;
+  VlStatus s = diag_error(t->diag, DIAG_RUN_THERE, (DiagAt){t->o.run, NULL},
+                          "the folder holds a run");
+  diag_found(t->diag, "%s", found.path);
+  diag_fix(t->diag, "go on with it by --resume, or name another folder");
+  return s;
+}
+
+static void hash_model(vlpc_trainer *t) {
+  Str all = {.arena = t->arena};
+  vlpc_section s = {.struct_size = sizeof s};
+  for (uint32_t i = 0; vlpc_artifact_section(t->artifact, i, &s); i++)
+    if (strcmp(s.name, "graph") == 0 || strcmp(s.name, "weights") == 0) str_add(&all, s.hash);
+  hash_hex128(str_text(&all), all.n, t->model_hash);
+}
+
+static VlStatus write_config(const vlpc_trainer *t) {
+  FileWriter *w = NULL;
+  VL_TRY(io_create(arena_printf(t->arena, "%s/config.yaml", t->o.run), t->diag, &w));
+  VL_IGNORE(io_write(w, t->config_text, strlen(t->config_text))); /* fails the commit */
+  return io_commit(w);
+}
+
+static void close_log(void *m) { metrics_close(m); }
+
+static VlStatus open_folder(vlpc_trainer *t) {
+  if (!t->o.run) return VLPC_OK;
+  VL_TRY(make_folder(t));
+  if (t->o.resume) VL_TRY(trainer_resume(t));
+  else VL_TRY(check_empty(t));
+  VL_TRY(write_config(t));
+  MetricsSpec m = {t->o.run, t->done, (double)time(NULL)};
+  VL_TRY(metrics_open(&m, t->arena, t->diag, &t->log));
+  arena_defer(t->arena, close_log, t->log);
+  return VLPC_OK;
+}
+
+/* ---- all ------------------------------------------------------------------- */
+
+VlStatus trainer_make(vlpc_trainer *t) {
+  vlpc_module_info m = {.struct_size = sizeof m};
+  if (!vlpc_artifact_module(t->artifact, &m)) {
+    VlStatus s = diag_error(t->diag, DIAG_NO_MODULE, DIAG_NOWHERE,
+                            "the artifact has no prompt module");
+    diag_fix(t->diag, "compile it with --prompt MODULE.onnx --train");
+    return s;
+  }
+  t->best = NAN;
+  VL_TRY(read_config(t, m.method));
+  VL_TRY(read_data(t));
+  VL_TRY(make_session(t, &m));
+  VL_TRY(make_loader(t));
+  VL_TRY(open_start(t));
+  copy_values(t);
+  VL_TRY(make_step(t));
+  VL_TRY(make_optim(t));
+  hash_model(t);
+  return open_folder(t);
+}

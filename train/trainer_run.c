@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trainer_run.c - one step after the other, and what is due between them. */
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "train/trainer_int.h"
+
+/* ---- results that are no numbers ------------------------------------------- */
+
+static bool all_finite(const float *x, uint64_t n) {
+  bool ok = true;
+  for (uint64_t i = 0; i < n && ok; i++) ok = isfinite(x[i]) != 0;
+  return ok;
+}
+
+/* NULL, "loss", or the first trainable whose gradient is not finite. */
+static const char *not_finite(const vlpc_trainer *t, float loss) {
+  if (!isfinite(loss)) return "the loss";
+  for (uint32_t i = 0; i < t->n_tensors; i++) {
+    const StepTensor *x = &t->tensor[i];
+    if (x->grad && !all_finite(x->grad, x->n))
+      return arena_printf(t->arena, "the gradient of '%s'", x->name);
+  }
+  return NULL;
+}
+
+static VlStatus tell_not_finite(const vlpc_trainer *t, const char *what, const StepBatch *b) {
+  VlStatus s = diag_error(t->diag, DIAG_LOSS_NUMBER, (DiagAt){t->o.run, NULL},
+                          "%s is not finite in step %llu", what, (unsigned long long)t->done + 1);
+  Str photos = {.arena = t->arena};
+  for (uint32_t i = 0; i < b->n && i < 8; i++)
+    str_printf(&photos, "%s%s", i ? ", " : "", t->data.split[SPLIT_train].at[b->photo[i]].path);
+  diag_found(t->diag, "epoch %u, photos %s%s", b->epoch, str_text(&photos), b->n > 8 ? ", …" : "");
+  diag_note(t->diag, "the values of the step before are kept");
+  diag_fix(t->diag, "lower lr, or set on_nonfinite to skip or rewind");
+  return s;
+}
+
+/* ---- a batch --------------------------------------------------------------- */
+
+static StepBatch next_batch(vlpc_trainer *t) {
+  uint32_t size = (uint32_t)t->config.batch, from = t->batch * size;
+  if (!t->ordered) loader_order(t->loader, t->epoch, t->order);
+  t->ordered = true;
+  uint32_t n = VL_MIN(size, loader_count(t->loader) - from);
+  for (uint32_t i = 0; i < n; i++)
+    t->label[i] = t->data.split[SPLIT_train].at[t->order[from + i]].label;
+  return (StepBatch){t->epoch, t->order + from, t->label, n};
+}
+
+static void learn(vlpc_trainer *t, uint32_t epoch) {
+  for (uint32_t i = 0; i < t->optim->n_params; i++)
+    t->optim->param[i].grad = t->tensor[t->learned[i]].grad;
+  optim_step(t->optim, epoch);
+}
+
+/* The place behind this batch. */
+static void advance(vlpc_trainer *t) {
+  t->done++;
+  if (++t->batch < t->batches) return;
+  for (uint32_t i = 0; t->average && i < t->optim->n_params; i++) {
+    const OptimParam *p = &t->optim->param[i];
+    gpa_add(t->average[i], p->value, p->n, t->weight[t->epoch], t->epoch == 0);
+  }
+  t->batch = 0;
+  t->epoch++;
+  t->ordered = false;
+}
+
+/* Seconds since 1970: for people, results do not depend on it. */
+static double wall(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x) {
+  Metric m[] = {{"train/loss", x->loss}, {"train/lr", x->lr}};
+  if (!t->log) return VLPC_OK;
+  MetricsLine line = {x->step, x->epoch, wall(), m, VL_COUNT(m)};
+  return metrics_add(t->log, &line, t->diag);
+}
+
+static bool save_is_due(const vlpc_trainer *t) {
+  uint64_t every = (uint64_t)t->config.save_steps;
+  if (!t->o.run) return false;
+  return every ? t->done % every == 0 : t->batch == 0;
+}
+
+VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
+  float loss = 0;
+  if (t->epoch == (uint32_t)t->config.epochs) {
+    *out = (vlpc_train_step){.step = t->done, .epoch = t->epoch, .done = true};
+    return VLPC_OK;
+  }
+  StepBatch b = next_batch(t);
+  VL_TRY(step_run(t->step, &b, t->diag, &loss));
+  *out = (vlpc_train_step){.step = t->done + 1, .epoch = t->epoch, .n = b.n,
+                           .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch)};
+  const char *bad = not_finite(t, loss);
+  if (bad && strcmp(t->config.on_nonfinite, "stop") == 0) return tell_not_finite(t, bad, &b);
+  if (bad && strcmp(t->config.on_nonfinite, "rewind") == 0) VL_TRY(trainer_rewind(t));
+  if (!bad) learn(t, t->epoch);
+  advance(t);
+  out->epoch_done = t->batch == 0;
+  VL_TRY(write_metrics(t, out));
+  return save_is_due(t) ? trainer_save(t, false) : VLPC_OK;
+}
