@@ -249,7 +249,8 @@ VlStatus cmd_train(Cli *c) {
   r.run = opt(c, output_run);
   r.file = c->arg[0];
   VL_TRY(read_set(&r));
-  if (is_onnx(c->arg[0])) VL_TRY(make_artifact(&r));
+  bool links = opt_given(c, method) || opt_given(c, prompt);
+  if (is_onnx(c->arg[0]) || links) VL_TRY(make_artifact(&r));
   VL_TRY(model_open_artifact(c, r.file, &m));
   VL_TRY(open_trainer(&r, &m));
   if (!opt_given(c, resume)) VL_TRY(score(&r, "before", &r.before));

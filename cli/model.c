@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/thread.h"
+#include "cli/inspect.h"
 #include "cli/machine.h"
 #include "cli/progress.h"
 #include "cli/prompt_sets.h"
@@ -159,9 +160,17 @@ static const char *beside(Cli *c, const char *name) {
   return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? path : NULL;
 }
 
+/* An artifact has its own. */
+static bool is_artifact(Cli *c, const char *path) {
+  FileKind kind;
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode) && file_kind(c, path, &kind) == VLPC_OK &&
+         kind == FILE_ARTIFACT;
+}
+
 const char *model_companion(Cli *c, OptId id, const char *name) {
   if (c->value[id] != NULL) return strcmp(c->value[id], "none") == 0 ? NULL : c->value[id];
-  const char *path = beside(c, name);
+  const char *path = is_artifact(c, c->arg[0]) ? NULL : beside(c, name);
   if (path != NULL && !opt_given(c, quiet))
     fprintf(stderr, "vlpc: uses %s (--%s none: not)\n", path, opt_info[id].name);
   return path;

@@ -53,6 +53,20 @@ static VlStatus read_precision(Compile *c) {
   return s;
 }
 
+/* The towers in one form, from ONNX files or from an artifact that has them so. */
+static VlStatus read_towers(Compile *c) {
+  PassOpts whole = c->pass; /* points are found by passes: those left out come behind the link */
+  if (c->o->prompt) whole.skip = 0;
+  if (source_is_artifact(c->o->models[0])) return source_read(c);
+  for (uint32_t i = 0; i < c->n_models; i++) {
+    VL_TRY(read_model(c, i));
+    VL_TRY(progress(c, "lower", i, c->n_models));
+    VL_TRY(pass_lower(c->imported[i], &whole, c->d, &c->lowered[i]));
+  }
+  c->graph = c->lowered[0].g;
+  return c->n_models == 2 ? join_towers(c) : VLPC_OK;
+}
+
 VlStatus compile_lower(Compile *c) {
   c->dump.arena = c->a;
   c->pass.on_dump = keep_dump;
@@ -62,13 +76,8 @@ VlStatus compile_lower(Compile *c) {
   while (c->n_models < COMPILE_MAX_MODELS && c->o->models[c->n_models]) c->n_models++;
   if (c->n_models == 0)
     return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no model file was given");
-  for (uint32_t i = 0; i < c->n_models; i++) {
-    VL_TRY(read_model(c, i));
-    VL_TRY(progress(c, "lower", i, c->n_models));
-    VL_TRY(pass_lower(c->imported[i], &c->pass, c->d, &c->lowered[i]));
-  }
-  c->graph = c->lowered[0].g;
-  if (c->n_models == 2) VL_TRY(join_towers(c));
+  VL_TRY(read_towers(c));
+  c->towers = c->graph;
   c->report = pass_report(c->graph, c->a);
   VL_TRY(compile_link(c));
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
@@ -189,13 +198,35 @@ static VlStatus write_preprocess(const Compile *c, ArtifactWriter *w) {
   return write_text(w, SECTION_preprocess, &text);
 }
 
+/* A section of the artifact that is compiled again. */
+static VlStatus write_again(const Compile *c, ArtifactWriter *w, SectionKind kind) {
+  Section s = artifact_section(&c->source, kind);
+  return s.at ? artifact_writer_section(w, kind, s.at, (size_t)s.bytes) : VLPC_OK;
+}
+
+static VlStatus write_companions(const Compile *c, ArtifactWriter *w) {
+  if (c->o->tokenizer)
+    VL_TRY(write_tokenizer(c, w));
+  else if (c->has_source)
+    VL_TRY(write_again(c, w, SECTION_tokenizer));
+  if (c->has_source && !c->o->preprocess) return write_again(c, w, SECTION_preprocess);
+  return has_input(c->graph, "image") ? write_preprocess(c, w) : VLPC_OK;
+}
+
+static VlStatus write_provenance(const Compile *c, ArtifactWriter *w) {
+  Str text = {.arena = c->a};
+  if (c->has_source) return write_again(c, w, SECTION_provenance);
+  VL_TRY(provenance_section(c, &text));
+  return write_text(w, SECTION_provenance, &text);
+}
+
 static VlStatus write_sections(Compile *c, ArtifactWriter *w) {
   const uint8_t *bytes = NULL;
   size_t n = 0;
-  Str manifest = {.arena = c->a}, graph = {.arena = c->a}, provenance = {.arena = c->a};
+  Str manifest = {.arena = c->a}, graph = {.arena = c->a};
   manifest_section(c, &manifest);
   VL_TRY(write_text(w, SECTION_manifest, &manifest));
-  graph_section(c, &graph);
+  source_graph(c, &graph);
   VL_TRY(write_text(w, SECTION_graph, &graph));
   program_write(&c->plan.program, c->a, &bytes, &n);
   VL_TRY(artifact_writer_section(w, SECTION_program, bytes, n));
@@ -204,11 +235,10 @@ static VlStatus write_sections(Compile *c, ArtifactWriter *w) {
   VL_TRY(artifact_writer_begin(w, SECTION_weights));
   VL_TRY(weights_write(c, w));
   VL_TRY(artifact_writer_end(w));
-  if (c->o->tokenizer) VL_TRY(write_tokenizer(c, w));
-  if (has_input(c->graph, "image")) VL_TRY(write_preprocess(c, w));
-  VL_TRY(provenance_section(c, &provenance));
-  VL_TRY(write_text(w, SECTION_provenance, &provenance));
-  return c->o->seal ? seal_section(c, w) : VLPC_OK;
+  VL_TRY(write_companions(c, w));
+  VL_TRY(write_provenance(c, w));
+  if (c->o->seal) VL_TRY(seal_section(c, w));
+  return source_kept(c, w);
 }
 
 VlStatus compile_write(Compile *c) {
@@ -226,6 +256,7 @@ void compile_close(Compile *c) {
   for (uint32_t i = 0; i < c->n_models; i++) {
     if (c->model[i]) fe_close(c->model[i]);
   }
+  if (c->has_source) artifact_unmap(&c->source);
   if (c->module) fe_close(c->module);
   if (c->loss_model) fe_close(c->loss_model);
 }

@@ -4,14 +4,16 @@
 **   read → import → lower → join → link → schedule → write
 **
 ** The files of this folder only connect the others: compile.c runs the stages,
-** weights.c evaluates constants into the weight section, link.c brings in a
-** prompt module, declaration.c reads what it says of itself, train.c adds its loss
-** and gradients, sections.c makes the other sections, report.c says what was fused,
-** entry.c is the library's only exported function.  Everything lies on one arena
+** weights.c evaluates constants into the weight section, source.c keeps the towers and
+** reads them back, link.c brings in a prompt module, declaration.c reads what it says of
+** itself, train.c adds its loss and gradients, sections.c makes the other sections,
+** report.c says what was fused, entry.c is the library's only exported function.
+** Everything lies on one arena
 ** per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
 
+#include "base/vec.h"
 #include "compiler/declaration.h"
 #include "frontend/frontend.h"
 #include "models/models.h"
@@ -33,6 +35,13 @@ enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_RECOMPUTE = 1 << 20
 };
 
+/* A constant of the towers that the program has in another form; its place in the
+** section kept. */
+typedef struct {
+  Val v;
+  uint64_t offset, bytes;
+} SourceKept;
+
 /* One compilation, filled stage by stage. */
 typedef struct {
   const vlpc_compile_options *o;
@@ -45,7 +54,12 @@ typedef struct {
   FeModel *model[COMPILE_MAX_MODELS];
   Graph *imported[COMPILE_MAX_MODELS];
   PassResult lowered[COMPILE_MAX_MODELS];
-  Graph *graph; /* the lowered graph of all towers */
+  Graph *graph; /* the lowered graph of all towers, then with prompts */
+  Graph *towers; /* without prompts, and before rewrites for speed */
+  ArtifactFile source; /* has_source: the model is an artifact, not ONNX files */
+  bool has_source;
+  VEC(SourceKept) kept; /* of what is written */
+  uint64_t kept_bytes;
   FuseReport report; /* of what the files say, before rewrites for speed */
   FeModel *module, *loss_model; /* the prompt module and its loss; NULL: none */
   Declaration declaration;
@@ -98,11 +112,24 @@ VL_MUST_USE VlStatus compile_switches(Compile *c);
 /* Adds every constant of the plan to the open weight section, in order. */
 VL_MUST_USE VlStatus weights_write(const Compile *c, ArtifactWriter *w);
 
+/* Adds one value row-major to the open section. */
+VL_MUST_USE VlStatus weights_write_value(const Compile *c, Val v, uint64_t bytes,
+                                         ArtifactWriter *w);
+
+/* source.c */
+bool source_is_artifact(const char *path);
+/* Towers, aliases and the open file of the artifact models[0]. */
+VL_MUST_USE VlStatus source_read(Compile *c);
+/* The towers with zeros for all weights: enough to read shapes. */
+VL_MUST_USE VlStatus source_shapes(const ArtifactFile *f, Arena *a, Diag *d, Graph **out);
+/* The section graph; notes what the section kept has to hold. */
+void source_graph(Compile *c, Str *out);
+VL_MUST_USE VlStatus source_kept(const Compile *c, ArtifactWriter *w);
+
 /* sections.c */
 /* The factor in logits = factor · images · textsᵀ. */
 double compile_logit_scale(const Graph *g);
 void manifest_section(const Compile *c, Str *out);
-void graph_section(const Compile *c, Str *out);
 VL_MUST_USE VlStatus provenance_section(const Compile *c, Str *out);
 VL_MUST_USE VlStatus seal_section(const Compile *c, ArtifactWriter *w);
 

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/map.h"
+
 typedef struct {
   Arena *a;
   const char *file;
@@ -91,6 +93,7 @@ typedef struct {
   const char *key;
   size_t record;
   ItemFn *fn;
+  uint32_t most; /* entries */
 } ListOf;
 
 static VlStatus each(Reader *r, json_t *root, ListOf of, void **out, uint32_t *n) {
@@ -99,9 +102,9 @@ static VlStatus each(Reader *r, json_t *root, ListOf of, void **out, uint32_t *n
   *n = 0;
   if (!list) return VLPC_OK;
   if (!json_is_array(list)) return bad(r, key, kind_of(list), "a list");
-  if (json_array_size(list) > DECLARATION_LIST)
+  if (json_array_size(list) > of.most)
     return bad(r, key, arena_printf(r->a, "%zu entries", json_array_size(list)),
-               "at most 4096 entries");
+               arena_printf(r->a, "at most %u entries", of.most));
   *n = (uint32_t)json_array_size(list);
   uint8_t *at = arena_array_bytes(r->a, *n, of.record);
   *out = at;
@@ -137,6 +140,9 @@ static VlStatus read_init(Reader *r, json_t *o, const char *where, ManifestInit 
     if (init_kind[k].is_text) VL_TRY(text_at(r, o, where, init_kind[k].key, true, &out->text));
     else if (!json_is_number(v) || !isfinite(out->value))
       return bad(r, arena_printf(r->a, "%s.%s", where, init_kind[k].key), kind_of(v), "a number");
+    else if (k != INIT_fill && out->value < 0)
+      return bad(r, arena_printf(r->a, "%s.%s", where, init_kind[k].key), "a negative number",
+                 "a number from 0");
   }
   if (n != 1)
     return bad(r, where, n ? "more than one kind" : "no kind",
@@ -154,6 +160,23 @@ static VlStatus read_trainable(Reader *r, json_t *o, const char *where, void *ou
   return read_init(r, json_object_get(o, "init"), arena_printf(r->a, "%s.init", where), &t->init);
 }
 
+/* Names are each one's own, and what is copied comes before. */
+static VlStatus check_names(Reader *r, const Declaration *x) {
+  Names *names = names_new(r->a);
+  uint32_t from = 0;
+  for (uint32_t i = 0; i < x->n_trainables; i++) {
+    const DeclaredTrainable *t = &x->trainable[i];
+    const char *copied = t->init.kind == INIT_copy ? t->init.text : NULL;
+    if (copied && !names_find(names, copied, strlen(copied), &from))
+      return bad(r, arena_printf(r->a, "trainable[%u].init.copy", i), copied,
+                 "the name of a trainable before it");
+    if (names_add(names, t->name, strlen(t->name)) != i)
+      return bad(r, arena_printf(r->a, "trainable[%u].name", i), t->name,
+                 "a name that no other trainable has");
+  }
+  return VLPC_OK;
+}
+
 /* ---- taps and writes ---------------------------------------------------------------- */
 
 static VlStatus read_tap(Reader *r, json_t *o, const char *where, void *out) {
@@ -169,6 +192,8 @@ static VlStatus read_tap(Reader *r, json_t *o, const char *where, void *out) {
   if (!grad || t->stop || strcmp(grad, "pass") == 0) return VLPC_OK;
   return bad(r, arena_printf(r->a, "%s.grad", where), grad, "pass or stop");
 }
+
+static const ListOf list_of_taps = {"taps", sizeof(LinkTap), read_tap, DECLARATION_LIST};
 
 static VlStatus read_write(Reader *r, json_t *o, const char *where, void *out) {
   static const char *const keys[] = {"point", "segment", "value", "drop", NULL};
@@ -218,7 +243,7 @@ static VlStatus read_loss(Reader *r, json_t *o, DeclaredLoss *out) {
   VL_TRY(text_at(r, o, "loss", "file", true, &out->file));
   if (strchr(out->file, '/'))
     return bad(r, "loss.file", out->file, "the name of a file in the module's folder");
-  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap}, &at, &out->n_taps));
+  VL_TRY(each(r, o, list_of_taps, &at, &out->n_taps));
   out->tap = at;
   return VLPC_OK;
 }
@@ -237,15 +262,17 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   if (lift && strcmp(lift, "image") != 0) return bad(r, "lift", lift, "image");
   out->lift = lift != NULL;
   VL_TRY(read_slot(r, json_object_get(o, "slot"), out));
-  ListOf templates = {"templates", sizeof(const char *), read_template};
+  ListOf templates = {"templates", sizeof(const char *), read_template, MANIFEST_MAX_TEMPLATES};
   VL_TRY(each(r, o, templates, &at, &out->n_templates));
   out->templates = at, at = NULL;
-  ListOf trainables = {"trainable", sizeof(DeclaredTrainable), read_trainable};
+  ListOf trainables = {"trainable", sizeof(DeclaredTrainable), read_trainable, DECLARATION_LIST};
   VL_TRY(each(r, o, trainables, &at, &out->n_trainables));
   out->trainable = at, at = NULL;
-  VL_TRY(each(r, o, (ListOf){"taps", sizeof(LinkTap), read_tap}, &at, &out->n_taps));
+  VL_TRY(check_names(r, out));
+  VL_TRY(each(r, o, list_of_taps, &at, &out->n_taps));
   out->tap = at, at = NULL;
-  VL_TRY(each(r, o, (ListOf){"writes", sizeof(LinkWrite), read_write}, &at, &out->n_writes));
+  ListOf writes = {"writes", sizeof(LinkWrite), read_write, DECLARATION_LIST};
+  VL_TRY(each(r, o, writes, &at, &out->n_writes));
   out->write = at;
   return read_loss(r, json_object_get(o, "loss"), &out->loss);
 }

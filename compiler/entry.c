@@ -148,7 +148,7 @@ typedef struct {
 
 static VlStatus stage_text(Compile *c, const char *what, Str *out) {
   if (strcmp(what, "import") == 0)
-    ir_print(c->imported[0], PRINT_LOCS, out);
+    ir_print(c->has_source ? c->towers : c->imported[0], PRINT_LOCS, out);
   else if (strcmp(what, "core") == 0)
     ir_print(c->graph, PRINT_LOCS, out);
   else if (strcmp(what, "normal") == 0)

@@ -133,7 +133,7 @@ VlStatus compile_link(Compile *c) {
   if (loss.graph) spec.loss = &loss;
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
-  c->graph = again.g;
+  c->graph = c->pass.skip ? pass_apart(again.g, c->pass.skip, c->a) : again.g;
   if (!loss.graph) return VLPC_OK;
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
   return compile_gradients(c);
@@ -264,12 +264,23 @@ static ManifestLayoutRow *layout_of(const Compile *c) {
   return out;
 }
 
+/* Some write gives each class rows of its own. */
+static bool has_own_rows(const Compile *c) {
+  for (uint32_t i = 0; i < c->layout.n; i++) {
+    const LinkRow *r = &c->layout.at[i];
+    if (r->segment && strcmp(r->segment, "slot") == 0 && r->per && strstr(r->per, "class"))
+      return true;
+  }
+  return false;
+}
+
 ManifestPrompts compile_manifest_prompts(const Compile *c) {
   const Declaration *x = &c->declaration;
   if (!c->o->prompt) return (ManifestPrompts){0};
   ManifestPrompts m = {.method = x->method,
                        .base = c->base_hash,
                        .slot_rows = x->slot_rows,
+                       .slot_own = has_own_rows(c),
                        .slot_phrase = x->phrase,
                        .entry = c->has_prompts ? "prompts" : NULL,
                        .n_templates = x->n_templates,

@@ -3,7 +3,6 @@
 ** files, of an artifact, of a size that vlpc writes, or as given. */
 #include <string.h>
 
-#include "base/vec.h"
 #include "compiler/compiler.h"
 
 static bool is_layer(const char *name, char tower) {
@@ -46,65 +45,17 @@ static void host_of(const Graph *g, PromptHost *h) {
   h->context = compile_context(g);
 }
 
-/* ---- an artifact ------------------------------------------------------------ */
-
-/* Bytes of a type such as f16[77,192]; false when it has none of fixed size. */
-static bool type_bytes(Arena *a, const char *at, const char *end, uint64_t *out) {
-  const char *open = memchr(at, '[', (size_t)(end - at));
-  VlDtype dtype;
-  if (!open || !dtype_parse(at, (size_t)(open - at), &dtype)) return false;
-  *out = dtype_size(dtype);
-  for (const char *p = open + 1; p < end && *p != ']';) {
-    size_t n = 0;
-    while (p + n < end && p[n] != ',' && p[n] != ']') n++;
-    int64_t size;
-    if (!parse_i64(arena_strndup(a, p, n), &size) || size < 0) return false;
-    if (!vl_mul_u64(*out, (uint64_t)size, out)) return false;
-    p += n + (p + n < end && p[n] == ',');
-  }
-  return true;
-}
-
-enum { LOOKED_AT = 1 << 16, BLOBS_MOST = 1 << 20 };
-
-/* The constants of a graph's text with their sizes but without their bytes, which
-** the layouts of the weights hide: enough to read shapes.  A graph looks into
-** small ones only. */
-static BlobTable empty_blobs(Arena *a, const char *text, size_t n) {
-  static const char key[] = "{blob=blob#";
-  const uint8_t *nothing = arena_alloc(a, LOOKED_AT);
-  VEC(Blob) blob = {0};
-  for (const char *line = text, *end; line < text + n; line = end + 1) {
-    end = memchr(line, '\n', (size_t)(text + n - line));
-    if (!end) break;
-    const char *copy = arena_strndup(a, line, (size_t)(end - line)), *at = strstr(copy, key);
-    const char *type = at ? strstr(at, "} : ") : NULL;
-    uint64_t bytes;
-    int64_t i;
-    if (!type || !type_bytes(a, type + 4, copy + (end - line), &bytes)) continue;
-    at += sizeof key - 1;
-    if (!parse_i64(arena_strndup(a, at, (size_t)(type - at)), &i)) continue;
-    if (i < 1 || i > BLOBS_MOST) continue;
-    while (blob.n < i) *vec_push(a, &blob) = (Blob){nothing, 0, NULL};
-    blob.at[i - 1].bytes = bytes;
-  }
-  return (BlobTable){blob.at, blob.n};
-}
+/* ---- the model -------------------------------------------------------------- */
 
 static VlStatus read_artifact(const char *path, Arena *a, Diag *d, PromptHost *h) {
   ArtifactFile f;
   VL_TRY(artifact_map(path, d, &f));
-  Section s = artifact_section(&f, SECTION_graph);
-  const char *text = arena_strndup(a, s.at ? (const char *)s.at : "", (size_t)s.bytes);
+  Graph *g = NULL;
+  VlStatus s = source_shapes(&f, a, d, &g);
+  if (s == VLPC_OK) host_of(g, h);
   artifact_unmap(&f);
-  BlobTable blobs = empty_blobs(a, text, (size_t)s.bytes);
-  const Graph *g = ir_parse(a, path, text, (size_t)s.bytes, blobs, d);
-  if (!g) return diag_status(d);
-  host_of(g, h);
-  return VLPC_OK;
+  return s;
 }
-
-/* ---- the model -------------------------------------------------------------- */
 
 static VlStatus read_onnx(const vlpc_prompt_options *o, Compile *k, PromptHost *h) {
   vlpc_compile_options *c = arena_one(k->a, vlpc_compile_options);
@@ -117,8 +68,7 @@ static VlStatus read_onnx(const vlpc_prompt_options *o, Compile *k, PromptHost *
 
 static VlStatus read_host(const vlpc_prompt_options *o, Compile *k, PromptHost *h) {
   Diag *d = k->d;
-  size_t n = strlen(o->models[0]);
-  bool artifact = n > 5 && strcmp(o->models[0] + n - 5, ".vlpc") == 0;
+  bool artifact = source_is_artifact(o->models[0]);
   VL_TRY(artifact ? read_artifact(o->models[0], k->a, d, h) : read_onnx(o, k, h));
   if (h->text_layers > 0 && h->vision_layers > 0 && h->context > 0) return VLPC_OK;
   VlStatus s = diag_error(d, DIAG_PROMPT_HOST, (DiagAt){o->models[0], NULL},

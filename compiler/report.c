@@ -42,7 +42,8 @@ static void as_json(const Compile *c, const FuseReport *r, Str *out) {
 }
 
 static void as_text(const Compile *c, const FuseReport *r, Str *out) {
-  for (uint32_t i = 0; i < c->n_models; i++)
+  if (c->has_source) str_printf(out, "%s: an artifact\n", c->o->models[0]);
+  for (uint32_t i = 0; i < c->n_models && !c->has_source; i++)
     str_printf(out, "%s: %s, opset %lld\n", c->o->models[i], fe_producer(c->model[i]),
                (long long)fe_opset(c->model[i]));
 

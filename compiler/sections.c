@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sections.c - the artifact's texts: manifest, graph, provenance; and sealed
+/* sections.c - the artifact's texts: manifest, provenance; and sealed
 ** code. */
 #include "compiler/compiler.h"
 
@@ -129,23 +129,6 @@ void manifest_section(const Compile *c, Str *out) {
   m.points = arena_array(c->a, const char *, m.n_points);
   for (uint32_t i = 0; i < m.n_points; i++) m.points[i] = point[i].name;
   manifest_write(&m, p, out);
-}
-
-/* ---- graph --------------------------------------------------------------- */
-
-/* The graph as it was planned, after a table of the values that lie in the
-** weight section:  ; weight %VALUE LAYOUT OFFSET BYTES
-** Whoever links more onto the graph takes those values from there; initializers
-** behind them (blob#N) are not in the artifact. */
-void graph_section(const Compile *c, Str *out) {
-  static const char *const layout[] = {"plain", "panels", "padded", "panels_bf16"};
-  for (uint32_t i = 0; i < c->plan.n_consts; i++) {
-    const SchedConst *k = &c->plan.consts[i];
-    const ProgBuf *b = &c->plan.program.bufs[k->buf];
-    str_printf(out, "; weight %%%u %s %llu %llu\n", k->v.i, layout[k->layout],
-               (unsigned long long)b->offset, (unsigned long long)b->bytes);
-  }
-  ir_print(c->graph, PRINT_LOCS, out);
 }
 
 /* ---- provenance ---------------------------------------------------------- */

@@ -3,7 +3,9 @@
 **
 ** Words, separated by blanks:
 **   --no-PASS          leaves a pass out (passes.def) or a rewrite of the
-**                      scheduler (the table below)
+**                      scheduler (the table below); with a prompt module, which is
+**                      linked at points that passes find, what it recognises is
+**                      taken apart behind the link
 **   --stop-after=PASS  --bisect=N  --dump=PASS|all  --check=eval,clone,roundtrip */
 #include "compiler/compiler.h"
 

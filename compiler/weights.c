@@ -162,6 +162,12 @@ static bool copy_transposed(const View *w, const Target *t) {
 
 static VlStatus fill(const Compile *c, Val v, Target t);
 
+/* Bytes that were read from a model's file leave the resident set. */
+static void forget(const Compile *c, const void *at, uint64_t n) {
+  for (uint32_t i = 0; i < c->n_models; i++)
+    if (c->model[i]) fe_forget(c->model[i], at, n);
+}
+
 static VlStatus fill_concat(const Compile *c, Val v, Target t) {
   uint32_t axis = (uint32_t)ir_attr_int(c->graph, v, A_axis, 0);
   size_t elem = dtype_size(ir_type_of(c->graph, v)->dtype);
@@ -213,7 +219,7 @@ static VlStatus fill(const Compile *c, Val v, Target t) {
   if (ir_op(c->graph, v) == OP_concat) return fill_concat(c, v, t);
   if (!view_of(c->graph, v, &w)) return fill_evaluated(c, v, t);
   if (!copy_transposed(&w, &t)) copy_axes(&w, &t, 0, w.at, t.at);
-  for (uint32_t i = 0; i < c->n_models; i++) fe_forget(c->model[i], w.blob->data, w.blob->bytes);
+  forget(c, w.blob->data, w.blob->bytes);
   return VLPC_OK;
 }
 
@@ -257,7 +263,7 @@ static VlStatus write_streamed(const Compile *c, const View *w, uint64_t bytes,
   for (uint64_t at = 0; at < bytes; at += chunk) {
     uint64_t n = VL_MIN(chunk, bytes - at);
     VL_TRY(artifact_writer_add(out, w->at + at, n));
-    for (uint32_t i = 0; i < c->n_models; i++) fe_forget(c->model[i], w->at + at, n);
+    forget(c, w->at + at, n);
   }
   return VLPC_OK;
 }
@@ -273,6 +279,21 @@ static uint64_t value_bytes(const Compile *c, const SchedConst *k) {
   return k->layout == CONST_PANELS_BF16 ? 2 * packed : packed;
 }
 
+static Target whole(uint32_t rank, const int64_t *size, uint8_t *at) {
+  Target to = {.at = at};
+  int64_t stride = 1;
+  for (uint32_t i = rank; i-- > 0; stride *= size[i]) to.stride[i] = stride;
+  return to;
+}
+
+VlStatus weights_write_value(const Compile *c, Val v, uint64_t bytes, ArtifactWriter *w) {
+  uint8_t *at = arena_array_bytes(c->a, bytes, 1);
+  int64_t size[VLPC_MAX_RANK];
+  sizes_of(c->graph, v, size);
+  VL_TRY(fill(c, v, whole(ir_type_of(c->graph, v)->rank, size, at)));
+  return artifact_writer_add(w, at, bytes);
+}
+
 static VlStatus write_const(const Compile *c, const SchedConst *k, Scratch *s, ArtifactWriter *w) {
   const ProgBuf *buf = &c->plan.program.bufs[k->buf];
   const Type *t = ir_type_of(c->graph, k->v);
@@ -283,11 +304,8 @@ static VlStatus write_const(const Compile *c, const SchedConst *k, Scratch *s, A
   VL_CHECK(artifact_writer_at(w) == buf->offset, "a constant moved");
   if (k->layout == CONST_PLAIN && view_of(c->graph, k->v, &v) && streams(&v))
     return write_streamed(c, &v, buf->bytes, w);
-  Target to = {.at = s->value};
-  int64_t stride = 1;
-  for (uint32_t i = t->rank; i-- > 0; stride *= size[i]) to.stride[i] = stride;
   memset(s->value, 0, value_bytes(c, k));
-  VL_TRY(fill(c, k->v, to));
+  VL_TRY(fill(c, k->v, whole(t->rank, size, s->value)));
   bool packs = k->layout == CONST_PANELS || k->layout == CONST_PANELS_BF16;
   if (!packs) return artifact_writer_add(w, s->value, buf->bytes);
   memset(s->packed, 0, buf->bytes);

@@ -98,7 +98,6 @@ void graph_compact(Graph *g);
 /* ---- attr.c ----------------------------------------------------------------*/
 
 const char *attr_name(AttrKey k);
-AttrKind attr_kind(AttrKey k);
 const char *attr_what(AttrKey k);
 bool attr_find(const char *name, size_t n, AttrKey *out);
 bool attr_takes(OpCode op, AttrKey k); /* the op has such an attribute */

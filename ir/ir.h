@@ -115,6 +115,8 @@ static inline Attr attr_dims(AttrKey k, const DimId *v, uint32_t n) {
 static inline Attr attr_str(AttrKey k, const char *s) { return (Attr){.key = k, .str = s}; }
 static inline Attr attr_blob(BlobId b);
 
+/* Of a key of attrs.def. */
+AttrKind attr_kind(AttrKey k);
 /* NULL when the node has no such attribute. */
 const Attr *ir_attr(const Graph *g, Val v, AttrKey k);
 int64_t ir_attr_int(const Graph *g, Val v, AttrKey k, int64_t otherwise);

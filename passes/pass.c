@@ -19,11 +19,12 @@
 typedef struct {
   const char *name, *what;
   uint64_t needs;
+  OpCode makes;
   RewriteFn *fn;
 } PassInfo;
 
 static const PassInfo table[PASS__COUNT] = {
-#define PASS(id, needs, what) [PASS_##id] = {#id, what, needs, pass_##id},
+#define PASS(id, needs, makes, what) [PASS_##id] = {#id, what, needs, OP_##makes, pass_##id},
 #include "passes/passes.def"
 };
 
@@ -223,6 +224,21 @@ static VlStatus run_table(Job *j) {
     }
   }
   return VLPC_OK;
+}
+
+static Val apart_node(Rewrite *rw, Val src, const Val *in, uint32_t n_in) {
+  (void)n_in;
+  const uint64_t *skip = rw->ctx;
+  OpCode op = ir_op(rw->src, src);
+  for (int p = 1; p < PASS__COUNT; p++)
+    if ((*skip >> p & 1) != 0 && table[p].makes == op && op != OP_none)
+      return ir_expand(rw->dst, rw->src, src, in);
+  return VAL_NONE;
+}
+
+Graph *pass_apart(const Graph *g, uint64_t skip, Arena *a) {
+  uint64_t all = all_skipped(skip);
+  return ir_rewrite(g, a, apart_node, &all, NULL);
 }
 
 VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out) {

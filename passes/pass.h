@@ -23,7 +23,7 @@
 
 typedef enum {
   PASS_none, /* ids count from 1 */
-#define PASS(id, needs, what) PASS_##id,
+#define PASS(id, needs, makes, what) PASS_##id,
 #include "passes/passes.def"
   PASS__COUNT
 } PassId;
@@ -124,6 +124,10 @@ VL_MUST_USE VlStatus pass_lower(Graph *g, const PassOpts *opt, Diag *d, PassResu
 /* The same passes once more on a graph that was lowered, joined and added to; it
 ** keeps its names and points. */
 VL_MUST_USE VlStatus pass_relower(Graph *g, const PassOpts *opt, Diag *d, PassResult *out);
+
+/* The graph on arena a, in primitives where it has semantic ops that the skipped passes
+** recognise. */
+Graph *pass_apart(const Graph *g, uint64_t skip, Arena *a);
 /* ---- gradients (grad.c) -------------------------------------------------- */
 
 #define PASS_GRAD "grad."
@@ -169,6 +173,18 @@ Graph *pass_absorb(const Graph *g, Arena *a);
 
 /* Products make no columns that nobody reads (narrow.c). */
 Graph *pass_narrow(const Graph *g, Arena *a);
+
+/* ---- constants (constants.c) ---------------------------------------------- */
+
+/* A constant: computed from const nodes alone and read by a node that is not, or an
+** output.  All but const nodes of so few elements that they stand in the graph's
+** text; their number, in the order of the graph, on the arena. */
+#define PASS_CONSTANT_INLINE 8
+uint32_t pass_constants(const Graph *g, Arena *a, Val **out);
+/* Whether both are the same expression of the same bytes. */
+bool pass_same_constant(const Graph *a, Val x, const Graph *b, Val y);
+/* A copy with a const of with[v], by value index, for each v where that is given. */
+Graph *pass_with_constants(const Graph *g, Arena *a, const Blob *const *with);
 
 /* The functions that a lowered graph offers (entry.c), at most ENTRY_MAX:
 **   image  what depends on the image alone; image_features is always there
@@ -227,12 +243,17 @@ CutList pass_cut(const Graph *g, Arena *a, const Cut *c);
 **   run_bounds  i64[runs]   the common prefix, then one run a text: run s is rows
 **                           run_bounds[s] … run_bounds[s+1]-1
 **   row_ends    i64[classes]  the row of each text's end
+** and where learned rows are each class's own, or stand around or behind a name,
+**   row_sources i64[rows]   k of class c's m learned rows is c·m + k, and row r of the
+**                           texts' own classes·m + r; ids and positions are of the texts
+**                           as they are then, so that name_lengths is no input
 ** Outputs are those of the entry, exactly.  Adds to g, which must be final but for
 ** gradients.  False when the tower is not causal, or reads more than one row. */
 typedef struct {
   PassEntry entry;
   int64_t eot; /* a text ends at the first id of this value; -1: of its largest */
-  int64_t prefix; /* least rows of the common prefix: learned rows lie in it */
+  int64_t prefix; /* least rows of the common prefix, which learned rows without sources
+                     lie in */
 } TextRows;
 #define PASS_ROWS "_rows" /* the entry's name is the other's and this */
 bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out);

@@ -20,7 +20,7 @@ typedef struct {
   bool approx;
 } PassCtx;
 
-#define PASS(id, needs, what) RewriteFn pass_##id;
+#define PASS(id, needs, makes, what) RewriteFn pass_##id;
 #include "passes/passes.def"
 
 /* ---- match.c: small forms ------------------------------------------------ */

@@ -8,6 +8,9 @@
 **          are not there, and a prefix that all texts share is there once
 ** method:  one walk; each value that depends on the texts gets a twin, on
 **          [rows, …] before the read-out and on [classes, …] after it
+** learned: rows that a prompt set gives are in the common prefix where they are; when each
+**          class has its own, or they stand around or behind a name, each row of the
+**          texts says where it comes from
 ** exact:   a causal row depends only on the rows before it in its own text, and
 **          everything but attention works row by row
 ** leaves:  the graph as it was; the twin shares its weights */
@@ -19,10 +22,12 @@ typedef enum {
   TWIN_SAME = 0, /* does not depend on the texts */
   TWIN_IDS,      /* the ids */
   TWIN_MASK,     /* depends on attention_mask only */
+  TWIN_NAMES,    /* depends on name_lengths only */
   TWIN_IS_END,   /* ids == the end's id */
   TWIN_END,      /* index of each text's end */
   TWIN_ROWS,     /* has a twin on rows */
   TWIN_PART,     /* rows [from, to) of each text: a twin on some of the rows */
+  TWIN_UNPLACED, /* its twin is on rows as they are once they are put in their places */
   TWIN_TEXTS,    /* has a twin on texts */
   TWIN_NONE      /* cannot be had on rows */
 } TwinKind;
@@ -32,6 +37,8 @@ typedef struct {
   TwinKind *kind;
   Val *twin;
   Val ids, positions, bounds, ends; /* the new inputs */
+  Val sources; /* and when rows say where they come from; VAL_NONE: they do not */
+  bool placed; /* learned rows are moved once they are there */
   DimId rows, classes, length;
   int64_t eot; /* id that ends a text; -1: the largest of the text */
   int64_t *from, *to; /* by value: rows of a part; to -1: up to the end */
@@ -141,18 +148,49 @@ static bool visit_part(Twins *w, Val v) {
   w->twin[v.i] = ir_slice_axis(w->g, twin_of(w, x), 0, first, n);
   w->kind[v.i] = val_ok(w->twin[v.i]) ? TWIN_PART : TWIN_NONE;
   w->from[v.i] = from, w->to[v.i] = to;
-  w->prefix = VL_MAX(w->prefix, VL_MAX(from, to));
   return true;
 }
 
 /* Rows that are the same for all texts, as [k, width]; VAL_NONE for others. */
-static Val shared_rows(Twins *w, Val v) {
-  Graph *g = w->g;
+static Val shared_rows(Graph *g, Val v) {
   if (ir_op(g, v) == OP_broadcast) v = ir_in(g, v, 0);
   const Type *t = ir_type_of(g, v);
   for (uint32_t i = 0; i + 2 < t->rank; i++)
     if (!m_dim_is(g, t->dim[i], 1)) return VAL_NONE;
   return t->rank >= 2 ? ir_reshape(g, v, t->dim + t->rank - 2, 2) : VAL_NONE;
+}
+
+/* Some text has rows between its own that are not the same for all texts. */
+static bool has_class_rows(const Twins *w, uint32_t n) {
+  for (uint32_t i = 1; i <= n; i++) {
+    Val v = {i};
+    if (ir_op(w->g, v) != OP_concat || !is_stream(w, v)) continue;
+    for (uint32_t k = 0; k < ir_n_in(w->g, v); k++) {
+      Val x = ir_in(w->g, v, k);
+      if (ir_op(w->g, x) != OP_slice && !val_ok(shared_rows(w->g, x))) return true;
+    }
+  }
+  return false;
+}
+
+/* Row 0, learned rows, the rest: learned rows of all classes and the texts' packed rows
+** one behind the other, of which each row is taken from its source. */
+static Val sourced_rows(Twins *w, Val v) {
+  Graph *g = w->g;
+  Val a = ir_in(g, v, 0), x = ir_n_in(g, v) == 3 ? ir_in(g, v, 1) : VAL_NONE;
+  Val c = val_ok(x) ? ir_in(g, v, 2) : VAL_NONE;
+  int64_t k = 0;
+  if (ir_attr_int(g, v, A_axis, 0) != 1) return VAL_NONE;
+  if (!val_ok(x) || kind_of(w, a) != TWIN_PART || kind_of(w, c) != TWIN_PART) return VAL_NONE;
+  if (kind_of(w, x) != TWIN_SAME || !ir_size_const(g, x, 1, &k)) return VAL_NONE;
+  if (w->to[a.i] != 1 || w->from[c.i] != 1 + k || !val_eq(ir_in(g, a, 0), ir_in(g, c, 0)))
+    return VAL_NONE;
+  const Type *t = ir_type_of(g, x);
+  DimId each[3] = {w->classes, t->dim[1], t->dim[2]};
+  DimId flat[2] = {dim_mul(ir_dims(g), w->classes, t->dim[1]), t->dim[2]};
+  Val all[2] = {ir_reshape(g, ir_broadcast(g, x, each, 3), flat, 2), twin_of(w, ir_in(g, a, 0))};
+  Attr axis = attr_int(A_axis, 0);
+  return ir_node(g, OP_gather, 2, (Val[]){ir_concat(g, all, 2, 0), w->sources}, 1, &axis);
 }
 
 /* The first rows, learned rows, the rest: joined as they were, once for all texts. */
@@ -168,9 +206,10 @@ static Val joined_parts(Twins *w, Val v) {
     bool is_part = kind_of(w, x) == TWIN_PART;
     if (at < 0 || (!is_part && kind_of(w, x) != TWIN_SAME)) return VAL_NONE;
     if (is_part && w->from[x.i] != at) return VAL_NONE;
-    part[i] = is_part ? twin_of(w, x) : shared_rows(w, x);
+    part[i] = is_part ? twin_of(w, x) : shared_rows(g, x);
     if (!val_ok(part[i]) || (!is_part && !ir_size_const(g, x, 1, &k))) return VAL_NONE;
     at = is_part ? w->to[x.i] : at + k;
+    w->prefix = VL_MAX(w->prefix, at);
   }
   return at < 0 ? ir_concat(g, part, n, 0) : VAL_NONE;
 }
@@ -198,7 +237,7 @@ static Val rows_value(Twins *w, Val v) {
   if (op == OP_attention) return over_runs(w, v);
   if (op == OP_slice) return columns(w, v);
   if (!is_stream(w, v)) return VAL_NONE;
-  if (op == OP_concat) return joined_parts(w, v);
+  if (op == OP_concat) return val_ok(w->sources) ? sourced_rows(w, v) : joined_parts(w, v);
   if (op_info(op)->kind == K_EW || op == OP_gelu) return on_rows(w, v, false);
   bool row_wise = op == OP_linear || op == OP_layernorm || op == OP_l2norm;
   return row_wise && kind_of(w, first) == TWIN_ROWS ? on_rows(w, v, true) : VAL_NONE;
@@ -242,6 +281,23 @@ static void set_twin(Twins *w, Val v, TwinKind kind, Val twin) {
   w->twin[v.i] = twin;
 }
 
+/* Learned rows and names change places: rows that know their source have done so. */
+static bool visit_place(Twins *w, Val v, uint32_t kinds) {
+  OpCode op = ir_op(w->g, v);
+  if (kinds == 1u << TWIN_NAMES) {
+    w->kind[v.i] = TWIN_NAMES;
+  } else if (op == OP_concat && (kinds & 1u << TWIN_PART) != 0) {
+    set_twin(w, v, TWIN_UNPLACED, rows_value(w, v));
+  } else if (op == OP_gather_nd && ir_attr_int(w->g, v, A_batch_dims, 0) == 1 &&
+             kind_of(w, ir_in(w->g, v, 0)) == TWIN_UNPLACED &&
+             kind_of(w, ir_in(w->g, v, 1)) == TWIN_NAMES && is_stream(w, v)) {
+    set_twin(w, v, TWIN_ROWS, twin_of(w, ir_in(w->g, v, 0)));
+  } else {
+    return false;
+  }
+  return true;
+}
+
 static void visit(Twins *w, Val v) {
   uint32_t kinds = operand_kinds(w, v);
   Attr axis = attr_int(A_axis, 0);
@@ -249,6 +305,8 @@ static void visit(Twins *w, Val v) {
   ir_set_loc(w->g, ir_loc(w->g, v));
   if (kinds == 1u << TWIN_MASK) {
     w->kind[v.i] = TWIN_MASK;
+  } else if (w->placed && visit_place(w, v, kinds)) {
+    return;
   } else if (reads_out(w, v)) {
     Val rows = twin_of(w, ir_in(w->g, v, 0));
     set_twin(w, v, TWIN_TEXTS, ir_node(w->g, OP_gather, 2, (Val[]){rows, w->ends}, 1, &axis));
@@ -286,6 +344,7 @@ static Val index_input(Graph *g, const char *name, const char *size) {
 }
 
 static bool begin(Twins *w, Graph *g, Val text, Val mask) {
+  uint32_t n = ir_n_vals(g);
   const Type *t = ir_type_of(g, text);
   int64_t fixed = 0;
   if (t->rank != 2 || dim_is_const(ir_dims(g), t->dim[0], &fixed)) return false;
@@ -293,16 +352,20 @@ static bool begin(Twins *w, Graph *g, Val text, Val mask) {
   const char *classes = dim_symbol_name(ir_dims(g), d.term[0].sym);
   if (d.c != 0 || d.n != 1 || d.term[0].k != 1) return false;
   *w = (Twins){.g = g, .classes = t->dim[0], .length = t->dim[1], .eot = -1};
-  w->kind = arena_array(ir_arena(g), TwinKind, ir_n_vals(g) + 1);
-  w->twin = arena_array(ir_arena(g), Val, ir_n_vals(g) + 1);
-  w->from = arena_array(ir_arena(g), int64_t, ir_n_vals(g) + 1);
-  w->to = arena_array(ir_arena(g), int64_t, ir_n_vals(g) + 1);
+  w->kind = arena_array(ir_arena(g), TwinKind, n + 1);
+  w->twin = arena_array(ir_arena(g), Val, n + 1);
+  w->from = arena_array(ir_arena(g), int64_t, n + 1);
+  w->to = arena_array(ir_arena(g), int64_t, n + 1);
   w->kind[text.i] = TWIN_IDS;
   if (val_ok(mask)) w->kind[mask.i] = TWIN_MASK;
   w->ids = index_input(g, "row_ids", "rows");
   w->positions = index_input(g, "row_positions", "rows");
   w->bounds = index_input(g, "run_bounds", "runs");
   w->ends = index_input(g, "row_ends", classes);
+  Val names = input_named(g, "name_lengths");
+  w->placed = val_ok(names);
+  if (w->placed) w->kind[names.i] = TWIN_NAMES;
+  if (w->placed || has_class_rows(w, n)) w->sources = index_input(g, "row_sources", "rows");
   return true;
 }
 

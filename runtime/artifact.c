@@ -18,7 +18,7 @@ static const char *const names[SECTION__END] = {
     [SECTION_preprocess] = "preprocess", [SECTION_classes] = "classes",
     [SECTION_features] = "features",
     [SECTION_provenance] = "provenance", [SECTION_code] = "code",
-    [SECTION_calibration] = "calibration",
+    [SECTION_calibration] = "calibration", [SECTION_kept] = "kept",
 };
 
 static const SectionKind needed[] = {SECTION_manifest, SECTION_program, SECTION_kernels,

@@ -37,7 +37,7 @@
 /* Kinds are part of the format: never renumbered. */
 typedef enum {
   SECTION_manifest = 1,   /* JSON: manifest.h */
-  SECTION_graph = 2,      /* normalised IR as text */
+  SECTION_graph = 2,      /* IR of the towers without prompts as text */
   SECTION_program = 3,    /* program_write */
   SECTION_kernels = 4,    /* kernels_write; opaque to the runtime */
   SECTION_weights = 5,    /* constants, each at a multiple of 64 */
@@ -48,6 +48,7 @@ typedef enum {
   SECTION_code = 10,      /* sealed code: code_store.h */
   SECTION_calibration = 11, /* JSON: calibrate.h; readers may skip it */
   SECTION_features = 12,    /* f32 [classes, embed], unit length: text features of the classes */
+  SECTION_kept = 13,        /* constants for compiling again: compiler/source.c; may be skipped */
   SECTION__END
 } SectionKind;
 

@@ -46,7 +46,8 @@ VlStatus artifact_writer_begin(ArtifactWriter *w, SectionKind kind) {
   VL_CHECK(!w->in_section && kind > 0 && kind < SECTION__END, "a section begins in another");
   VL_CHECK(w->n == 0 || w->row[w->n - 1].kind < kind, "sections come in ascending order");
   VL_TRY(io_pad_to(w->file, ARTIFACT_ALIGN));
-  uint32_t flags = kind == SECTION_calibration ? 0 : ARTIFACT_REQUIRED;
+  bool skips = kind == SECTION_calibration || kind == SECTION_kept;
+  uint32_t flags = skips ? 0 : ARTIFACT_REQUIRED;
   w->row[w->n] = (ArtifactRow){.kind = kind, .flags = flags, .offset = io_offset(w->file)};
   XXH3_128bits_reset(w->hash);
   w->in_section = true;

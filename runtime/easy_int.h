@@ -38,6 +38,7 @@ int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: non
 typedef struct {
   const ManifestRole *role;
   const char *const *texts;
+  const char *const *names; /* of the texts' classes, for errors; NULL: they have none */
   uint32_t n;
   const int64_t *name_lengths; /* tokens of each text's name; NULL: not known */
   float *image;                /* features of the image that texts are of; NULL: of none */
@@ -47,6 +48,8 @@ typedef struct {
 } TextJob;
 
 VL_MUST_USE VlStatus easy_texts(vlpc_session *s, const TextJob *job);
+/* The job's texts have as many rows as the model takes, or TEXT_ROWS. */
+VL_MUST_USE VlStatus easy_texts_fit(vlpc_session *s, const TextJob *job);
 /* Token ids of a text: the model's context, or ids[cap].  *n_used counts those up to
 ** and with the end token. */
 VL_MUST_USE VlStatus easy_tokens(vlpc_session *s, const char *text, int64_t *ids, uint32_t cap,

@@ -20,6 +20,30 @@ int32_t easy_context(const vlpc_session *s) {
   return n >= 2 ? n : DEFAULT_CONTEXT;
 }
 
+static VlStatus too_many_rows(vlpc_session *s, const TextJob *job, uint32_t i, const Encoded *e) {
+  const char *whose = job->names ? "of class '" : "'";
+  VlStatus st = diag_error(s->diag, DIAG_TEXT_ROWS, (DiagAt){s->model->path, NULL},
+                           "the text %s%s' has more rows than the model takes", whose,
+                           job->names ? job->names[i] : job->texts[i]);
+  diag_found(s->diag, "%d rows: start, %u learned, %d of words, end", e->full,
+             s->model->manifest.prompts.slot_rows,
+             e->full - 2 - (int32_t)s->model->manifest.prompts.slot_rows);
+  diag_expected(s->diag, "at most %d", e->context);
+  diag_fix(s->diag, "shorten the %s, or learn fewer rows",
+           job->names ? "name or template" : "text");
+  return st;
+}
+
+/* Text i of the job.  A text that is too long is cut, but not behind learned rows: where
+** these stand around a name, that would take some of them away. */
+static VlStatus encode(vlpc_session *s, const TextJob *job, uint32_t i, Encoded *e) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  const char *text = job->texts[i];
+  VL_TRY(tokenizer_encode(s->model->tokenizer, text, strlen(text), s->diag, e));
+  bool learned = m->method && m->slot_rows > 0 && job->role == &s->model->manifest.text;
+  return learned && e->full > e->context ? too_many_rows(s, job, i, e) : VLPC_OK;
+}
+
 /* One row: ids as the entry's integer type, and the mask beside it. */
 typedef struct {
   int64_t *ids; /* [context] */
@@ -27,16 +51,12 @@ typedef struct {
   int64_t *lengths; /* of names, [chunk] */
 } TextRows;
 
-static VlStatus encode_row(vlpc_session *s, const Role *r, const char *text, TextRows *t,
-                           uint32_t row) {
-  Encoded e = {.ids = t->ids, .context = r->context};
-  VL_TRY(tokenizer_encode(s->model->tokenizer, text, strlen(text), s->diag, &e));
+static void store_row(const Role *r, const TextRows *t, uint32_t row, const Encoded *e) {
   for (int32_t i = 0; i < r->context; i++) {
     int64_t at = (int64_t)row * r->context + i;
-    dtype_store_i64(r->in->dtype, t->in, at, e.ids[i]);
-    if (r->mask) dtype_store(r->mask->dtype, t->mask, at, i < e.n);
+    dtype_store_i64(r->in->dtype, t->in, at, e->ids[i]);
+    if (r->mask) dtype_store(r->mask->dtype, t->mask, at, i < e->n);
   }
-  return VLPC_OK;
 }
 
 static VlStatus set_texts(vlpc_session *s, const Role *r, uint32_t rows, const TextRows *t) {
@@ -89,7 +109,11 @@ static VlStatus keep_value(vlpc_session *s, const Role *r, const TextJob *job, u
 static VlStatus run_chunk(vlpc_session *s, const Role *r, const TextJob *job, uint32_t at,
                           TextRows *t) {
   uint32_t embed = 0, rows = VL_MIN(job->n - at, r->chunk), all = r->fixed ? r->chunk : rows;
-  for (uint32_t i = 0; i < rows; i++) VL_TRY(encode_row(s, r, job->texts[at + i], t, i));
+  for (uint32_t i = 0; i < rows; i++) {
+    Encoded e = {.ids = t->ids, .context = r->context};
+    VL_TRY(encode(s, job, at + i, &e));
+    store_row(r, t, i, &e);
+  }
   VL_TRY(set_texts(s, r, all, t));
   VL_TRY(set_more(s, r, job, at, all, t->lengths));
   VL_TRY(session_run(s, r->bound));
@@ -118,6 +142,16 @@ VlStatus easy_texts(vlpc_session *s, const TextJob *job) {
     st = run_chunk(s, &r, job, at, &t);
   easy_forget_inputs(r.bound);
   free(t.ids), free(t.in), free(t.mask), free(t.lengths);
+  return st;
+}
+
+VlStatus easy_texts_fit(vlpc_session *s, const TextJob *job) {
+  VL_TRY(need_tokenizer(s));
+  Encoded e = {.context = easy_context(s)};
+  e.ids = calloc((size_t)e.context, sizeof *e.ids);
+  VlStatus st = e.ids ? VLPC_OK : easy_no_memory(s, "texts");
+  for (uint32_t i = 0; st == VLPC_OK && i < job->n; i++) st = encode(s, job, i, &e);
+  free(e.ids);
   return st;
 }
 

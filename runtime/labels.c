@@ -151,15 +151,17 @@ static uint32_t sort_values(const Model *m, Made *x) {
   return n;
 }
 
-/* The text entry with the labels in one template. */
+/* The text entry with the labels in one template; without room for features it is only
+** seen whether the texts fit. */
 static VlStatus run_template(vlpc_session *s, const Labels *l, const char *pattern, float *image,
                              const Made *to) {
   char **texts = NULL;
   VL_TRY(labels_fill(s, l, pattern, &texts));
   TextJob job = {.role = &s->model->manifest.text, .texts = (const char *const *)texts,
-                 .n = l->n, .name_lengths = l->name_lengths, .image = image,
+                 .names = (const char *const *)l->names, .n = l->n,
+                 .name_lengths = l->name_lengths, .image = image,
                  .features = to->features, .value = to->value, .n_values = to->n_values};
-  VlStatus st = easy_texts(s, &job);
+  VlStatus st = to->features ? easy_texts(s, &job) : easy_texts_fit(s, &job);
   labels_free_texts(texts, l->n);
   return st;
 }
@@ -194,14 +196,18 @@ static VlStatus run_ensemble(vlpc_session *s, const Labels *l, float *image, con
   return st;
 }
 
+/* The module's templates are for labels that nobody gives another. */
+static bool is_ensemble(const vlpc_session *s, const Labels *l) {
+  bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
+  return !said && s->model->manifest.prompts.n_templates > 0;
+}
+
 static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
   char own[PATTERN_MAX];
-  const ManifestPrompts *m = &s->model->manifest.prompts;
-  bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
   Made of_text = {x->features, x->value, sort_values(s->model, x)};
   const char *pattern = l->pattern ? l->pattern : labels_own_pattern(s, own);
-  VlStatus st = !said && m->n_templates > 0 ? run_ensemble(s, l, image, &of_text)
-                                            : run_template(s, l, pattern, image, &of_text);
+  VlStatus st = is_ensemble(s, l) ? run_ensemble(s, l, image, &of_text)
+                                  : run_template(s, l, pattern, image, &of_text);
   for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
     st = plain_value(s, l, &x->value[i]);
   return st;
@@ -218,6 +224,19 @@ static VlStatus make(vlpc_session *s, const Labels *l, Made *x) {
   }
   if (st != VLPC_OK) made_free(x);
   return st;
+}
+
+/* What only will be made when prompts or an image are there: its texts as they are now. */
+static VlStatus check(vlpc_session *s, const Labels *l) {
+  char own[PATTERN_MAX];
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  const Made none = {0};
+  if (m->slot_rows == 0) return VLPC_OK;
+  if (!is_ensemble(s, l))
+    return run_template(s, l, l->pattern ? l->pattern : labels_own_pattern(s, own), NULL, &none);
+  for (uint32_t i = 0; i < m->n_templates; i++)
+    VL_TRY(run_template(s, l, m->templates[i], NULL, &none));
+  return VLPC_OK;
 }
 
 /* Keeps what was made with the prompts in use. */
@@ -293,7 +312,8 @@ static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t
   Made made = {0};
   bool fixed = !follow_prompts(s) && !follow_images(s);
   VlStatus st = copy_labels(s, labels, n, pattern, &fresh);
-  if (st == VLPC_OK && (fixed || (s->prompts && !follow_images(s)))) st = make(s, &fresh, &made);
+  bool now = fixed || (s->prompts && !follow_images(s));
+  if (st == VLPC_OK) st = now ? make(s, &fresh, &made) : check(s, &fresh);
   if (st != VLPC_OK) {
     labels_free(&fresh);
     return st;

@@ -217,14 +217,15 @@ static uint32_t inputs_known(const ManifestEntry *e, const ManifestEntry *whole)
   return n;
 }
 
-/* The four inputs, and perhaps others of the whole entry's. */
+/* The four inputs, perhaps the rows' sources, and perhaps others of the whole entry's. */
 static bool rows_entry_fits(const Reader *r, const ManifestEntry *whole) {
   static const char *const input[] = {"row_ids", "row_positions", "run_bounds", "row_ends"};
   const ManifestEntry *e = stand_in(r, whole, whole->rows);
   if (!e || e->rows) return false;
   for (size_t i = 0; i < VL_COUNT(input); i++)
     if (!has_port(e->in, e->n_in, input[i])) return false;
-  return e->n_in == VL_COUNT(input) + inputs_known(e, whole);
+  bool sourced = has_port(e->in, e->n_in, "row_sources");
+  return e->n_in == VL_COUNT(input) + sourced + inputs_known(e, whole);
 }
 
 static bool lean_entry_fits(const Reader *r, const ManifestEntry *whole) {

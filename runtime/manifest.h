@@ -21,7 +21,7 @@ typedef struct {
   /* Entries that stand in for it, with the same outputs in the same order; they are the
   ** last and not for callers; NULL: none.
   **   rows  on packed rows of texts: inputs row_ids, row_positions, run_bounds, row_ends,
-  **         and others of this one's
+  **         perhaps row_sources, and others of this one's (passes/pass.h says what they are)
   **   lean  with less memory, in more steps: with the same inputs */
   const char *rows, *lean;
   uint32_t n_in, n_out; /* ports in the program's order */
@@ -85,6 +85,7 @@ typedef struct {
   ** as in the papers), around the name ("middle"), or behind it ("front"). */
   uint32_t slot_rows;       /* 0: texts have none */
   const char *slot_place;   /* "end", "middle", "front"; NULL without slot_rows */
+  bool slot_own;            /* the rows of each class are, or may be, its own */
   const char *slot_phrase;  /* words before a name, of which the slot replaces the first
                                rows; NULL: slot_rows words that stand for nothing ("X") */
   /* Texts of a class, "{}" its name, of which the features are averaged; 0: the slot's

@@ -74,7 +74,7 @@ void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
   if (m->slot_rows) {
     str_printf(s, ",\n    \"slot\": {\"rows\": %" PRIu32 ", ", m->slot_rows);
     add_text(s, "place", m->slot_place), str_add(s, ", ");
-    add_text(s, "phrase", m->slot_phrase), str_add(s, "}");
+    add_text(s, "phrase", m->slot_phrase), str_add(s, m->slot_own ? ", \"own\": true}" : "}");
   }
   for (uint32_t i = 0; i < m->n_templates; i++) {
     str_add(s, i ? ", " : ",\n    \"templates\": [");
@@ -111,6 +111,7 @@ static VlStatus read_slot(Reader *r, json_t *o) {
   if (!json_is_integer(rows) || n < 1 || n > MANIFEST_MAX_SLOT)
     return bad(r, "the slot's rows are missing or out of range");
   m->slot_rows = (uint32_t)n;
+  m->slot_own = json_is_true(json_object_get(o, "own"));
   m->slot_phrase = manifest_text(r, o, "phrase");
   if (m->slot_phrase && strlen(m->slot_phrase) > MANIFEST_MAX_SLOT)
     return bad(r, "the slot's phrase is too long");

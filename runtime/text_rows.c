@@ -3,6 +3,7 @@
 ** without a prefix that all share, for the entry on rows that stands in.  Ids that
 ** cannot be packed (a mask with holes, another shape) go the ordinary way. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "runtime/session.h"
 
@@ -10,7 +11,12 @@ typedef struct {
   const vlpc_tensor *ids, *mask;
   int64_t n, length; /* texts and ids of each */
   int64_t eot;
-  int64_t learned; /* rows 1 … learned of every text are a prompt set's, whatever the ids */
+  /* rows 1 … learned of every text are a prompt set's, whatever the ids */
+  int64_t learned;
+  bool sourced; /* each row says where it comes from, so that … */
+  bool own;     /* … learned rows may be each text's own, or … */
+  int64_t before; /* … all but so many of them stand behind the text's name */
+  const vlpc_tensor *names; /* its length; NULL: they stand where they are in the ids */
 } Texts;
 
 static int64_t value_at(const vlpc_tensor *t, int64_t i) {
@@ -22,6 +28,22 @@ static bool is_ids(const vlpc_tensor *t, bool set) {
   return set && int_type && t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0;
 }
 
+/* Where learned rows stand; false when the lengths of names are not as they should be. */
+static bool read_slot(const vlpc_session *s, const Bound *b, const Bound *rows, Texts *t) {
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  int names = session_port(s, b, "name_lengths");
+  t->learned = m->method ? m->slot_rows : 0;
+  t->own = m->slot_own;
+  t->sourced = session_port(s, rows, "row_sources") >= 0;
+  t->before = t->learned;
+  if (names < 0 || !t->learned) return names < 0;
+  if (strcmp(m->slot_place, "middle") == 0) t->before = t->learned / 2;
+  if (strcmp(m->slot_place, "front") == 0) t->before = 0;
+  t->names = &b->in[names].value;
+  return b->in[names].set && t->names->dtype == VLPC_I64 && t->names->rank == 1 &&
+         t->names->shape[0] == t->n && t->sourced;
+}
+
 /* The inputs as texts; false when they are not such. */
 static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   const ManifestRole *role = &s->model->manifest.text;
@@ -29,7 +51,7 @@ static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   int ids = session_port(s, b, role->input);
   int mask = role->mask ? session_port(s, b, role->mask) : -1;
   int64_t fixed = 0;
-  *t = (Texts){.eot = role->eot, .learned = s->model->manifest.prompts.slot_rows};
+  *t = (Texts){.eot = role->eot};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
   t->ids = &b->in[ids].value;
   t->n = t->ids->shape[0], t->length = t->ids->shape[1];
@@ -60,31 +82,59 @@ static bool is_visible(const Texts *t, int64_t i, int64_t end) {
   return true;
 }
 
+/* The row of text i's ids that comes to stand at j: learned rows go around the name, or
+** behind it.  Outside the text when the name is said to be longer than that. */
+static int64_t source_of(const Texts *t, int64_t i, int64_t j) {
+  if (!t->names || j <= t->before) return j;
+  int64_t name = value_at(t->names, i), behind = t->learned - t->before;
+  if (name < 0 || name > t->length) return -1;
+  if (j <= name + t->before) return j + behind;
+  return j <= name + t->learned ? j - name : j;
+}
+
+static bool is_learned(const Texts *t, int64_t source) {
+  return source > 0 && source <= t->learned;
+}
+
+/* Whether row j of text i is that of the first text, when those before it are. */
+static bool is_shared(const Texts *t, int64_t i, int64_t j) {
+  int64_t a = source_of(t, 0, j), b = source_of(t, i, j);
+  if (is_learned(t, a) || is_learned(t, b)) return a == b && !t->own;
+  return value_at(t->ids, a) == value_at(t->ids, i * t->length + b);
+}
+
 /* Rows that text i shares with the first text, up to most. */
 static int64_t shared_with_first(const Texts *t, int64_t i, int64_t most) {
   int64_t n = 0;
-  while (n < most && ((n > 0 && n <= t->learned) ||
-                      value_at(t->ids, n) == value_at(t->ids, i * t->length + n)))
-    n++;
+  while (n < most && is_shared(t, i, n)) n++;
   return n;
+}
+
+/* Every row of text i up to its end comes from a row of it. */
+static bool has_sources(const Texts *t, int64_t i, int64_t end) {
+  for (int64_t j = 0; t->names && j <= end; j++) {
+    int64_t source = source_of(t, i, j);
+    if (source < 0 || source >= t->length) return false;
+  }
+  return true;
 }
 
 /* ---- packing ------------------------------------------------------------- */
 
 typedef struct {
-  int64_t *ids, *positions, *bounds, *ends;
+  int64_t *ids, *positions, *sources, *bounds, *ends;
   int64_t n_rows, prefix;
 } Packed;
 
 /* Ends of all texts into p->ends, and the prefix that all share; at least the
-** end itself stays each text's own.  Learned rows lie in the prefix. */
+** end itself stays each text's own.  Learned rows without sources lie in the prefix. */
 static bool measure(const Texts *t, Packed *p) {
-  int64_t least = t->learned ? 1 + t->learned : 0;
+  int64_t least = t->learned && !t->sourced ? 1 + t->learned : 0;
   p->prefix = t->n > 1 ? t->length : least;
   p->n_rows = 0;
   for (int64_t i = 0; i < t->n; i++) {
     int64_t end = end_of(t, i);
-    if (!is_visible(t, i, end)) return false;
+    if (!is_visible(t, i, end) || !has_sources(t, i, end)) return false;
     p->ends[i] = end;
     p->prefix = shared_with_first(t, i, VL_MIN(p->prefix, end));
     if (p->prefix < least) return false;
@@ -95,7 +145,10 @@ static bool measure(const Texts *t, Packed *p) {
 }
 
 static void pack_row(const Texts *t, Packed *p, int64_t *row, int64_t text, int64_t position) {
-  p->ids[*row] = value_at(t->ids, text * t->length + position);
+  int64_t source = source_of(t, text, position);
+  p->ids[*row] = value_at(t->ids, text * t->length + source);
+  p->sources[*row] =
+      is_learned(t, source) ? text * t->learned + source - 1 : t->n * t->learned + *row;
   p->positions[(*row)++] = position;
 }
 
@@ -131,6 +184,8 @@ static VlStatus set_rows(vlpc_session *s, const Bound *rows, const char *name, i
 static VlStatus set_packed(vlpc_session *s, const Bound *rows, const Packed *p, int64_t n) {
   VL_TRY(set_rows(s, rows, "row_ids", p->ids, p->n_rows));
   VL_TRY(set_rows(s, rows, "row_positions", p->positions, p->n_rows));
+  if (session_port(s, rows, "row_sources") >= 0)
+    VL_TRY(set_rows(s, rows, "row_sources", p->sources, p->n_rows));
   VL_TRY(set_rows(s, rows, "run_bounds", p->bounds, n + 2));
   return set_rows(s, rows, "row_ends", p->ends, n);
 }
@@ -140,17 +195,17 @@ static VlStatus set_packed(vlpc_session *s, const Bound *rows, const Packed *p, 
 VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry, Bound **out) {
   Texts t;
   *out = NULL;
-  if (!read_texts(s, b, &t)) return VLPC_OK;
+  Bound *rows = session_bound(s, entry);
+  if (!rows) return diag_status(s->diag);
+  if (!read_texts(s, b, &t) || !read_slot(s, b, rows, &t)) return VLPC_OK;
   uint64_t ids = 0;
   bool fits = vl_mul_u64((uint64_t)t.n, (uint64_t)t.length, &ids) && ids < UINT64_C(1) << 40;
-  int64_t *at = fits ? room(s, 2 * ids + 2 * (uint64_t)t.n + 2) : NULL;
+  int64_t *at = fits ? room(s, 3 * ids + 2 * (uint64_t)t.n + 2) : NULL;
   if (!at) return VLPC_OK; /* the ordinary way says what is wrong */
-  Packed p = {.ids = at, .positions = at + ids, .ends = at + 2 * ids};
+  Packed p = {.ids = at, .positions = at + ids, .sources = at + 2 * ids, .ends = at + 3 * ids};
   p.bounds = p.ends + t.n;
   if (!measure(&t, &p)) return VLPC_OK;
   pack(&t, &p);
-  Bound *rows = session_bound(s, entry);
-  if (!rows) return diag_status(s->diag);
   VL_TRY(set_packed(s, rows, &p, t.n));
   *out = rows;
   return VLPC_OK;

@@ -364,7 +364,8 @@ VLPC_API vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts,
                                       float *out);
 /* Computes and keeps the text features of n labels.  In the template each "{}"
 ** becomes the label; NULL: the label alone, or with prompts the template of the set
-** or the words that the module's rows take the place of.  The strings may go
+** or the words that the module's rows take the place of.  A text is cut to the model's
+** context, but with learned rows in it too long a one is VLPC_E_LIMIT.  The strings may go
 ** afterwards. */
 VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels, uint32_t n,
                                      const char *template_text);

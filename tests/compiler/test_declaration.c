@@ -84,6 +84,53 @@ static const struct {
      "words, normal, uniform, copy or fill"},
     {HEAD "\"trainable\": [{\"name\": \"a\", \"class_rows\": 1}]}", "trainable[0].class_rows",
      "a whole number", "true or false"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"uniform\": -1}}]}",
+     "trainable[0].init.uniform", "a negative number", "a number from 0"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"zeros\": 1}}]}", "trainable[0].init",
+     "the key 'zeros'", "words, first, normal, uniform, copy, fill"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"words\": \"a\", \"first\": -1}}]}",
+     "trainable[0].init.first", "a whole number", "a whole number from 0 to 1024"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"words\": 3}}]}",
+     "trainable[0].init.words", "a whole number", "a string of 1 to 512 bytes"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": \"words\"}]}", "trainable[0].init",
+     "a string", "an object"},
+    {HEAD "\"trainable\": [{\"name\": \"a\"}, {\"name\": \"b\"}, {\"name\": \"a\"}]}",
+     "trainable[2].name", "a", "a name that no other trainable has"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"copy\": \"a\"}}]}",
+     "trainable[0].init.copy", "a", "the name of a trainable before it"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"init\": {\"copy\": \"b\"}}, {\"name\": \"b\"}]}",
+     "trainable[0].init.copy", "b", "the name of a trainable before it"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"fixed\": null}]}", "trainable[0].fixed", "null",
+     "true or false"},
+    {HEAD "\"trainable\": [{\"name\": \"a\", \"shape\": [2]}]}", "trainable[0]",
+     "the key 'shape'", "name, init, class_rows, fixed"},
+    {HEAD "\"slot\": 2}", "slot", "a whole number", "an object"},
+    {HEAD "\"slot\": {}}", "slot.rows", "nothing", "a whole number from 1 to 1024"},
+    {HEAD "\"slot\": {\"rows\": 1025}}", "slot.rows", "a whole number",
+     "a whole number from 1 to 1024"},
+    {HEAD "\"slot\": {\"rows\": 2, \"phrase\": \"\"}}", "slot.phrase", "a string",
+     "a string of 1 to 512 bytes"},
+    {HEAD "\"slot\": {\"rows\": 2, \"at\": 1}}", "slot", "the key 'at'", "rows, place, phrase"},
+    {HEAD "\"lift\": true}", "the whole.lift", "true", "a string of 1 to 512 bytes"},
+    {HEAD "\"templates\": [\"a photo\"]}", "templates[0]", "a string",
+     "a text of up to 512 bytes with {} for the class"},
+    {HEAD "\"templates\": [1]}", "templates[0]", "a whole number",
+     "a text of up to 512 bytes with {} for the class"},
+    {HEAD "\"loss\": {\"taps\": []}}", "loss.file", "nothing", "a string of 1 to 512 bytes"},
+    {HEAD "\"loss\": {\"file\": \"../x.onnx\"}}", "loss.file", "../x.onnx",
+     "the name of a file in the module's folder"},
+    {HEAD "\"loss\": {\"file\": \"x.onnx\", \"weight\": 2}}", "loss", "the key 'weight'",
+     "file, taps, epochs, next"},
+    {HEAD "\"taps\": [{\"input\": \"x\", \"from\": \"V.1\", \"rows\": 1}]}", "taps[0]",
+     "the key 'rows'", "input, from, segment, grad"},
+    {HEAD "\"taps\": [{\"from\": \"V.1\"}]}", "taps[0].input", "nothing",
+     "a string of 1 to 512 bytes"},
+    {HEAD "\"writes\": [{\"value\": \"v\"}]}", "writes[0].point", "nothing",
+     "a string of 1 to 512 bytes"},
+    {HEAD "\"writes\": [{\"point\": \"V.1\", \"drop\": 1}]}", "writes[0].drop",
+     "a whole number", "true or false"},
+    {HEAD "\"writes\": [{\"point\": \"V.1\", \"row\": 1}]}", "writes[0]", "the key 'row'",
+     "point, segment, value, drop"},
     {HEAD "\"taps\": [{\"input\": \"x\"}]}", "taps[0].from", "nothing",
      "a string of 1 to 512 bytes"},
     {HEAD "\"taps\": [{\"input\": \"x\", \"from\": \"V.1\", \"grad\": \"halt\"}]}", "taps[0].grad",
@@ -114,6 +161,41 @@ static void test_refused(void **state) {
   }
 }
 
+static void check_long(Arena *a, const char *json, const char *error) {
+  Diag *d = diag_new();
+  Declaration x;
+  assert_int_equal(declaration_read(json, strlen(json), a, "m.onnx", d, &x), VLPC_E_BAD_FILE);
+  assert_non_null(strstr(diag_text(d), error));
+  diag_free(d);
+}
+
+/* Lists and texts are bounded as those of the artifact are that is made of them. */
+static void test_long(void **state) {
+  (void)state;
+  static const struct {
+    const char *list, *entry, *error;
+    int n;
+  } row[] = {
+      {"templates", "\"{}\"", "templates: this part of the declaration is malformed\n"
+       "  found:    1001 entries\n  expected: at most 1000 entries\n", 1001},
+      {"trainable", "{}", "found:    4097 entries\n  expected: at most 4096 entries\n", 4097},
+      {"taps", "{}", "found:    4097 entries\n  expected: at most 4096 entries\n", 4097},
+      {"writes", "{}", "found:    4097 entries\n  expected: at most 4096 entries\n", 4097},
+      {"trainable", "{\"name\": \"0123456789012345678901234567890123456789\"}",
+       "declaration, the whole: this part of the declaration is malformed\n"
+       "  found:    more than 1 MiB\n", 20000},
+  };
+  Arena *a = arena_new(0);
+  for (size_t i = 0; i < VL_COUNT(row); i++) {
+    Str s = {.arena = a};
+    str_printf(&s, HEAD "\"%s\": [", row[i].list);
+    for (int k = 0; k < row[i].n; k++) str_printf(&s, "%s%s", k ? ", " : "", row[i].entry);
+    str_add(&s, "]}");
+    check_long(a, str_text(&s), row[i].error);
+  }
+  arena_free(a);
+}
+
 /* Cut at every byte, and with bytes changed: an error or a value. */
 static void test_hostile(void **state) {
   (void)state;
@@ -135,6 +217,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sound),
       cmocka_unit_test(test_refused),
+      cmocka_unit_test(test_long),
       cmocka_unit_test(test_hostile),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

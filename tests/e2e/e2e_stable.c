@@ -98,7 +98,7 @@ static void code_from_anywhere_gives_equal_results(void **state) {
 
 static const char *const rewrites[] = {
     "fuse_elementwise", "epilogue", "concat", "inplace", "absorb", "narrow",
-#define PASS(id, needs, what) #id,
+#define PASS(id, needs, makes, what) #id,
 #include "passes/passes.def"
 };
 

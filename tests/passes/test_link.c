@@ -360,7 +360,8 @@ static void test_packed_rows(void **state) {
                   .place = SLOT_FRONT};
   g = linked(a, coop_module, csc, 0);
   (void)pass_entries(g, e);
-  assert_false(pass_text_rows(g, &e[1], &rows));
+  assert_true(pass_text_rows(g, &e[1], &rows));
+  assert_int_equal(rows.prefix, 0); /* rows say where they come from */
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */

@@ -473,6 +473,45 @@ static void labels_can_change(void **state) {
   vlpc_prompts_close(p[0]), vlpc_prompts_close(p[1]);
 }
 
+#define LONG_NAME "a a a a a a a a a"
+#define TOO_LONG(text, words, fix) \
+  "vlpc: error[E0809]: %s: the text " text " has more rows than the model takes\n" \
+  "  found:    " words "\n  expected: at most 16\n  fix:      shorten the " fix "\n"
+
+/* Learned rows, template and name are held against the context when labels are set, with
+** prompts and without; a text that fits to the row is taken. */
+static void classes_that_do_not_fit_are_named(void **state) {
+  static const char *const labels[] = {"cat", LONG_NAME " a"};
+  static const char *const fit[] = {LONG_NAME};
+  const char *path[] = {artifact, artifact, follows}, *text = "a photo of a " LONG_NAME "aa.";
+  char want[700];
+  float f[4];
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    vlpc_session *s = new_session(path[i]);
+    vlpc_prompts *p = sound_set(1);
+    if (i > 0) assert_int_equal(vlpc_session_set_prompts(s, p), VLPC_OK);
+    assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_E_LIMIT);
+    snprintf(want, sizeof want,
+             TOO_LONG("of class '" LONG_NAME " a'",
+                      "17 rows: start, 4 learned, 11 of words, end",
+                      "name or template, or learn fewer rows"), path[i]);
+    assert_string_equal(vlpc_session_error(s), want);
+    assert_int_equal(vlpc_set_labels(s, labels, 2, "{}"), VLPC_OK);
+    assert_int_equal(vlpc_set_labels(s, fit, 1, NULL), VLPC_OK);
+    if (i == 1) {
+      assert_int_equal(vlpc_embed_texts(s, &text, 1, f), VLPC_E_LIMIT);
+      snprintf(want, sizeof want,
+               TOO_LONG("'a photo of a " LONG_NAME "aa.'",
+                        "17 rows: start, 4 learned, 11 of words, end",
+                        "text, or learn fewer rows"), path[i]);
+      assert_string_equal(vlpc_session_error(s), want);
+    }
+    vlpc_session_free(s);
+    vlpc_prompts_close(p);
+  }
+}
+
 /* ---- what a module may ask for -------------------------------------------- */
 
 static void read_output(vlpc_session *s, const char *entry, const char *name, float out[2]) {
@@ -595,6 +634,7 @@ int main(void) {
       cmocka_unit_test(sessions_share_sets),
       cmocka_unit_test(labels_follow_the_set),
       cmocka_unit_test(labels_can_change),
+      cmocka_unit_test(classes_that_do_not_fit_are_named),
       cmocka_unit_test(images_take_results_of_texts),
       cmocka_unit_test(texts_may_follow_images),
       cmocka_unit_test(templates_are_averaged),

@@ -2,14 +2,16 @@
 """Holds vlpc itself against what the papers' own code computed:
 
     python make_base.py BASE                 (of SHARED/data/official)
-    python official_vlpc.py VLPC BASE SHARED/data/official [CASE ...]
+    python official_vlpc.py VLPC BASE SHARED/data/official [--passes=SWITCHES | --each] [CASE ...]
 
 For each of the 13 settings: writes the module, links it into the base CLIP, runs
 the entries with the official start values and with those after three steps of
 SGD, and prints how far features, scores and auxiliary results are apart, relative
-to the largest element; fails above 1e-4.
+to the largest element; fails above 1e-4.  --each does so with every pass and rewrite of
+the compiler left out, one after another.
 """
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -112,13 +114,13 @@ def scores(values, scale):
     return scale * (np.einsum("be,bce->bc", f, g) if g.ndim == 3 else f @ g.T)
 
 
-def run_case(vlpc, base, folder, case, work):
+def run_case(vlpc, base, folder, case, work, passes):
     z = np.load(folder / "cases" / f"{case}.npz")
     about = json.loads((folder / "cases" / f"{case}.json").read_text())
     module, artifact = work / "module.onnx", work / "x.vlpc"
     subprocess.run([vlpc, "prompt", *MODULES[case].split(), "--size", "official", "-o", str(module), "-q"], check=True)
     subprocess.run([vlpc, "compile", f"{base}/image.onnx", f"{base}/text.onnx", "--prompt", str(module),
-                    "-o", str(artifact), "-q"], check=True, stdout=subprocess.DEVNULL)
+                    "-o", str(artifact), "-q", f"--passes={passes}"], check=True, stdout=subprocess.DEVNULL)
     prompts, far = work / "set.safetensors", {}
     tokens = z["tokens" if "tokens" in z else "template_tokens"].astype(np.int64)
     plain = template_tokens(folder, about) if case == "dpt_cavpt_k3_stage1" else tokens
@@ -142,14 +144,25 @@ def run_case(vlpc, base, folder, case, work):
     return far
 
 
+def switches(vlpc, base):
+    """A switch for each name that the compiler offers when asked for one that there is not."""
+    p = subprocess.run([vlpc, "compile", f"{base}/image.onnx", "-o", os.devnull, "--passes=--no-?"],
+                       capture_output=True, text=True)
+    return ["--no-" + name for name in p.stderr.split("expected: ")[1].split("\n")[0].split(", ")]
+
+
 def main(vlpc, base, folder, wanted):
     folder, bad = pathlib.Path(folder), 0
+    runs = [w.partition("=")[2] for w in wanted if w.startswith("--passes=")] or [""]
+    if "--each" in wanted:
+        runs = switches(vlpc, base)
+    cases = [w for w in wanted if not w.startswith("--")] or CASES
     with tempfile.TemporaryDirectory() as work:
-        for case in wanted or CASES:
-            far = run_case(vlpc, base, folder, case, pathlib.Path(work))
+        for passes, case in ((p, c) for p in runs for c in cases):
+            far = run_case(vlpc, base, folder, case, pathlib.Path(work), passes)
             ok = max(far.values()) <= LIMIT
             bad += not ok
-            print(f"{case:22}", "ok  " if ok else "FAIL", " ".join(f"{k} {v:.1e}" for k, v in far.items()), flush=True)
+            print(f"{case:22}", "ok  " if ok else "FAIL", " ".join(f"{k} {v:.1e}" for k, v in far.items()), passes, flush=True)
     return bad
 
 

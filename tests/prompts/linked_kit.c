@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* linked_kit.c - see linked_kit.h.
+**
+** Entries are run in the order in which their inputs come to be there: trainables and what
+** they alone decide come with the prompt set, an input that has the name of another
+** entry's output is that output. */
+#include "tests/prompts/linked_kit.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/safetensors.h"
+#include "tests/e2e/e2e_kit.h"
+#include "tests/prompts/prompt_kit.h"
+
+#define NEAR 2e-5 /* of the largest element */
+enum { VALUES_MOST = 256 };
+
+typedef struct {
+  NpyArray at[VALUES_MOST];
+  uint32_t n;
+} Values;
+
+/* ---- values by name --------------------------------------------------------- */
+
+static void put(Values *v, const char *name, const NpyArray *x) {
+  uint32_t i = 0;
+  while (i < v->n && strcmp(v->at[i].name, name) != 0) i++;
+  assert_true(i < VALUES_MOST);
+  v->at[i] = *x;
+  v->at[i].name = name;
+  v->n = VL_MAX(v->n, i + 1);
+}
+
+/* A copy of an entry's output. */
+static NpyArray kept(const vlpc_tensor *t) {
+  NpyArray x = {.dtype = t->dtype, .rank = (uint32_t)t->rank};
+  memcpy(x.size, t->shape, sizeof x.size);
+  x.bytes = (uint64_t)tensor_count(t) * dtype_size(t->dtype);
+  void *data = arena_alloc(e2e, x.bytes);
+  memcpy(data, t->data, x.bytes);
+  x.data = data;
+  return x;
+}
+
+static const NpyArray *value(const Values *v, const char *name) {
+  for (uint32_t i = 0; i < v->n; i++)
+    if (strcmp(v->at[i].name, name) == 0) return &v->at[i];
+  return NULL;
+}
+
+/* ---- entries ----------------------------------------------------------------- */
+
+/* Trainables and outputs of the entry `prompts`. */
+static bool is_of_the_set(const Values *v, const char *name) {
+  if (strncmp(name, "prompts.", strlen("prompts.")) == 0) return true;
+  return value(v, arena_printf(e2e, "param/%s", name)) != NULL;
+}
+
+static bool is_ready(const Line *l, const char *entry, const Values *v) {
+  vlpc_port p = {.struct_size = sizeof p};
+  uint32_t i = 0;
+  for (; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++)
+    if (!is_of_the_set(v, p.name) && value(v, p.name) == NULL) return false;
+  return i > 0;
+}
+
+static void session_ok(const Line *l, vlpc_status s) {
+  if (s != VLPC_OK) fail_msg("%s", vlpc_session_error(l->s));
+}
+
+static void run_entry(const Line *l, const char *entry, Values *v) {
+  vlpc_port p = {.struct_size = sizeof p};
+  vlpc_tensor t;
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_INPUT, i, &p); i++) {
+    if (is_of_the_set(v, p.name)) continue;
+    const NpyArray *x = value(v, p.name);
+    t = (vlpc_tensor){.data = (void *)(uintptr_t)x->data, .dtype = x->dtype};
+    t.rank = (int32_t)x->rank;
+    memcpy(t.shape, x->size, sizeof t.shape);
+    session_ok(l, vlpc_session_set_input(l->s, entry, p.name, &t));
+  }
+  session_ok(l, vlpc_session_run(l->s, entry));
+  for (uint32_t i = 0; vlpc_artifact_port(l->a, entry, VLPC_OUTPUT, i, &p); i++) {
+    session_ok(l, vlpc_session_output(l->s, entry, p.name, &t));
+    NpyArray x = kept(&t);
+    put(v, arena_strdup(e2e, p.name), &x);
+  }
+}
+
+/* The parameters among the values as a prompt set. */
+static void set_prompts(const Line *l, const char *method, const Values *v) {
+  SafeText text[] = {{"vlpc_prompt", "1"}, {"method", method}};
+  Safetensors set = {arena_array(e2e, SafeTensor, v->n + 1), 0, text, VL_COUNT(text)};
+  const char *path = e2e_file("set.safetensors");
+  vlpc_prompts *p;
+  for (uint32_t i = 0; i < v->n; i++) {
+    const NpyArray *x = &v->at[i];
+    if (strncmp(x->name, "param/", 6) != 0) continue;
+    SafeTensor *t = &set.at[set.n++];
+    *t = (SafeTensor){.name = x->name + 6, .dtype = x->dtype, .rank = x->rank, .data = x->data};
+    t->bytes = x->bytes;
+    memcpy(t->size, x->size, sizeof t->size);
+  }
+  if (set.n == 0) return;
+  assert_int_equal(safetensors_write(path, &set, e2e, NULL), VLPC_OK);
+  if (vlpc_prompts_open(path, &p) != VLPC_OK) fail_msg("%s", vlpc_prompts_error(p));
+  session_ok(l, vlpc_session_set_prompts(l->s, p));
+  vlpc_prompts_close(p);
+}
+
+/* Texts of one image after the other: [images, classes, width]. */
+static void run_lifted(const Line *l, Values *v) {
+  NpyArray images = *value(v, "image_features"), one = images, all = {0};
+  uint64_t row = images.bytes / (uint64_t)images.size[0];
+  one.size[0] = 1, one.bytes = row;
+  for (int64_t b = 0; b < images.size[0]; b++) {
+    one.data = (const uint8_t *)images.data + (uint64_t)b * row;
+    put(v, "image_features", &one);
+    run_entry(l, "text", v);
+    NpyArray texts = *value(v, "text_features");
+    if (b == 0) {
+      all = (NpyArray){.dtype = VLPC_F32, .rank = 3};
+      all.bytes = texts.bytes * (uint64_t)images.size[0];
+      all.size[0] = images.size[0], all.size[1] = texts.size[0], all.size[2] = texts.size[1];
+      all.data = arena_alloc(e2e, all.bytes);
+    }
+    memcpy((uint8_t *)(uintptr_t)all.data + (uint64_t)b * texts.bytes, texts.data, texts.bytes);
+  }
+  put(v, "image_features", &images);
+  put(v, "text_features", &all);
+}
+
+/* The frozen texts are the templates', not those with a slot. */
+static void run_frozen(const Line *l, const Npz *golden, Values *v) {
+  NpyArray slot = *value(v, "text");
+  const NpyArray *plain = npz_find(golden, "template_tokens");
+  if (plain != NULL) put(v, "text", plain);
+  run_entry(l, "frozen_text", v);
+  put(v, "text", &slot);
+}
+
+/* Runs what can be run until nothing more can. */
+static void run_all(const Line *l, const Npz *golden, bool lift, Values *v) {
+  static const char *const name[] = {"frozen_text", "image", "text", "model"};
+  bool done[VL_COUNT(name)] = {0}, more = true;
+  while (more) {
+    more = false;
+    for (size_t i = 0; i < VL_COUNT(name); i++) {
+      if (done[i] || !is_ready(l, name[i], v)) continue;
+      done[i] = more = true;
+      if (strcmp(name[i], "frozen_text") == 0)
+        run_frozen(l, golden, v);
+      else if (lift && strcmp(name[i], "text") == 0)
+        run_lifted(l, v);
+      else
+        run_entry(l, name[i], v);
+    }
+  }
+}
+
+/* ---- one case ---------------------------------------------------------------- */
+
+static void near_largest(const NpyArray *got, const NpyArray *want, const char *what) {
+  const float *g, *w;
+  double most = 0, apart = 0;
+  if (got == NULL || want == NULL) fail_msg("%s: not there", what);
+  g = got->data, w = want->data;
+  assert_int_equal(got->rank, want->rank);
+  for (uint32_t i = 0; i < got->rank; i++) assert_int_equal(got->size[i], want->size[i]);
+  for (uint64_t i = 0; i < want->bytes / sizeof *w; i++) {
+    most = fmax(most, fabs((double)w[i]));
+    apart = fmax(apart, fabs((double)g[i] - w[i]));
+  }
+  if (apart <= NEAR * most) return;
+  fail_msg("%s: %.3g of the largest element apart", what, apart / most);
+}
+
+const char *linked_module(const Host *h, const PromptCase *c) {
+  vlpc_prompt_options o = c->o;
+  o.models[0] = h->clip;
+  o.output = e2e_file("module.onnx");
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &o));
+  return o.output;
+}
+
+/* How many there are. */
+static uint32_t take_params(const Npz *z, Values *v) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < z->n; i++) {
+    if (strncmp(z->at[i].name, "param/", 6) != 0) continue;
+    put(v, z->at[i].name, &z->at[i]);
+    n++;
+  }
+  return n;
+}
+
+static void take_inputs(const Host *h, const PromptCase *c, const Npz *golden, Values *v) {
+  const NpyArray *tokens = npz_find(golden, "tokens");
+  NpyArray lengths = kit_name_lengths(e2e, tokens, c->o.place != NULL ? c->o.length : 0);
+  put(v, "image", npz_find(&h->inputs, "pixels"));
+  put(v, "text", tokens);
+  put(v, "name_lengths", &lengths);
+}
+
+static void check_results(const PromptCase *c, const Npz *z, const Values *v) {
+  near_largest(value(v, "image_features"), npz_find(z, "image"),
+               arena_printf(e2e, "%s, image features", c->name));
+  if (strcmp(c->o.method, "zero-shot-ensemble") == 0) return; /* averaged outside the towers */
+  near_largest(value(v, "text_features"), npz_find(z, "text"),
+               arena_printf(e2e, "%s, text features", c->name));
+  if (strcmp(c->o.method, "cocoop") != 0)
+    near_largest(value(v, "logits_per_image"), npz_find(z, "logits"),
+                 arena_printf(e2e, "%s, scores", c->name));
+}
+
+void linked_case(const Host *h, const PromptCase *c, const char *module, const Npz *z) {
+  Values *v = arena_one(e2e, Values);
+  vlpc_compile_options k = {.models = {h->clip}, .prompt = module, .passes = h->passes};
+  Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = h->device});
+  take_inputs(h, c, z, v);
+  if (take_params(z, v) == 0) {
+    Kit kit = {.arena = e2e};
+    Npz start = kit_start(&kit, module);
+    (void)take_params(&start, v);
+  }
+  set_prompts(&l, c->o.method, v);
+  run_all(&l, z, strcmp(c->o.method, "cocoop") == 0, v);
+  check_results(c, z, v);
+  line_close(&l);
+}
+
+/* ---- the tiny CLIP --------------------------------------------------------------- */
+
+Host linked_tiny(const char *device) {
+  Host h = {.device = device};
+  h.clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 0));
+  assert_int_equal(npz_read(LINKED_DATA "inputs.npz", e2e, NULL, &h.inputs), VLPC_OK);
+  return h;
+}
+
+Npz linked_golden(const char *name) {
+  Npz z;
+  assert_int_equal(npz_read(arena_printf(e2e, LINKED_DATA "%s.npz", name), e2e, NULL, &z), VLPC_OK);
+  return z;
+}
