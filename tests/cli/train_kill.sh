@@ -39,3 +39,14 @@ done
 "$vlpc" $run -o parts $resume
 cmp whole/prompts.safetensors parts/prompts.safetensors
 echo "killed $killed times"
+
+# An interrupt lets the step end, saves and says so.
+"$vlpc" $run --epochs 3000 -o long >log 2>&1 &
+child=$!
+sleep 1
+kill -INT $child
+code=0
+wait $child || code=$?
+[ $code = 130 ] || { echo "exit code $code"; cat log; exit 1; }
+ls long | grep -q '^step-.*ckpt$'
+[ ! -f long/prompts.safetensors ]
