@@ -221,7 +221,7 @@ static VlStatus check_method(Bench *b) {
 static VlStatus read_spec(Bench *b) {
   Cli *c = b->c;
   bool trains = opt_given(c, train_method);
-  b->spec.entry = trains ? BENCH_TRAIN : opt_given(c, tower) ? opt(c, tower) : "image";
+  b->spec.entry = opt_given(c, tower) ? opt(c, tower) : trains ? BENCH_TRAIN : "image";
   VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 1, &b->spec.batch));
   VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &b->spec.seed));
   VL_TRY(opt_int(c, OPT_iters, (int64_t[]){1, 1000000}, 0, &b->iters));
