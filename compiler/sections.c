@@ -106,6 +106,7 @@ void manifest_section(const Compile *c, Str *out) {
     m.text.rows = c->text_rows.entry.name;
     m.text.eot = c->text_rows.eot;
   }
+  m.scores = role(p, SCORES_ENTRY, "image_features", NULL, "logits_per_image");
   tower_facts(p, &m);
   m.logit_scale = compile_logit_scale(c->graph);
   m.prompts = compile_manifest_prompts(c);

@@ -166,7 +166,7 @@ typedef struct {
   uint32_t n_out;
   CutList given;    /* inner values that are inputs of this entry */
 } PassEntry;
-enum { ENTRY_MAX = 7 }; /* with frozen_text, train, prompts and text_rows */
+enum { ENTRY_MAX = 8 }; /* with scores, frozen_text, train, prompts and text_rows */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */
