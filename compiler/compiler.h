@@ -26,6 +26,7 @@
 #define COMPILE_MAX_MODELS 2
 #define TRAIN_ENTRY "train"
 #define TRAIN_STEP_ENTRY "train_step"
+#define SCORES_ENTRY "scores"
 
 enum { /* beside the SCHED_NO_ flags */
   COMPILE_NO_TEXT_ROWS = 1 << 16,

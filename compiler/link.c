@@ -194,12 +194,36 @@ static bool tokens_entry(Compile *c, PassEntry *out) {
   return val_ok(to->v);
 }
 
+static const Named *output_named(const Named *out, uint32_t n, const char *name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(out[i].name, name) == 0) return &out[i];
+  return NULL;
+}
+
+/* What a module makes of scores, of the features that the towers' entries give. */
+static void add_scores(Compile *c, const Named *out, uint32_t n) {
+  const PassEntry *image = entry_named(c, "image"), *text = entry_named(c, "text");
+  const Named *scores = output_named(out, n, "logits_per_image");
+  bool writes = false;
+  for (uint32_t i = 0; i < c->declaration.n_writes; i++)
+    writes = writes || strcmp(c->declaration.write[i].point, "logits") == 0;
+  if (!writes || !scores || !image || !text) return;
+  const Named *of_image = output_named(image->out, image->n_out, "image_features");
+  const Named *of_text = output_named(text->out, text->n_out, "text_features");
+  if (!of_image || !of_text) return;
+  CutList given = {arena_array(c->a, Named, 2), 2};
+  given.at[0] = *of_image, given.at[1] = *of_text;
+  c->entry[c->n_entries++] =
+      (PassEntry){.name = SCORES_ENTRY, .out = scores, .n_out = 1, .given = given};
+}
+
 void compile_entries(Compile *c) {
   const Named *out = NULL;
   uint32_t n = ir_outputs(c->graph, &out);
   c->n_entries = pass_entries(c->graph, c->entry);
   if (!c->o->prompt) return;
   cut_classes(c);
+  add_scores(c, out, n);
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
       c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};

@@ -112,6 +112,7 @@ void manifest_section(const Compile *c, Str *out) {
   m.image = role(p, "image", "image", NULL, "image_features");
   m.text = role(p, "text", "text", "attention_mask", "text_features");
   m.text.eot = c->eot;
+  m.scores = role(p, SCORES_ENTRY, "image_features", NULL, "logits_per_image");
   tower_facts(p, &m);
   m.logit_scale = compile_logit_scale(c->graph);
   m.prompts = compile_manifest_prompts(c);

@@ -159,7 +159,7 @@ static VlStatus add(vlpc_session *s, vlpc_prompts *p, BoundPrompts **out) {
   return VLPC_OK;
 }
 
-static VlStatus set_prompts(vlpc_session *s, vlpc_prompts *p) {
+VlStatus prompts_use(vlpc_session *s, vlpc_prompts *p) {
   BoundPrompts *b = NULL;
   if (p && !p->sound) return session_argument(s, "the prompt set is not open");
   if (p) b = *find(s, p);
@@ -191,7 +191,7 @@ void prompts_release(vlpc_session *s) {
 
 vlpc_status vlpc_session_set_prompts(vlpc_session *s, vlpc_prompts *p) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
-  return session_leave(s, set_prompts(s, p));
+  return session_leave(s, prompts_use(s, p));
 }
 
 vlpc_status vlpc_session_forget_prompts(vlpc_session *s, vlpc_prompts *p) {

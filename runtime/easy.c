@@ -11,7 +11,6 @@
 #include "runtime/easy_int.h"
 
 #define IMAGE_CHUNK 16
-#define MAX_CHUNK 4096 /* of an entry with a fixed number of rows */
 
 static DiagAt here(const vlpc_session *s) { return (DiagAt){s->model->path, NULL}; }
 
@@ -53,7 +52,7 @@ VlStatus easy_role(vlpc_session *s, const ManifestRole *role, const char *what, 
   if (r->out->rank != 2 || r->out->dtype != VLPC_F32 || r->in->rank < 2)
     return easy_lacks(s, what, "its entry does not give one row of f32 features per input");
   if (dim_is_const(t, r->in->size[0], &n)) {
-    if (n < 1 || n > MAX_CHUNK)
+    if (n < 1 || n > EASY_MAX_CHUNK)
       return easy_lacks(s, what, "its entry takes a fixed number of rows");
     r->chunk = (uint32_t)n;
     r->fixed = true;
@@ -109,7 +108,7 @@ typedef struct {
   const vlpc_image *images;
   float *out;
   size_t each; /* floats of one image */
-  VlStatus status[MAX_CHUNK];
+  VlStatus status[EASY_MAX_CHUNK];
 } Photos;
 
 static VlStatus read_photo(const Preprocess *pre, const vlpc_image *im, Diag *d, float *out) {
@@ -215,7 +214,10 @@ vlpc_status vlpc_tokenize(vlpc_session *s, const char *text, int64_t *ids, uint3
 vlpc_status vlpc_embed_images(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
   if (!images || !out) return session_leave(s, session_argument(s, "images or out is NULL"));
-  return session_leave(s, easy_photos(s, images, n, out));
+  uint32_t embed = 0;
+  VlStatus st = easy_embed_dim(s, &embed);
+  if (st == VLPC_OK) st = easy_by_sets(s, images, n, embed, easy_photos, out);
+  return session_leave(s, st);
 }
 
 vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts, uint32_t n, float *out) {
@@ -249,5 +251,5 @@ vlpc_status vlpc_pack(vlpc_session *s, const char *path) {
 vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
   if (!images || !out) return session_leave(s, session_argument(s, "images or out is NULL"));
-  return session_leave(s, labels_classify(s, images, n, out));
+  return session_leave(s, easy_by_sets(s, images, n, s->labels.n, labels_classify, out));
 }

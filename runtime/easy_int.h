@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* easy_int.h - what the files of the easy path share: easy.c (photos, and the
-** outward calls), easy_text.c (texts) and labels.c (labels, probabilities). */
+** outward calls), easy_sets.c (photos of several prompt sets), easy_text.c (texts),
+** labels.c (labels) and classify.c (probabilities). */
 #ifndef VLPC_RUNTIME_EASY_INT_H
 #define VLPC_RUNTIME_EASY_INT_H
 
 #include "runtime/session.h"
+
+#define EASY_MAX_CHUNK 4096 /* rows of an entry that takes a fixed number of them */
 
 /* An entry that makes features, with what a chunk needs. */
 typedef struct {
@@ -31,6 +34,15 @@ VL_MUST_USE VlStatus easy_embed_dim(vlpc_session *s, uint32_t *out);
 /* Features of unit length: out[n, embed]. */
 VL_MUST_USE VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
 int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: none */
+
+/* easy_sets.c */
+
+/* A row of floats for each photo. */
+typedef VlStatus PhotosFn(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
+
+/* fn on photos that may name prompt sets: out[n, width]. */
+VL_MUST_USE VlStatus easy_by_sets(vlpc_session *s, const vlpc_image *images, uint32_t n,
+                                  uint32_t width, PhotosFn *fn, float *out);
 
 /* easy_text.c */
 
@@ -85,6 +97,18 @@ VL_MUST_USE VlStatus labels_set(vlpc_session *s, const char *const *labels, uint
 VL_MUST_USE VlStatus labels_embed(vlpc_session *s, float *out);
 /* When the image entry takes results of the labels' texts, gives it these. */
 VL_MUST_USE VlStatus labels_for_photos(vlpc_session *s);
+/* True when the texts are those of one image at a time. */
+bool labels_follow_images(const Model *m);
+/* Features of the labels with the prompts in use: [n, embed], the session's; NULL where
+** they follow images.  Fails where there are no labels. */
+VL_MUST_USE VlStatus labels_features(vlpc_session *s, const float **out);
+/* Those of one image, whose features go in: features[n, embed]. */
+VL_MUST_USE VlStatus labels_of_image(vlpc_session *s, float *image, float *features);
+/* The labels' template as the caller or the prompt set said it; NULL: the module's. */
+const char *labels_pattern(const vlpc_session *s);
+
+/* classify.c */
+
 VL_MUST_USE VlStatus labels_classify(vlpc_session *s, const vlpc_image *images, uint32_t n,
                                      float *out);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* labels.c - labels to text features, features to probabilities.
+/* labels.c - labels to text features.
 **
 ** What depends on labels and prompts is made once for both and kept with the
 ** prompt set: text features, and results of texts that the image entry takes (the
@@ -57,9 +57,18 @@ VlStatus labels_fill(vlpc_session *s, const Labels *l, const char *pattern, char
   return easy_no_memory(s, "labels");
 }
 
+/* As the caller or the prompt set said it. */
+static const char *said_pattern(const vlpc_session *s, const Labels *l) {
+  if (l->pattern) return l->pattern;
+  return s->prompts ? s->prompts->set->pattern : NULL;
+}
+
+const char *labels_pattern(const vlpc_session *s) { return said_pattern(s, &s->labels); }
+
 const char *labels_own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
   const ManifestPrompts *m = &s->model->manifest.prompts;
   if (s->prompts && s->prompts->set->pattern) return s->prompts->set->pattern;
+  if (m->n_templates > 0) return m->templates[0];
   if (!m->method || !m->slot_rows) return "{}";
   size_t n = 0;
   for (uint32_t i = 0; !m->slot_phrase && i < m->slot_rows; i++)
@@ -198,8 +207,7 @@ static VlStatus run_ensemble(vlpc_session *s, const Labels *l, float *image, con
 
 /* The module's templates are for labels that nobody gives another. */
 static bool is_ensemble(const vlpc_session *s, const Labels *l) {
-  bool said = l->pattern || (s->prompts && s->prompts->set->pattern);
-  return !said && s->model->manifest.prompts.n_templates > 0;
+  return !said_pattern(s, l) && s->model->manifest.prompts.n_templates > 1;
 }
 
 static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *x) {
@@ -211,6 +219,11 @@ static VlStatus run_texts(vlpc_session *s, const Labels *l, float *image, Made *
   for (uint32_t i = of_text.n_values; st == VLPC_OK && i < x->n_values; i++)
     st = plain_value(s, l, &x->value[i]);
   return st;
+}
+
+VlStatus labels_of_image(vlpc_session *s, float *image, float *features) {
+  Made x = {.features = features};
+  return run_texts(s, &s->labels, image, &x);
 }
 
 static VlStatus make(vlpc_session *s, const Labels *l, Made *x) {
@@ -251,10 +264,9 @@ static void keep(vlpc_session *s, Made *x) {
 
 /* ---- labels ------------------------------------------------------------- */
 
-/* True when the texts are those of one image at a time. */
-static bool follow_images(const vlpc_session *s) {
-  const ProgEntry *e = role_entry(s->model, &s->model->manifest.text);
-  return e && s->model->manifest.prompts.method && easy_input(s->model, e, "image_features") >= 0;
+bool labels_follow_images(const Model *m) {
+  const ProgEntry *e = role_entry(m, &m->manifest.text);
+  return e && m->manifest.prompts.method && easy_input(m, e, "image_features") >= 0;
 }
 
 /* True when what is made of labels differs from prompt set to prompt set. */
@@ -263,15 +275,21 @@ static bool follow_prompts(const vlpc_session *s) {
   return e && (prompts_ports(s->model, e) > 0 || class_inputs(s->model, NULL) > 0);
 }
 
-/* What is made of the labels is there for the prompts in use. */
+static VlStatus needs_prompts(vlpc_session *s) {
+  VlStatus st = diag_error(s->diag, DIAG_PROMPTS_MISSING, (DiagAt){s->model->path, NULL},
+                           "its photos take results of texts that go with a prompt set");
+  diag_fix(s->diag, "give one with --prompts FILE (vlpc_session_set_prompts)");
+  return st;
+}
+
 static VlStatus ready(vlpc_session *s) {
   Made made;
-  if (s->labels.n == 0 || s->labels.features || follow_images(s)) return VLPC_OK;
+  if (s->labels.n == 0 || s->labels.features || labels_follow_images(s->model)) return VLPC_OK;
   if (s->prompts && s->prompts->version == s->labels.version) return VLPC_OK;
-  VL_TRY(make(s, &s->labels, &made)); /* says so when there are no prompts */
+  VL_TRY(make(s, &s->labels, &made)); /* says so when texts take prompts and there are none */
   if (s->prompts) keep(s, &made);
   else made_free(&made);
-  return VLPC_OK;
+  return s->prompts ? VLPC_OK : needs_prompts(s);
 }
 
 VlStatus labels_for_photos(vlpc_session *s) {
@@ -310,9 +328,9 @@ static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t
                             const char *pattern) {
   Labels fresh = {.version = s->labels.version + 1};
   Made made = {0};
-  bool fixed = !follow_prompts(s) && !follow_images(s);
+  bool follow = labels_follow_images(s->model), fixed = !follow_prompts(s) && !follow;
   VlStatus st = copy_labels(s, labels, n, pattern, &fresh);
-  bool now = fixed || (s->prompts && !follow_images(s));
+  bool now = fixed || (s->prompts && !follow);
   if (st == VLPC_OK) st = now ? make(s, &fresh, &made) : check(s, &fresh);
   if (st != VLPC_OK) {
     labels_free(&fresh);
@@ -329,33 +347,26 @@ static VlStatus make_labels(vlpc_session *s, const char *const *labels, uint32_t
 VlStatus labels_of_model(vlpc_session *s) {
   const Model *m = s->model;
   Labels fresh = {.version = s->labels.version + 1};
-  if (!m->class_features) return VLPC_OK;
+  bool follow = m->n_classes > 0 && labels_follow_images(m);
+  if (!m->class_features && !follow) return VLPC_OK;
   VlStatus st = copy_labels(s, m->classes, m->n_classes, NULL, &fresh);
   size_t bytes = (size_t)m->n_classes * (size_t)m->manifest.embed_dim * sizeof(float);
-  if (st == VLPC_OK) fresh.features = malloc(bytes);
-  if (st == VLPC_OK && !fresh.features) st = easy_no_memory(s, "labels");
+  if (st == VLPC_OK && !follow) fresh.features = malloc(bytes);
+  if (st == VLPC_OK && !follow && !fresh.features) st = easy_no_memory(s, "labels");
   if (st != VLPC_OK) {
     labels_free(&fresh);
     return st;
   }
-  memcpy(fresh.features, m->class_features, bytes);
+  if (!follow) memcpy(fresh.features, m->class_features, bytes);
   s->labels = fresh;
   return VLPC_OK;
 }
 
-static VlStatus cannot_pack(vlpc_session *s, const char *what) {
-  VlStatus st = diag_error(s->diag, DIAG_PACK, (DiagAt){s->model->path, NULL}, "%s", what);
-  diag_fix(s->diag, "deploy the artifact as it is, with its prompt set");
-  return st;
-}
-
 VlStatus labels_features(vlpc_session *s, const float **out) {
+  *out = NULL;
   if (s->labels.n == 0)
     return session_argument(s, "no labels are set: call vlpc_set_labels first");
-  if (follow_images(s))
-    return cannot_pack(s, "its texts differ from image to image, so the text tower has to stay");
-  if (class_inputs(s->model, NULL) > 0)
-    return cannot_pack(s, "its image tower reads results of the texts, which have to stay");
+  if (labels_follow_images(s->model)) return VLPC_OK;
   VL_TRY(ready(s));
   *out = s->labels.features ? s->labels.features : s->prompts->features;
   return VLPC_OK;
@@ -364,7 +375,7 @@ VlStatus labels_features(vlpc_session *s, const float **out) {
 VlStatus labels_embed(vlpc_session *s, float *out) {
   const Labels *l = &s->labels;
   if (l->n == 0) return session_argument(s, "no labels are set: call vlpc_set_labels first");
-  if (follow_images(s))
+  if (labels_follow_images(s->model))
     return session_argument(s, "the labels' texts differ from image to image: classify instead");
   VL_TRY(ready(s));
   memcpy(out, l->features ? l->features : s->prompts->features,
@@ -384,60 +395,4 @@ VlStatus labels_set(vlpc_session *s, const char *const *labels, uint32_t n, cons
     return st;
   }
   return make_labels(s, labels, n, pattern);
-}
-
-/* ---- probabilities ------------------------------------------------------ */
-
-/* out[i] = softmax over the labels; p is one row of features. */
-static void probabilities(const Labels *l, const float *features, double scale, const float *p,
-                          float *out) {
-  double most = -INFINITY, sum = 0;
-  for (uint32_t i = 0; i < l->n; i++) {
-    double dot = 0;
-    for (uint32_t k = 0; k < l->embed; k++)
-      dot += (double)p[k] * (double)features[(size_t)i * l->embed + k];
-    out[i] = (float)(scale * dot);
-    most = VL_MAX(most, (double)out[i]);
-  }
-  for (uint32_t i = 0; i < l->n; i++) sum += exp((double)out[i] - most);
-  for (uint32_t i = 0; i < l->n; i++) out[i] = (float)(exp((double)out[i] - most) / sum);
-}
-
-/* Texts of one image: its features as the image entry gave them go in. */
-static VlStatus follow_image(vlpc_session *s, const vlpc_image *image, float *photo, Made *x) {
-  const ManifestRole *role = &s->model->manifest.image;
-  vlpc_tensor raw;
-  VL_TRY(easy_photos(s, image, 1, photo));
-  VL_TRY(session_get(s, role->entry, role->output, &raw));
-  return run_texts(s, &s->labels, raw.data, x);
-}
-
-static VlStatus classify_each(vlpc_session *s, const vlpc_image *images, uint32_t n, double scale,
-                              float *out) {
-  const Labels *l = &s->labels;
-  Made x = {.features = calloc((size_t)l->n * l->embed, sizeof(float))};
-  float *photo = malloc(l->embed * sizeof *photo);
-  VlStatus st = photo && x.features ? VLPC_OK : easy_no_memory(s, "features");
-  for (uint32_t i = 0; st == VLPC_OK && i < n; i++) {
-    st = follow_image(s, &images[i], photo, &x);
-    if (st == VLPC_OK) probabilities(l, x.features, scale, photo, out + (size_t)i * l->n);
-  }
-  free(photo), free(x.features);
-  return st;
-}
-
-VlStatus labels_classify(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
-  const Labels *l = &s->labels;
-  if (l->n == 0) return session_argument(s, "no labels are set: call vlpc_set_labels first");
-  double scale = s->model->manifest.logit_scale > 0 ? s->model->manifest.logit_scale : 100;
-  if (follow_images(s)) return classify_each(s, images, n, scale, out);
-  VL_TRY(ready(s));
-  const float *of_labels = l->features ? l->features : s->prompts->features;
-  float *features = malloc((size_t)n * l->embed * sizeof *features + 1);
-  if (!features) return easy_no_memory(s, "features");
-  VlStatus st = easy_photos(s, images, n, features);
-  for (uint32_t i = 0; st == VLPC_OK && i < n; i++)
-    probabilities(l, of_labels, scale, features + (size_t)i * l->embed, out + (size_t)i * l->n);
-  free(features);
-  return st;
 }

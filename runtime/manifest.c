@@ -87,6 +87,7 @@ void manifest_write(const Manifest *m, const Program *p, Str *s) {
   str_add(s, ",\n");
   write_role("image", &m->image, s);
   write_role("text", &m->text, s);
+  if (m->scores.entry) write_role("scores", &m->scores, s);
   manifest_write_prompts(&m->prompts, s);
   str_add(s, "  \"entries\": [");
   for (uint32_t i = 0; i < m->n_entries; i++) {
@@ -280,6 +281,7 @@ static VlStatus read_root(Reader *r, json_t *root) {
   VL_TRY(check_stand_ins(r));
   VL_TRY(read_role(r, json_object_get(root, "image"), "image", &m->image));
   VL_TRY(read_role(r, json_object_get(root, "text"), "text", &m->text));
+  VL_TRY(read_role(r, json_object_get(root, "scores"), "scores", &m->scores));
   if (!texts_of(r, json_object_get(root, "points"), &m->points, &m->n_points))
     return manifest_bad(r, "points", "not a list of names");
   return manifest_read_prompts(r, json_object_get(root, "prompts"));

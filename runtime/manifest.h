@@ -114,6 +114,9 @@ typedef struct {
   int32_t image_size, context_length, embed_dim; /* 0: not known */
   double logit_scale; /* factor of cosines; 0: not known */
   ManifestRole image, text;
+  /* Scores of features, where a module changes them: input [n, embed] of images, and
+  ** text_features beside it; output f32 [n, classes].  No entry: scaled cosines. */
+  ManifestRole scores;
   ManifestPrompts prompts;
   uint32_t n_entries, n_points;
   uint32_t n_stand_ins;   /* of the entries */

@@ -163,6 +163,8 @@ void prompts_apply(vlpc_session *s, Bound *b);
 /* Inputs of an entry that are trainables, or made of them. */
 uint32_t prompts_ports(const Model *m, const ProgEntry *e);
 bool prompts_port(const Model *m, const char *name);
+/* vlpc_session_set_prompts, inside. */
+VL_MUST_USE VlStatus prompts_use(vlpc_session *s, vlpc_prompts *p);
 void prompts_refresh(vlpc_session *s); /* prompts_apply to all entries in use */
 void prompts_release(vlpc_session *s); /* all of them */
 
@@ -189,10 +191,6 @@ VL_MUST_USE VlStatus session_get(vlpc_session *s, const char *entry, const char 
 
 /* The classes that the artifact was packed with become the labels. */
 VL_MUST_USE VlStatus labels_of_model(vlpc_session *s);
-/* Features of the labels with the prompts in use: [n, embed], the session's.  Fails where
-** there are no labels, and with PACK where they differ from image to image, or images
-** depend on them. */
-VL_MUST_USE VlStatus labels_features(vlpc_session *s, const float **out);
 void labels_free(Labels *l);
 
 /* pack.c */

@@ -49,7 +49,8 @@ static VlStatus name_photos(Eval *e, uint32_t at, uint32_t n, Diag *d) {
     if (it->shard < 0) continue;
     const Mapped *m = &e->s->data->shards[it->shard];
     VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
-    e->image[i] = (vlpc_image){NULL, e->read[i].pixels, e->read[i].width, e->read[i].height};
+    const Image *read = &e->read[i];
+    e->image[i] = (vlpc_image){.rgb = read->pixels, .width = read->width, .height = read->height};
   }
   return VLPC_OK;
 }

@@ -347,6 +347,10 @@ typedef struct vlpc_image {
   const char *path;    /* a JPEG or PNG file, or NULL: */
   const uint8_t *rgb;  /* height × width × 3 bytes */
   int32_t width, height;
+  /* The prompt set of this photo; NULL: the session's.  Photos of one call may name
+  ** different ones: those of a set run together, set after set, and each answer has the
+  ** bits that its photo alone gives.  A set is kept as by vlpc_session_set_prompts. */
+  vlpc_prompts *prompts;
 } vlpc_image;
 
 /* One image as the image entry takes it: out[3 · image_size · image_size]. */
@@ -384,9 +388,10 @@ VLPC_API vlpc_status vlpc_classify(vlpc_session *s, const vlpc_image *images, ui
 
 /* Writes an artifact that has the image tower, with the prompts in use folded in, and the
 ** text features of the labels: it needs no prompt set, no labels, no text tower and no
-** tokenizer, and classifies with the same bits.  Equal sessions give equal files; the file
-** appears whole or not at all.  Errors: E1027 where texts depend on images, or images on
-** texts (CoCoOp, DPT + CAVPT). */
+** tokenizer, and classifies with the same bits.  Where texts follow the image (CoCoOp), the
+** text tower and the tokenizer stay; where the module changes scores, what makes them.
+** Equal sessions give equal files; the file appears whole or not at all.  Errors: E1025,
+** E1027. */
 VLPC_API vlpc_status vlpc_pack(vlpc_session *s, const char *path);
 
 #ifdef __cplusplus

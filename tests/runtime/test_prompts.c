@@ -512,6 +512,41 @@ static void classes_that_do_not_fit_are_named(void **state) {
   }
 }
 
+/* Photos of one call may name sets of their own; NULL is the session's. */
+static void photos_of_a_batch_name_their_sets(void **state) {
+  enum { PHOTOS = 7 };
+  static const char *const labels[] = {"cat", "dog"};
+  static const uint8_t grey[8 * 8 * 3];
+  float alone[3][2], features[3][4], all[PHOTOS][2], embedded[PHOTOS][4];
+  vlpc_image image[PHOTOS];
+  (void)state;
+  vlpc_prompts *p[3] = {sound_set(-3), sound_set(2), sound_set(5)};
+  vlpc_session *s = new_session(artifact);
+  assert_int_equal(vlpc_set_labels(s, labels, 2, NULL), VLPC_OK);
+  for (int i = 2; i >= 0; i--) {
+    assert_int_equal(vlpc_session_set_prompts(s, p[i]), VLPC_OK);
+    classify(s, alone[i]);
+    image[0] = (vlpc_image){.rgb = grey, .width = 8, .height = 8};
+    assert_int_equal(vlpc_embed_images(s, image, 1, features[i]), VLPC_OK);
+  }
+  for (int i = 0; i < PHOTOS; i++) {
+    image[i] = image[0];
+    image[i].prompts = i % 3 ? p[i % 3] : NULL; /* the session's is p[0] */
+  }
+  uint64_t before = launches(s);
+  assert_int_equal(vlpc_classify(s, image, PHOTOS, all[0]), VLPC_OK);
+  assert_int_equal(launches(s) - before, 3 * 2); /* a run for each set */
+  assert_int_equal(vlpc_embed_images(s, image, PHOTOS, embedded[0]), VLPC_OK);
+  for (int i = 0; i < PHOTOS; i++) {
+    assert_memory_equal(all[i], alone[i % 3], sizeof all[i]);
+    assert_memory_equal(embedded[i], features[i % 3], sizeof embedded[i]);
+  }
+  classify(s, all[0]); /* the session's set is still its own */
+  assert_memory_equal(all[0], alone[0], sizeof all[0]);
+  vlpc_session_free(s);
+  for (int i = 0; i < 3; i++) vlpc_prompts_close(p[i]);
+}
+
 /* ---- what a module may ask for -------------------------------------------- */
 
 static void read_output(vlpc_session *s, const char *entry, const char *name, float out[2]) {
@@ -635,6 +670,7 @@ int main(void) {
       cmocka_unit_test(labels_follow_the_set),
       cmocka_unit_test(labels_can_change),
       cmocka_unit_test(classes_that_do_not_fit_are_named),
+      cmocka_unit_test(photos_of_a_batch_name_their_sets),
       cmocka_unit_test(images_take_results_of_texts),
       cmocka_unit_test(texts_may_follow_images),
       cmocka_unit_test(templates_are_averaged),
