@@ -299,6 +299,58 @@ VlStatus npy_write(const char *path, const NpyArray *x, Arena *a, Diag *d) {
   return finish(w, write_one(w, &head, x));
 }
 
+struct NpyRows {
+  NpyArray x; /* without data */
+  const char *path;
+  Arena *arena;
+  Diag *diag;
+  FileWriter *file; /* NULL once committed */
+  size_t head;
+};
+
+/* The header with the rows there are so far.  Its padding makes up for the digits of any
+** number of rows, so it can be written again over itself. */
+static VlStatus rows_header(NpyRows *r) {
+  Str head = {.arena = r->arena};
+  VL_TRY(npy_header(r->path, &r->x, &head, r->diag));
+  VL_CHECK(r->head == 0 || r->head == head.n, "npy_rows: the header has changed its length");
+  r->head = head.n;
+  return io_write_at(r->file, 0, head.at, head.n);
+}
+
+static void rows_abandon(void *p) {
+  NpyRows *r = p;
+  io_abandon(r->file);
+}
+
+VlStatus npy_rows_create(const char *path, uint32_t width, Arena *a, Diag *d, NpyRows **out) {
+  NpyRows *r = arena_one(a, NpyRows);
+  *r = (NpyRows){.x = {.dtype = VLPC_F32, .rank = 2, .size = {0, width}},
+                 .path = arena_strdup(a, path),
+                 .arena = a,
+                 .diag = d};
+  arena_defer(a, rows_abandon, r);
+  VL_TRY(io_create(path, d, &r->file));
+  *out = r;
+  return rows_header(r);
+}
+
+VlStatus npy_rows_add(NpyRows *r, const float *rows, uint64_t n) {
+  r->x.size[0] += (int64_t)n;
+  return io_write(r->file, rows, (size_t)n * (size_t)r->x.size[1] * sizeof *rows);
+}
+
+uint64_t npy_rows_count(const NpyRows *r) {
+  return (uint64_t)r->x.size[0];
+}
+
+VlStatus npy_rows_commit(NpyRows *r) {
+  VlStatus s = rows_header(r);
+  FileWriter *w = r->file;
+  r->file = NULL;
+  return finish(w, s);
+}
+
 static VlStatus plan_member(const char *path, const NpyArray *x, Str *head, Diag *d) {
   VL_TRY(npy_header(path, x, head, d));
   uint64_t all = head->n + x->bytes;

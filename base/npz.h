@@ -40,4 +40,15 @@ const NpyArray *npz_find(const Npz *z, const char *name); /* NULL when absent */
 VL_MUST_USE VlStatus npy_write(const char *path, const NpyArray *x, Arena *a, Diag *d);
 VL_MUST_USE VlStatus npz_write(const char *path, const Npz *z, Arena *a, Diag *d);
 
+/* An .npy of f32 [rows, width] whose rows come one after another, their number known
+** only at the end; memory does not grow with it, and the bytes are those of npy_write.
+** The file appears at npy_rows_commit, which is the last call; without it nothing is
+** left when the arena is freed.  Errors: those of io_create and io_write. */
+typedef struct NpyRows NpyRows;
+VL_MUST_USE VlStatus npy_rows_create(const char *path, uint32_t width, Arena *a, Diag *d,
+                                     NpyRows **out);
+VL_MUST_USE VlStatus npy_rows_add(NpyRows *r, const float *rows, uint64_t n);
+uint64_t npy_rows_count(const NpyRows *r);
+VL_MUST_USE VlStatus npy_rows_commit(NpyRows *r);
+
 #endif

@@ -9,9 +9,15 @@
 #include "cli/templates.h"
 
 typedef struct {
+  float p;
+  uint32_t label;
+} Scored;
+
+typedef struct {
   Cli *c;
   Json *json;
   Texts labels;
+  Scored *scored; /* of one image, a row for each label */
   Expect expect;
   int64_t top;
   uint32_t counted, right1, right5; /* images with an expected label */
@@ -23,11 +29,6 @@ static uint32_t rank_of(const float *row, uint32_t n, uint32_t k) {
   for (uint32_t i = 0; i < n; i++) rank += row[i] > row[k] || (row[i] == row[k] && i < k);
   return rank;
 }
-
-typedef struct {
-  float p;
-  uint32_t label;
-} Scored;
 
 static int by_score(const void *a, const void *b) {
   const Scored *x = a, *y = b;
@@ -65,7 +66,7 @@ static VlStatus take(void *user, uint32_t i, const char *path, const float *row)
     uint32_t rank = rank_of(row, n, (uint32_t)want);
     k->counted++, k->right1 += rank == 0, k->right5 += rank < 5;
   }
-  Scored *s = arena_array(k->c->arena, Scored, n);
+  Scored *s = k->scored;
   for (uint32_t l = 0; l < n; l++) s[l] = (Scored){row[l], l};
   qsort(s, n, sizeof *s, by_score);
   if (k->json != NULL)
@@ -140,6 +141,7 @@ VlStatus cmd_classify(Cli *c) {
   VL_TRY(model_open(c, c->arg[0], &m));
   VL_TRY(ready_labels(c, &m, &k));
   k.top = VL_MIN(k.top, (int64_t)k.labels.n);
+  k.scored = arena_array(c->arena, Scored, k.labels.n);
   if (m.info.n_classes > 0 && !labels_given(c)) prompt = NULL;
   else VL_TRY(fail_session(c, &m, vlpc_set_labels(m.session, k.labels.at, k.labels.n, prompt)));
   Json j = js_start(c);

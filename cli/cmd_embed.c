@@ -8,45 +8,36 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 
-typedef struct {
-  float *rows;
-  uint32_t width, n;
-} Rows;
-
 static VlStatus take(void *user, uint32_t i, const char *path, const float *row) {
-  Rows *r = user;
   (void)i, (void)path;
-  memcpy(r->rows + (size_t)r->n++ * r->width, row, r->width * sizeof *row);
-  return VLPC_OK;
+  return npy_rows_add(user, row, 1);
 }
 
-static VlStatus embed_photos(Cli *c, Model *m, Rows *r) {
+static VlStatus embed_photos(Cli *c, Model *m, NpyRows *out) {
   TextList images = {0};
   VL_TRY(list_images(c, c->arg + 1, c->n_args - 1, &images));
-  r->rows = arena_array_bytes(c->arena, images.n, r->width * sizeof(float));
   ImageWalk w = {.c = c,
                  .model = m,
                  .fn = vlpc_embed_images,
-                 .width = r->width,
+                 .width = (uint32_t)m->info.embed_dim,
                  .what = "embedded",
                  .take = take,
-                 .user = r};
+                 .user = out};
   return images_walk(&w, &images);
 }
 
-static VlStatus embed_lines(Cli *c, Model *m, Rows *r) {
+static VlStatus embed_lines(Cli *c, Model *m, NpyRows *out) {
   Texts t;
   int64_t batch;
   VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 1024}, 64, &batch));
   VL_TRY(read_lines(c, opt(c, texts), &t));
-  r->rows = arena_array_bytes(c->arena, t.n, r->width * sizeof(float));
-  while (r->n < t.n) {
+  float *rows = arena_array_bytes(c->arena, (uint64_t)batch * sizeof *rows, m->info.embed_dim);
+  for (uint32_t i = 0, n; i < t.n; i += n) {
     VL_TRY(progress_check(c));
-    uint32_t n = (uint32_t)VL_MIN((uint64_t)batch, (uint64_t)(t.n - r->n));
-    VL_TRY(fail_session(
-        c, m, vlpc_embed_texts(m->session, t.at + r->n, n, r->rows + (size_t)r->n * r->width)));
-    r->n += n;
-    progress_show("embedded", r->n, t.n);
+    n = (uint32_t)VL_MIN((uint64_t)batch, (uint64_t)(t.n - i));
+    VL_TRY(fail_session(c, m, vlpc_embed_texts(m->session, t.at + i, n, rows)));
+    VL_TRY(npy_rows_add(out, rows, n));
+    progress_show("embedded", i + n, t.n);
   }
   return VLPC_OK;
 }
@@ -60,32 +51,31 @@ static VlStatus check_sources(Cli *c) {
   return s;
 }
 
-VlStatus cmd_embed(Cli *c) {
-  Model m;
-  VL_TRY(opt_need(c, OPT_output_npy));
-  VL_TRY(check_sources(c));
-  VL_TRY(model_open(c, c->arg[0], &m));
-  Rows r = {.width = (uint32_t)VL_MAX(m.info.embed_dim, 0)};
-  if (opt_given(c, texts))
-    VL_TRY(embed_lines(c, &m, &r));
-  else
-    VL_TRY(embed_photos(c, &m, &r));
-  NpyArray x = {.dtype = VLPC_F32,
-                .rank = 2,
-                .size = {r.n, r.width},
-                .data = r.rows,
-                .bytes = (uint64_t)r.n * r.width * sizeof(float)};
-  VL_TRY(npy_write(opt(c, output_npy), &x, c->arena, c->diag));
-  progress_clear();
+static void print_result(Cli *c, uint64_t rows, int32_t width) {
   if (c->json) {
     Json j = js_start(c);
     js_text(&j, "output", opt(c, output_npy));
-    js_int(&j, "rows", r.n);
-    js_int(&j, "width", r.width);
+    js_int(&j, "rows", (int64_t)rows);
+    js_int(&j, "width", width);
     js_print(&j);
   } else if (!opt_given(c, quiet)) {
-    fprintf(stderr, "vlpc: wrote %s (%" PRIu32 " × %" PRIu32 ")\n", opt(c, output_npy), r.n,
-            r.width);
+    fprintf(stderr, "vlpc: wrote %s (%" PRIu64 " × %" PRId32 ")\n", opt(c, output_npy), rows,
+            width);
   }
+}
+
+VlStatus cmd_embed(Cli *c) {
+  Model m;
+  NpyRows *out = NULL;
+  VL_TRY(opt_need(c, OPT_output_npy));
+  VL_TRY(check_sources(c));
+  VL_TRY(model_open(c, c->arg[0], &m));
+  uint32_t width = (uint32_t)VL_MAX(m.info.embed_dim, 0);
+  VL_TRY(npy_rows_create(opt(c, output_npy), width, c->arena, c->diag, &out));
+  VL_TRY(opt_given(c, texts) ? embed_lines(c, &m, out) : embed_photos(c, &m, out));
+  uint64_t rows = npy_rows_count(out);
+  VL_TRY(npy_rows_commit(out));
+  progress_clear();
+  print_result(c, rows, m.info.embed_dim);
   return VLPC_OK;
 }

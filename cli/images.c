@@ -27,17 +27,15 @@ static VlStatus one_image(ImageWalk *w, uint32_t i, const char *path, float *row
   return VLPC_OK;
 }
 
-static VlStatus one_batch(ImageWalk *w, const TextList *list, uint32_t begin, uint32_t n,
-                          float *rows) {
-  vlpc_image *image = arena_array(w->c->arena, vlpc_image, n);
-  for (uint32_t i = 0; i < n; i++) image[i].path = list->at[begin + i];
-  bool whole = w->fn(w->model->session, image, n, rows) == VLPC_OK;
+static VlStatus one_batch(ImageWalk *w, const TextList *list, uint32_t begin, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) w->image[i] = (vlpc_image){.path = list->at[begin + i]};
+  bool whole = w->fn(w->model->session, w->image, n, w->rows) == VLPC_OK;
   for (uint32_t i = 0; i < n; i++) {
-    float *row = rows + (size_t)i * w->width;
+    float *row = w->rows + (size_t)i * w->width;
     if (!whole)
-      VL_TRY(one_image(w, begin + i, image[i].path, row));
+      VL_TRY(one_image(w, begin + i, list->at[begin + i], row));
     else
-      VL_TRY(w->take(w->user, begin + i, image[i].path, row));
+      VL_TRY(w->take(w->user, begin + i, list->at[begin + i], row));
   }
   if (whole) w->done += n;
   return VLPC_OK;
@@ -48,11 +46,12 @@ VlStatus images_walk(ImageWalk *w, const TextList *list) {
   VL_TRY(opt_int(w->c, OPT_batch, (int64_t[]){1, 1024}, 8, &batch));
   uint64_t floats;
   if (!vl_mul_u64((uint64_t)batch, w->width, &floats)) floats = UINT64_MAX;
-  float *rows = arena_array(w->c->arena, float, floats);
+  w->rows = arena_array(w->c->arena, float, floats);
+  w->image = arena_array(w->c->arena, vlpc_image, batch);
   for (uint32_t i = 0; i < list->n;) {
     uint32_t n = (uint32_t)VL_MIN((uint64_t)batch, (uint64_t)(list->n - i));
     VL_TRY(progress_check(w->c));
-    VL_TRY(one_batch(w, list, i, n, rows));
+    VL_TRY(one_batch(w, list, i, n));
     i += n;
     progress_show(w->what, i, list->n);
   }

@@ -19,9 +19,13 @@ typedef struct {
   VlStatus (*take)(void *user, uint32_t i, const char *path, const float *row);
   void *user;
   uint32_t done, skipped;
+  /* private: a batch */
+  vlpc_image *image;
+  float *rows;
 } ImageWalk;
 
-/* Calls take for each image that can be read, in order. */
+/* Calls take for each image that can be read, in order.  Memory does not grow with the
+** number of images. */
 VL_MUST_USE VlStatus images_walk(ImageWalk *w, const TextList *list);
 
 #endif

@@ -88,6 +88,41 @@ static void test_what_is_written_is_read_again(void **state) {
   assert_true(again.n == 1 && again.at[0].name == NULL && again.at[0].size[2] == 4);
 }
 
+static void test_rows_one_by_one_are_the_whole_array(void **state) {
+  Setup *s = *state;
+  float rows[120][3];
+  for (int i = 0; i < 360; i++) rows[i / 3][i % 3] = (float)i;
+  NpyArray x = {
+      .dtype = VLPC_F32, .rank = 2, .size = {120, 3}, .data = rows, .bytes = sizeof rows};
+  uint8_t *want, *got;
+  size_t n_want, n_got;
+  assert_int_equal(npy_write(s->path, &x, s->a, s->d), VLPC_OK);
+  assert_int_equal(io_read(s->path, 1 << 20, s->a, s->d, &want, &n_want), VLPC_OK);
+  NpyRows *r;
+  assert_int_equal(npy_rows_create(s->path, 3, s->a, s->d, &r), VLPC_OK);
+  for (int i = 0; i < 120; i += 40) assert_int_equal(npy_rows_add(r, rows[i], 40), VLPC_OK);
+  assert_int_equal(npy_rows_count(r), 120);
+  assert_int_equal(npy_rows_commit(r), VLPC_OK);
+  assert_int_equal(io_read(s->path, 1 << 20, s->a, s->d, &got, &n_got), VLPC_OK);
+  assert_int_equal(n_got, n_want);
+  assert_memory_equal(got, want, n_want);
+}
+
+static void test_rows_left_alone_change_nothing(void **state) {
+  Setup *s = *state;
+  assert_int_equal(io_write_file(s->path, "old", 3, s->d), VLPC_OK);
+  Arena *a = arena_new(1 << 20);
+  assert_non_null(a);
+  NpyRows *r;
+  assert_int_equal(npy_rows_create(s->path, 1, a, s->d, &r), VLPC_OK);
+  assert_int_equal(npy_rows_add(r, (float[]){1}, 1), VLPC_OK);
+  arena_free(a);
+  uint8_t *p;
+  size_t n;
+  assert_int_equal(io_read(s->path, 1 << 20, s->a, s->d, &p, &n), VLPC_OK);
+  assert_int_equal(n, 3);
+}
+
 static void test_types_that_vlpc_lacks(void **state) {
   Setup *s = *state;
   NpyArray x, bf = {.dtype = VLPC_BF16, .rank = 0, .data = "ab", .bytes = 2};
@@ -156,7 +191,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       T(test_numpys_files_are_read),       T(test_what_is_written_is_read_again),
       T(test_types_that_vlpc_lacks),       T(test_damaged_files_are_errors),
-      T(test_sizes_that_wrap_are_errors),
+      T(test_sizes_that_wrap_are_errors),  T(test_rows_one_by_one_are_the_whole_array),
+      T(test_rows_left_alone_change_nothing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
