@@ -14,7 +14,7 @@
 #include "cli/cli.h"
 
 #define JSON_SCHEMA 1
-enum { JSON_DEPTH = 8 };
+enum { JSON_DEPTH = 12 };
 
 typedef struct {
   Str out;

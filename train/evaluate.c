@@ -15,7 +15,7 @@ typedef struct {
   const EvaluateSpec *s;
   const ItemList *items;
   vlpc_artifact_info info;
-  bool lift;
+  bool whole; /* scores are made of photos: texts follow them, or a module writes scores */
   float *labels;   /* [classes, embed] */
   float *features; /* [batch, embed] */
   float *scores;   /* [batch, classes] */
@@ -80,7 +80,7 @@ static void cosines(const Eval *e, const float *x, uint32_t n) {
 
 static VlStatus score(Eval *e, uint32_t at, uint32_t n) {
   float *x = NULL;
-  if (!e->lift) {
+  if (!e->whole) {
     VL_TRY(make_features(e, at, n, &x));
     cosines(e, x, n);
     return VLPC_OK;
@@ -110,9 +110,11 @@ VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
     return diag_error(d, DIAG_DATA_SPLIT, DIAG_NOWHERE, "the %s split has no photos",
                       split_name(s->split));
   vlpc_artifact_get_info(s->artifact, &e.info);
-  e.lift = has_input(s->artifact, "text", "image_features");
+  vlpc_port scores = {.struct_size = sizeof scores};
+  e.whole = has_input(s->artifact, "text", "image_features") ||
+           vlpc_artifact_port(s->artifact, "scores", VLPC_OUTPUT, 0, &scores);
   make_room(&e, a);
-  if (!e.lift) VL_TRY(vlpc_embed_labels(s->session, e.labels));
+  if (!e.whole) VL_TRY(vlpc_embed_labels(s->session, e.labels));
   for (uint32_t at = 0; at < e.items->n; at += s->batch) {
     uint32_t n = VL_MIN(s->batch, e.items->n - at);
     VlStatus st = name_photos(&e, at, n, d);
