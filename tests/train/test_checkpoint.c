@@ -22,12 +22,13 @@ typedef enum { FAULT_none, FAULT_enospc, FAULT_eio, FAULT_short } Fault;
 static Fault fault;
 static int calls, fail_at; /* the call that fails, counted from 1 */
 
+/* Visible: the sanitizers' libraries refer to them too. */
 ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t off);
-ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t off);
+VLPC_API ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t off);
 int __real_fsync(int fd);
-int __wrap_fsync(int fd);
+VLPC_API int __wrap_fsync(int fd);
 int __real_rename(const char *from, const char *to);
-int __wrap_rename(const char *from, const char *to);
+VLPC_API int __wrap_rename(const char *from, const char *to);
 
 static int fails(void) {
   if (fault == FAULT_none || ++calls != fail_at) return 0;
