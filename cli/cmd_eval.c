@@ -33,7 +33,7 @@ typedef struct {
   uint32_t n_parts;
   uint32_t n_sets;
   double *figure; /* of each set: accuracy, or the harmonic mean */
-  Json *json;
+  Json *json; /* what is printed with --json, or written with -o; NULL: neither */
 } Eval;
 
 /* ---- photos ------------------------------------------------------------------ */
@@ -87,6 +87,21 @@ static void print_text(const Eval *e, const Part *p, const Scores *x) {
       printf("    %6.2f %%  %s\n", 100 * x->class_accuracy[i], p->data.classes[i]);
 }
 
+/* The mean probability of the answers in each bin that has any, and how many were right. */
+static void print_bins(Json *j, const Scores *x) {
+  js_list(j, "calibration");
+  for (int b = 0; b < ECE_BINS; b++) {
+    const ScoreBin *bin = &x->bin[b];
+    if (bin->n == 0) continue;
+    js_object(j, NULL);
+    js_int(j, "photos", (int64_t)bin->n);
+    js_real(j, "confidence", bin->confidence / (double)bin->n);
+    js_real(j, "accuracy", (double)bin->right / (double)bin->n);
+    js_end(j);
+  }
+  js_end(j);
+}
+
 static void print_json(const Eval *e, const Part *p, const Scores *x) {
   Json *j = e->json;
   js_object(j, NULL);
@@ -109,6 +124,7 @@ static void print_json(const Eval *e, const Part *p, const Scores *x) {
     js_end(j);
   }
   js_end(j);
+  print_bins(j, x);
   js_end(j);
 }
 
@@ -130,20 +146,22 @@ static VlStatus evaluate_set(Eval *e, const char *name) {
     js_object(e->json, NULL);
     js_text(e->json, "prompts", name);
     js_list(e->json, "parts");
-  } else {
-    printf("%s, %s split\n", name ? name : e->c->arg[0], split_name(e->split));
   }
+  if (!e->c->json)
+    printf("%s, %s split\n", name ? name : e->c->arg[0], split_name(e->split));
   for (uint32_t i = 0; i < e->n_parts; i++) {
     Scores x;
     VL_TRY(evaluate_part(e, &e->part[i], &x));
-    (e->json ? print_json : print_text)(e, &e->part[i], &x);
+    if (e->json) print_json(e, &e->part[i], &x);
+    if (!e->c->json) print_text(e, &e->part[i], &x);
     top1[i] = x.top1;
   }
   double mean = e->n_parts > 1 ? harmonic_mean(top1[0], top1[1]) : top1[0];
   if (e->json) js_end(e->json);
   if (e->json && e->n_parts > 1) js_real(e->json, "harmonic_mean", mean);
   if (e->json) js_end(e->json);
-  else if (e->n_parts > 1) printf("  harmonic mean of base and new: %.2f %%\n", 100 * mean);
+  if (!e->c->json && e->n_parts > 1)
+    printf("  harmonic mean of base and new: %.2f %%\n", 100 * mean);
   e->figure[e->n_sets++] = mean;
   return VLPC_OK;
 }
@@ -177,27 +195,28 @@ static void print_mean(const Eval *e) {
   if (e->json) {
     js_real(e->json, "mean", mean);
     js_real(e->json, "sd", sd);
-  } else {
-    printf("mean of %" PRIu32 " sets: %.2f ± %.2f %%\n", e->n_sets, 100 * mean, 100 * sd);
   }
+  if (!e->c->json)
+    printf("mean of %" PRIu32 " sets: %.2f ± %.2f %%\n", e->n_sets, 100 * mean, 100 * sd);
 }
 
 VlStatus cmd_eval(Cli *c) {
   Eval e = {.c = c};
-  Json j;
+  Json j = {0};
   VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 32, &e.batch));
   VL_TRY(read_template(c, NULL, &e.pattern));
   VL_TRY(model_open(c, c->arg[0], &e.m));
   VL_TRY(read_photos(&e));
-  if (c->json) {
+  if (c->json || opt_given(c, output_scores)) {
     j = js_start(c);
     e.json = &j;
     js_text(&j, "split", split_name(e.split));
     js_list(&j, "sets");
   }
   VL_TRY(evaluate_sets(&e));
-  if (c->json) js_end(&j);
+  if (e.json) js_end(&j);
   print_mean(&e);
+  if (opt_given(c, output_scores)) VL_TRY(js_write(&j, opt(c, output_scores), c->diag));
   if (c->json) js_print(&j);
   return VLPC_OK;
 }

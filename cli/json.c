@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/io.h"
+
 static void open_with(Json *j, char open, char close) {
   VL_CHECK(j->depth + 1 < JSON_DEPTH, "JSON is nested too deep");
   str_addn(&j->out, &open, 1);
@@ -76,8 +78,18 @@ void js_raw(Json *j, const char *key, const char *text) {
   str_add(&j->out, *text != '\0' ? text : "null");
 }
 
-void js_print(Json *j) {
+static void finish(Json *j) {
+  if (j->depth == 0) return;
   while (j->depth > 0) js_end(j);
   str_add(&j->out, "\n");
+}
+
+void js_print(Json *j) {
+  finish(j);
   fwrite(str_text(&j->out), 1, j->out.n, stdout);
+}
+
+VlStatus js_write(Json *j, const char *path, Diag *d) {
+  finish(j);
+  return io_write_file(path, str_text(&j->out), j->out.n, d);
 }

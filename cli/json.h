@@ -35,7 +35,8 @@ void js_real(Json *j, const char *key, double v); /* null when not finite */
 void js_bool(Json *j, const char *key, bool v);
 /* text is JSON; "" becomes null. */
 void js_raw(Json *j, const char *key, const char *text);
-/* Closes what is open and prints it on stdout with a newline. */
+/* Closes what is open and prints it on stdout with a newline, or writes it to a file. */
 void js_print(Json *j);
+VL_MUST_USE VlStatus js_write(Json *j, const char *path, Diag *d);
 
 #endif

@@ -6,14 +6,14 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct ScoreSum {
   uint32_t n_classes;
   uint64_t n, top1, top5;
   double loss;
   uint64_t *confusion;
-  uint64_t bin_n[ECE_BINS], bin_right[ECE_BINS];
-  double bin_confidence[ECE_BINS];
+  ScoreBin bin[ECE_BINS];
 };
 
 ScoreSum *scores_new(uint32_t n_classes, Arena *a) {
@@ -51,15 +51,15 @@ static void add_row(ScoreSum *s, const float *logit, uint32_t label) {
   }
   for (uint32_t c = 0; c < s->n_classes; c++) sum += exp((double)logit[c] - (double)logit[best]);
   double confidence = 1.0 / sum;
-  int bin = (int)ceil(confidence * ECE_BINS) - 1; /* (lo, hi] */
-  bin = VL_MAX(0, VL_MIN(bin, ECE_BINS - 1));
+  int b = (int)ceil(confidence * ECE_BINS) - 1; /* (lo, hi] */
+  ScoreBin *bin = &s->bin[VL_MAX(0, VL_MIN(b, ECE_BINS - 1))];
   s->top1 += rank == 0;
   s->top5 += rank < 5;
   s->loss += log(sum) + (double)logit[best] - (double)logit[label];
   s->confusion[(uint64_t)label * s->n_classes + best]++;
-  s->bin_n[bin]++;
-  s->bin_right[bin] += rank == 0;
-  s->bin_confidence[bin] += confidence;
+  bin->n++;
+  bin->right += rank == 0;
+  bin->confidence += confidence;
 }
 
 VlStatus scores_add(ScoreSum *s, const float *logits, const uint32_t *label, uint64_t n,
@@ -72,7 +72,7 @@ VlStatus scores_add(ScoreSum *s, const float *logits, const uint32_t *label, uin
 
 static double calibration_error(const ScoreSum *s) {
   double sum = 0.0;
-  for (int b = 0; b < ECE_BINS; b++) sum += fabs((double)s->bin_right[b] - s->bin_confidence[b]);
+  for (int b = 0; b < ECE_BINS; b++) sum += fabs((double)s->bin[b].right - s->bin[b].confidence);
   return s->n > 0 ? sum / (double)s->n : 0.0;
 }
 
@@ -105,6 +105,7 @@ void scores_finish(const ScoreSum *s, Arena *a, Scores *out) {
                   .confusion = s->confusion,
                   .class_accuracy = arena_array(a, double, s->n_classes)};
   out->macro_f1 = by_class(s, out->class_accuracy);
+  memcpy(out->bin, s->bin, sizeof out->bin);
 }
 
 double harmonic_mean(double a, double b) { return a + b > 0.0 ? 2.0 * a * b / (a + b) : 0.0; }

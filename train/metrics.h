@@ -10,6 +10,12 @@
 
 #define ECE_BINS 15
 
+/* Photos by the probability of their answer: bin b of ECE_BINS is (b, b + 1] / ECE_BINS. */
+typedef struct {
+  uint64_t n, right;
+  double confidence; /* the sum */
+} ScoreBin;
+
 typedef struct {
   uint64_t n;            /* photos */
   uint32_t n_classes;
@@ -19,6 +25,7 @@ typedef struct {
   double loss;           /* mean cross-entropy */
   uint64_t *confusion;   /* [label, answer] */
   double *class_accuracy; /* [class]; NaN where no photo has it */
+  ScoreBin bin[ECE_BINS];
 } Scores;
 
 /* Collects batches; scores_finish gives the figures.  Fails with METRICS when a

@@ -74,6 +74,9 @@ static void edge_of_a_bin(void **state) {
   assert_int_equal(scores_add(sum, logit, label, 2, k->diag), VLPC_OK);
   scores_finish(sum, k->arena, &s);
   assert_true(fabs(s.ece - (1 - 1.0 / 3 - 0.3) / 2) < 1e-7);
+  for (int b = 0; b < ECE_BINS; b++) assert_int_equal(s.bin[b].n, b == 4 ? 2 : 0);
+  assert_int_equal(s.bin[4].right, 1);
+  assert_true(fabs(s.bin[4].confidence - (1.0 / 3 + 0.3)) < 1e-7);
 }
 
 /* CoCoOp's averages: 80.47 base, 71.69 new, 75.83 harmonic. */

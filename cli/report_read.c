@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* report_read.c - the configuration and the metrics of a run's folder. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/report.h"
+
+VlStatus bad_figures(Diag *d, const char *path, const char *place, const char *what) {
+  return diag_error(d, DIAG_RUN_FIGURES, (DiagAt){path, place}, "%s", what);
+}
+
+/* ---- metrics ----------------------------------------------------------------- */
+
+typedef struct {
+  Cli *c;
+  const char *path, *place;
+  uint64_t step; /* of the line before */
+  SeriesList *out;
+} Lines;
+
+static VlStatus find_series(Lines *l, const char *name, Series **out) {
+  for (uint32_t i = 0; i < l->out->n; i++)
+    if (strcmp(l->out->at[i].name, name) == 0) {
+      *out = &l->out->at[i];
+      return VLPC_OK;
+    }
+  if (l->out->n == REPORT_SERIES_MAX)
+    return bad_figures(l->c->diag, l->path, l->place, "there are more than 64 kinds of figures");
+  *out = vec_push(l->c->arena, l->out);
+  **out = (Series){.name = arena_strdup(l->c->arena, name)};
+  return VLPC_OK;
+}
+
+static VlStatus take_step(Lines *l, json_t *object) {
+  json_t *step = json_object_get(object, "step");
+  json_int_t v = json_integer_value(step);
+  if (json_is_integer(step) && v > 0 && (uint64_t)v > l->step) {
+    l->step = (uint64_t)v;
+    return VLPC_OK;
+  }
+  VlStatus s = bad_figures(l->c->diag, l->path, l->place, "its step does not follow");
+  if (json_is_integer(step)) diag_found(l->c->diag, "%" JSON_INTEGER_FORMAT, v);
+  diag_expected(l->c->diag, "a whole number above %" PRIu64, l->step);
+  return s;
+}
+
+static VlStatus take_figures(Lines *l, json_t *object) {
+  const char *key;
+  json_t *value;
+  VL_TRY(take_step(l, object));
+  json_object_foreach(object, key, value) {
+    Series *x = NULL;
+    if (strcmp(key, "step") == 0 || strcmp(key, "epoch") == 0 || strcmp(key, "wall") == 0) continue;
+    if (!json_is_number(value) && !json_is_null(value)) {
+      VlStatus s = bad_figures(l->c->diag, l->path, l->place, "a figure is no number");
+      diag_found(l->c->diag, "the value of '%s'", key);
+      return s;
+    }
+    VL_TRY(find_series(l, key, &x));
+    double v = json_is_null(value) ? (double)NAN : json_number_value(value);
+    *vec_push(l->c->arena, &x->point) = (Point){l->step, v};
+  }
+  return VLPC_OK;
+}
+
+static VlStatus take_line(Lines *l, const char *text, size_t n) {
+  json_error_t error;
+  json_t *object = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+  VlStatus s;
+  if (json_is_object(object)) {
+    s = take_figures(l, object);
+  } else {
+    s = bad_figures(l->c->diag, l->path, l->place, "this is not a JSON object");
+    if (!object) diag_found(l->c->diag, "%s", error.text);
+    diag_fix(l->c->diag, "take the line out of the file");
+  }
+  json_decref(object);
+  return s;
+}
+
+static VlStatus read_metrics(Cli *c, const char *path, SeriesList *out) {
+  uint8_t *bytes = NULL;
+  size_t n;
+  char place[32];
+  Lines l = {c, path, place, 0, out};
+  VL_TRY(io_read(path, REPORT_FILE_MAX, c->arena, c->diag, &bytes, &n));
+  const char *at = (const char *)bytes, *behind = at + n;
+  for (uint64_t line = 1; at < behind; line++) {
+    const char *end = memchr(at, '\n', (size_t)(behind - at));
+    if (!end) return VLPC_OK; /* a run was killed while it wrote this */
+    snprintf(place, sizeof place, "line %" PRIu64, line);
+    VL_TRY(take_line(&l, at, (size_t)(end - at)));
+    at = end + 1;
+  }
+  return VLPC_OK;
+}
+
+/* ---- the folder ---------------------------------------------------------------- */
+
+static VlStatus read_config(Cli *c, const char *path, Report *out) {
+  uint8_t *text;
+  size_t n;
+  VL_TRY(io_read(path, CONFIG_FILE_MAX, c->arena, c->diag, &text, &n));
+  VL_TRY(config_recipe(config_recipes()[0], c->arena, c->diag, &out->config));
+  out->config_text = (const char *)text;
+  return config_parse(&out->config, out->config_text, path, c->arena, c->diag);
+}
+
+/* A file that every run has. */
+static VlStatus need(Cli *c, const char *path) {
+  struct stat st;
+  if (stat(path, &st) == 0) return VLPC_OK;
+  VlStatus s = diag_error(c->diag, DIAG_OPEN, (DiagAt){path, NULL},
+                          "there is no such file, which every run has");
+  diag_fix(c->diag, "name the folder that vlpc train wrote into");
+  return s;
+}
+
+VlStatus report_read(Cli *c, const char *run, Report *out) {
+  const char *config = arena_printf(c->arena, "%s/config.yaml", run);
+  const char *metrics = arena_printf(c->arena, "%s/metrics.jsonl", run);
+  const char *scores = arena_printf(c->arena, "%s/eval.json", run);
+  *out = (Report){.run = run};
+  VL_TRY(need(c, config));
+  VL_TRY(need(c, metrics));
+  VL_TRY(read_config(c, config, out));
+  VL_TRY(read_metrics(c, metrics, &out->series));
+  return report_read_scores(c, scores, &out->evaluation);
+}
