@@ -8,12 +8,15 @@
 #include "tests/prompts/prompt_cases.h"
 
 #define LINKED_DATA VLPC_SOURCE_DIR "/tests/prompts/data/"
+#define LINKED_NEAR 2e-5
 
 typedef struct {
   const char *clip;   /* ONNX file */
   const char *device; /* NULL: native code */
   const char *passes; /* switches of the compilation; NULL: none */
   Npz inputs;         /* pixels */
+  double near;        /* how far results may be apart, of the largest element */
+  double scale;       /* of the logits */
 } Host;
 
 /* The module that vlpc writes for the case: its path. */
@@ -25,5 +28,7 @@ void linked_case(const Host *h, const PromptCase *c, const char *module, const N
 /* CLIP "tiny", which the goldens of data/cases.txt are of. */
 Host linked_tiny(const char *device);
 Npz linked_golden(const char *name);
+/* The arrays of one case out of a file of many, without its name before theirs. */
+Npz linked_part(const Npz *all, const char *name);
 
 #endif

@@ -62,28 +62,16 @@ static Npz formula_pixels(void) {
   return (Npz){a, 1};
 }
 
-/* The arrays of one case, without its name before theirs. */
-static Npz part(const Npz *all, const char *name) {
-  Npz z = {arena_array(e2e, NpyArray, all->n), 0};
-  size_t n = strlen(name);
-  for (uint32_t i = 0; i < all->n; i++) {
-    if (strncmp(all->at[i].name, name, n) != 0 || all->at[i].name[n] != '/') continue;
-    z.at[z.n] = all->at[i];
-    z.at[z.n++].name += n + 1;
-  }
-  return z;
-}
-
 /* One of the cases, or all of them in a long test. */
 static void check_sized(const char *clip, const char *golden) {
-  Host h = {.clip = clip, .inputs = formula_pixels()};
+  Host h = {.clip = clip, .inputs = formula_pixels(), .near = LINKED_NEAR, .scale = 100};
   PromptCase *c;
   Npz all;
   assert_int_equal(npz_read(golden, e2e, NULL, &all), VLPC_OK);
   uint32_t n = prompt_cases(e2e, DATA "sized.txt", &c);
   for (uint32_t i = 0; i < n; i++) {
     if (!is_long() && strcmp(c[i].name, "maple") != 0) continue;
-    Npz z = part(&all, c[i].name);
+    Npz z = linked_part(&all, c[i].name);
     c[i].o.seed = 7;
     linked_case(&h, &c[i], linked_module(&h, &c[i]), &z);
   }
