@@ -30,7 +30,8 @@ typedef struct {
 typedef struct {
   const char *entry;
   int64_t batch, seed;
-  int64_t classes; /* of a step of training; 0: another entry, whose texts are the batch */
+  int64_t classes; /* 0: as many as the batch */
+  bool trains;     /* a step of training */
 } BenchSpec;
 
 /* Gives an entry inputs that are random of the seed; texts are class prompts ("a photo of

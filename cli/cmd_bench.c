@@ -86,7 +86,7 @@ static double measured_peak(const Bench *b) {
 
 static VlStatus measure(Bench *b) {
   VL_TRY(bench_set_inputs(b->c, &b->m, &b->spec));
-  if (b->spec.classes > 0) VL_TRY(plans_read(b->c, &b->m, b->spec.entry, &b->plans));
+  if (b->spec.trains) VL_TRY(plans_read(b->c, &b->m, b->spec.entry, &b->plans));
   VL_TRY(run_once(b, &b->first_ms));
   VL_TRY(warm_up(b));
   VL_TRY(bench_observe(b->c, &b->m, b->spec.entry, &b->run));
@@ -220,12 +220,13 @@ static VlStatus check_method(Bench *b) {
 
 static VlStatus read_spec(Bench *b) {
   Cli *c = b->c;
-  bool trains = opt_given(c, train_method);
-  b->spec.entry = opt_given(c, tower) ? opt(c, tower) : trains ? BENCH_TRAIN : "image";
+  b->spec.trains = opt_given(c, train_method);
+  b->spec.entry = opt_given(c, tower) ? opt(c, tower) : b->spec.trains ? BENCH_TRAIN : "image";
   VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 1, &b->spec.batch));
   VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &b->spec.seed));
   VL_TRY(opt_int(c, OPT_iters, (int64_t[]){1, 1000000}, 0, &b->iters));
-  if (trains) VL_TRY(opt_int(c, OPT_n_classes, (int64_t[]){1, 1000000}, 100, &b->spec.classes));
+  int64_t classes = b->spec.trains ? 100 : 0;
+  VL_TRY(opt_int(c, OPT_n_classes, (int64_t[]){1, 1000000}, classes, &b->spec.classes));
   return opt_real(c, OPT_seconds, 3, &b->seconds);
 }
 
@@ -233,7 +234,7 @@ VlStatus cmd_bench(Cli *c) {
   Bench b = {.c = c};
   VL_TRY(read_spec(&b));
   VL_TRY(model_open(c, c->arg[0], &b.m));
-  if (b.spec.classes > 0) VL_TRY(check_method(&b));
+  if (b.spec.trains) VL_TRY(check_method(&b));
   b.load_ms = b.m.open_ms + b.m.session_ms;
   VL_TRY(measure(&b));
   progress_clear();
