@@ -69,6 +69,7 @@ VlStatus cmd_compile(Cli *c) {
                              .precision = opt(c, precision),
                              .calibrate = opt(c, calibrate)};
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
+  VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   if (!opt_given(c, emit)) {
     VL_TRY(opt_need(c, OPT_output));
     o.tokenizer = model_companion(c, OPT_tokenizer, "tokenizer.json");

@@ -110,6 +110,7 @@ static VlStatus make_artifact(Train *r) {
                             .prompt = opt(c, prompt),
                             .train = 1};
   o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
+  VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   VL_TRY(compiler_open(c, &k));
   if (mkdir(r->run, 0777) == 0 && !opt_given(c, quiet)) fprintf(stderr, "vlpc: made %s\n", r->run);
   if (!o.prompt) VL_TRY(write_module(r, k, o.tokenizer, &o.prompt));

@@ -78,6 +78,7 @@ VlStatus compile_lower(Compile *c) {
     return diag_error(c->d, DIAG_USAGE, DIAG_NOWHERE, "no model file was given");
   VL_TRY(read_towers(c));
   c->towers = c->graph;
+  VL_TRY(compile_logit_scale(c));
   c->report = pass_report(c->graph, c->a);
   VL_TRY(compile_link(c));
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);

@@ -66,6 +66,7 @@ typedef struct {
   Declaration declaration;
   TrainableNames trainables;
   LinkLayout layout; /* of the module in the towers */
+  double logit_scale;    /* factor of cosines */
   const char *base_hash; /* of the towers without the module */
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
@@ -129,7 +130,7 @@ VL_MUST_USE VlStatus source_kept(const Compile *c, ArtifactWriter *w);
 
 /* sections.c */
 /* The factor in logits = factor · images · textsᵀ. */
-double compile_logit_scale(const Graph *g);
+VL_MUST_USE VlStatus compile_logit_scale(Compile *c); /* sets it, of the towers */
 void manifest_section(const Compile *c, Str *out);
 VL_MUST_USE VlStatus provenance_section(const Compile *c, Str *out);
 VL_MUST_USE VlStatus seal_section(const Compile *c, ArtifactWriter *w);

@@ -97,7 +97,7 @@ static LinkSpec spec_of(Compile *c, const Graph *module) {
                     .trainable = c->trainables.at,
                     .slot_rows = x->slot_rows,
                     .place = x->place,
-                    .logit_scale = compile_logit_scale(c->graph),
+                    .logit_scale = c->logit_scale,
                     .lift = x->lift,
                     .layout = &c->layout};
 }

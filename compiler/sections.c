@@ -11,10 +11,6 @@
 #include "base/vec.h"
 #include "runtime/code_store.h"
 
-/* Files of separate towers do not hold the logit scale; released CLIPs have
-** exp(logit_scale) = 100. */
-#define LOGIT_SCALE_OTHERWISE 100.0
-
 /* ---- manifest ------------------------------------------------------------ */
 
 /* The other names of an input or output, NULL-terminated. */
@@ -68,21 +64,6 @@ static ManifestRole role(const Program *p, const char *entry, const char *input,
   return (ManifestRole){0};
 }
 
-double compile_logit_scale(const Graph *g) {
-  const Named *point = NULL;
-  uint32_t n = ir_points(g, &point);
-  double scale = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    if (strcmp(point[i].name, "logits") != 0) continue;
-    Val v = point[i].v;
-    if (ir_op(g, v) == OP_permute) v = ir_in(g, v, 0);
-    for (uint32_t k = 0; ir_op(g, v) == OP_mul && k < 2; k++) {
-      if (ir_is_splat(g, ir_in(g, v, k), &scale)) return scale;
-    }
-  }
-  return LOGIT_SCALE_OTHERWISE;
-}
-
 static void tower_facts(const Program *p, Manifest *m) {
   for (uint32_t i = 0; i < p->n_entries; i++) {
     const ProgEntry *e = &p->entries[i];
@@ -114,7 +95,7 @@ void manifest_section(const Compile *c, Str *out) {
   m.text.eot = c->eot;
   m.scores = role(p, SCORES_ENTRY, "image_features", NULL, "logits_per_image");
   tower_facts(p, &m);
-  m.logit_scale = compile_logit_scale(c->graph);
+  m.logit_scale = c->logit_scale;
   m.prompts = compile_manifest_prompts(c);
   m.n_entries = p->n_entries;
   m.entries = arena_array(c->a, ManifestEntry, p->n_entries);

@@ -291,8 +291,8 @@ static uint32_t count_aliases(const ManifestPort *p, uint32_t n) {
   return count;
 }
 
-/* What the model's files called its inputs and outputs. */
-static VlStatus read_aliases(Compile *c) {
+/* What the model's files called its inputs and outputs, and the scale of its scores. */
+static VlStatus read_names(Compile *c) {
   Section program = artifact_section(&c->source, SECTION_program);
   Section manifest = artifact_section(&c->source, SECTION_manifest);
   Program p;
@@ -306,6 +306,7 @@ static VlStatus read_aliases(Compile *c) {
   for (uint32_t i = 0; i < m.n_entries; i++)
     most += count_aliases(m.entries[i].in, m.entries[i].n_in) +
             count_aliases(m.entries[i].out, m.entries[i].n_out);
+  c->logit_scale = m.logit_scale;
   c->lowered[0].alias = arena_array(c->a, PassAlias, most);
   for (uint32_t i = 0; i < m.n_entries; i++) {
     add_aliases(c, ALIAS_INPUT, m.entries[i].in, m.entries[i].n_in);
@@ -339,5 +340,5 @@ VlStatus source_read(Compile *c) {
   VL_TRY(artifact_map(c->o->models[0], c->d, &c->source));
   c->has_source = true;
   VL_TRY(read_towers(c));
-  return read_aliases(c);
+  return read_names(c);
 }

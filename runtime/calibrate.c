@@ -36,6 +36,7 @@ typedef struct {
 static VlStatus fails(Run *r, const char *what, const char *why) {
   VlStatus s = diag_error(r->d, DIAG_CALIBRATE, (DiagAt){r->c->inputs, NULL}, "%s", what);
   if (why) diag_note(r->d, "%.*s", (int)strcspn(why, "\n"), why);
+  diag_fix(r->d, "give other inputs, or leave the measuring out with --calibrate none");
   return s;
 }
 
@@ -56,6 +57,22 @@ static VlStatus open_one(Run *r, int which) {
 }
 
 static const Manifest *manifest(const Run *r) { return &r->session[0]->model->manifest; }
+
+/* Prompts as they start, of as many classes as there are seeded texts. */
+static VlStatus give_prompts(Run *r) {
+  const char *name[SEEDED_TEXTS];
+  vlpc_start_options o = {
+      .struct_size = sizeof o, .seed = 1, .classes = name, .n_classes = SEEDED_TEXTS};
+  vlpc_prompts *p = NULL;
+  if (!manifest(r)->prompts.method) return VLPC_OK;
+  for (uint32_t i = 0; i < SEEDED_TEXTS; i++) name[i] = arena_printf(r->a, "class %u", i);
+  if (vlpc_prompts_start(r->session[0], &o, &p) != VLPC_OK) return session_fails(r, 0);
+  VlStatus s = VLPC_OK;
+  for (int which = 0; which < 2 && s == VLPC_OK; which++)
+    if (vlpc_session_set_prompts(r->session[which], p) != VLPC_OK) s = session_fails(r, which);
+  vlpc_prompts_close(p);
+  return s;
+}
 
 static const ProgBuf *port(const Run *r, const char *entry, const char *name) {
   const Model *m = r->session[0]->model;
@@ -334,6 +351,7 @@ static VlStatus measure(Run *r, Str *out) {
   VL_TRY(open_one(r, 0));
   VL_TRY(open_one(r, 1));
   r->image.role = &manifest(r)->image, r->text.role = &manifest(r)->text;
+  VL_TRY(give_prompts(r));
   VL_TRY(get_inputs(r));
   VL_TRY(run_side(r, &r->image));
   VL_TRY(run_side(r, &r->text));

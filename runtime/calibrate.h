@@ -4,8 +4,8 @@
 **
 ** Inputs are photos (a folder, and the folders in it, whose names then stand in
 ** the texts), arrays named like the artifact's inputs (.npz), or seeded numbers.
-** Both artifacts run here, on code made for this machine, and are closed with the
-** arena of the result. */
+** Prompts are as they start.  Both artifacts run here, on code made for this machine, and
+** are closed with the arena of the result. */
 #ifndef VLPC_RUNTIME_CALIBRATE_H
 #define VLPC_RUNTIME_CALIBRATE_H
 

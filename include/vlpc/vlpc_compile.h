@@ -67,6 +67,8 @@ typedef struct vlpc_compile_options {
                                error against fp32 is measured; NULL: seeded inputs; "none": it
                                is not measured */
   int32_t train; /* 1: adds the entry "train" of the prompt module's loss and gradients */
+  double logit_scale; /* factor of cosines, of files that hold none, as those of separate towers
+                         do; 0: the artifact's that prompts are linked into, else 100 */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */
