@@ -132,11 +132,20 @@ static VlStatus check_rows(Link *l, const LinkWrite *w, const Point *p) {
   return VLPC_OK;
 }
 
+/* With lift the texts of one image are made, and nothing scores all images at once. */
+static VlStatus no_scores(Link *l, const LinkWrite *w) {
+  VlStatus s = diag_error(l->d, DIAG_LINK_POINT, link_at(l), "with lift '%s' is written at %s",
+                          w->value, w->point);
+  diag_fix(l->d, "write the features instead, or leave lift out");
+  return s;
+}
+
 static VlStatus check_value(Link *l, const LinkWrite *w, const Point *p) {
   Type v, want = type_in_dst(l, &l->from_base, p->v);
   if (p->is_rows || w->value == NULL)
     return diag_error(l->d, DIAG_LINK_POINT, link_at(l), "the write at %s names no segment",
                       w->point);
+  if (l->spec->lift && strcmp(p->name, "logits") == 0) return no_scores(l, w);
   VL_TRY(value_type(l, w, p, &v));
   bool fits = v.rank == want.rank;
   for (uint32_t i = 0; fits && i < v.rank; i++) fits = v.dim[i] == want.dim[i];

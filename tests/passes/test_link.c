@@ -436,6 +436,9 @@ static const Refused refused[] = {
      "vlpc: error[E0453]: module.onnx: the slot leaves no room for a text\n"
      "  found:    7 rows of 9\n"
      "  expected: at most 6: a text also has its start, a word and its end\n"},
+    {P28, {WRITES({"logits", NULL, "p"}), NAMES("p"), .lift = true},
+     "vlpc: error[E0451]: module.onnx: with lift 'p' is written at logits\n"
+     "  fix:      write the features instead, or leave lift out\n"},
     {P28, {WRITES({"T.1", "slot", "p"}), NAMES("p"), .slot_rows = 2, .place = SLOT_FRONT},
      "vlpc: error[E0451]: module.onnx: a slot in the middle or front is written at T.1\n"
      "  expected: T.emb, or the place end\n"},
