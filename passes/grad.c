@@ -280,8 +280,7 @@ VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out) {
   for (uint32_t i = 0; i < spec->n; i++) {
     const Named *of = &spec->of[i];
     Val dx = f.grad[of->v.i];
-    if (!val_ok(dx)) dx = ir_zeros(g, ir_type_id(g, of->v));
-    ir_output(g, arena_printf(a, "%s%s", spec->prefix, of->name), dx);
+    if (val_ok(dx)) ir_output(g, arena_printf(a, "%s%s", spec->prefix, of->name), dx);
   }
   *out = ir_rewrite(g, a, without_stop, NULL, NULL);
   return VLPC_OK;

@@ -148,9 +148,9 @@ typedef struct {
   GradKeep keep;
 } GradSpec;
 
-/* Reverse mode.  Adds to g, for each value of[i].v, an output of the name that is
-** prefix and of[i].name: the gradient of the loss with respect to it, of its type
-** (zeros when it does not reach the loss).  Only values that depend on
+/* Reverse mode.  Adds to g, for each value of[i].v that reaches the loss, an output of the
+** name that is prefix and of[i].name: the gradient of the loss with respect to it, of its
+** type.  Only values that depend on
 ** one of them and reach the loss get a gradient; nothing passes a `stop`.  Every sum has
 ** one order.
 ** *out is the graph without its stops, on g's arena; g keeps the added nodes.

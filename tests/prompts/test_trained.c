@@ -102,15 +102,13 @@ static void check_sums(const Sums *s) {
   assert_true(gradients > 1); /* and the loss */
 }
 
-/* A gradient that the golden does not have is of what does not reach the loss: zeros. */
+/* What does not reach the loss has no gradient, here as in PyTorch. */
 static void check_rest(const Line *l, const Npz *z) {
   vlpc_port p = {.struct_size = sizeof p};
   for (uint32_t i = 0; vlpc_artifact_port(l->a, "train", VLPC_OUTPUT, i, &p); i++) {
     if (strcmp(p.name, "loss") == 0) continue;
-    if (npz_find(z, arena_printf(e2e, GRAD "%s", p.name + strlen("grad."))) != NULL) continue;
-    vlpc_tensor t = line_output(l, "train", p.name);
-    for (int64_t k = 0; k < tensor_count(&t); k++)
-      if (((const float *)t.data)[k] != 0) fail_msg("%s is not zero", p.name);
+    if (npz_find(z, arena_printf(e2e, GRAD "%s", p.name + strlen("grad."))) == NULL)
+      fail_msg("%s: nothing reaches it", p.name);
   }
 }
 
