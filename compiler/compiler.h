@@ -24,8 +24,6 @@
 #include "runtime/manifest.h"
 
 #define COMPILE_MAX_MODELS 2
-#define TRAIN_ENTRY "train"
-#define TRAIN_STEP_ENTRY "train_step"
 #define SCORES_ENTRY "scores"
 
 enum { /* beside the SCHED_NO_ flags */
@@ -62,7 +60,7 @@ typedef struct {
   VEC(SourceKept) kept; /* of what is written */
   uint64_t kept_bytes;
   FuseReport report; /* of what the files say, before rewrites for speed */
-  FeModel *module, *loss_model; /* the prompt module and its loss; NULL: none */
+  FeModel *module, *loss_model[LOSSES]; /* the prompt module and its losses; NULL: none */
   Declaration declaration;
   TrainableNames trainables;
   LinkLayout layout; /* of the module in the towers */
@@ -71,7 +69,7 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  bool leans_on_rows;   /* training with less memory runs on packed rows too */
+  bool leans_on_rows[LOSSES]; /* training with less memory runs on packed rows too */
   uint32_t n_stand_ins; /* of them; they are the last */
   int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
                   largest */
@@ -92,15 +90,23 @@ VL_MUST_USE VlStatus compile_link(Compile *c);
 void compile_entries(Compile *c);
 
 /* train.c */
+/* Entries of each loss: of everything, of a step where features are given, and of these. */
+typedef struct {
+  const char *prefix; /* of its outputs in the graph */
+  const char *whole, *step, *images, *texts;
+} TrainStage;
+extern const TrainStage train_stage[LOSSES];
 VL_MUST_USE VlStatus compile_check_train(const Compile *c);
-/* The loss, when the entry is asked for; else out->graph stays NULL. */
-VL_MUST_USE VlStatus compile_read_loss(Compile *c, LinkLoss *out);
+/* The losses, as many as *n, when training is asked for; else none. */
+VL_MUST_USE VlStatus compile_read_losses(Compile *c, LinkLoss out[LOSSES], uint32_t *n);
 /* Adds gradients of the trainables to the linked graph. */
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
 /* The entry of loss and gradients; false: there is none. */
-bool compile_train_entry(const Compile *c, PassEntry *out);
+bool compile_train_entry(const Compile *c, uint32_t stage, PassEntry *out);
+/* It is one of training's, or stands in for one. */
+bool compile_trains(const PassEntry *e);
 /* train_cut.c: adds entries for what it computes but need not in every step. */
-void compile_cut_training(Compile *c, const PassEntry *train);
+void compile_cut_training(Compile *c, uint32_t stage, const PassEntry *train);
 /* Those that stand in for training's entries, which are there; returns how many. */
 uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */

@@ -75,13 +75,13 @@ static VlStatus flag_at(Reader *r, json_t *o, const char *where, const char *key
   return bad(r, arena_printf(r->a, "%s.%s", where, key), kind_of(v), "true or false");
 }
 
-static VlStatus count_at(Reader *r, json_t *o, const char *where, const char *key, int64_t least,
-                         uint32_t *out) {
+static VlStatus count_at(Reader *r, json_t *o, const char *where, const char *key,
+                         const uint32_t range[2], uint32_t *out) {
   json_t *v = json_object_get(o, key);
   json_int_t n = json_integer_value(v);
-  if (!json_is_integer(v) || n < least || n > MANIFEST_MAX_SLOT)
+  if (!json_is_integer(v) || n < range[0] || n > range[1])
     return bad(r, arena_printf(r->a, "%s.%s", where, key), kind_of(v),
-               arena_printf(r->a, "a whole number from %d to %u", (int)least, MANIFEST_MAX_SLOT));
+               arena_printf(r->a, "a whole number from %u to %u", range[0], range[1]));
   *out = (uint32_t)n;
   return VLPC_OK;
 }
@@ -147,7 +147,9 @@ static VlStatus read_init(Reader *r, json_t *o, const char *where, ManifestInit 
   if (n != 1)
     return bad(r, where, n ? "more than one kind" : "no kind",
                "words, normal, uniform, copy or fill");
-  return json_object_get(o, "first") ? count_at(r, o, where, "first", 0, &out->first) : VLPC_OK;
+  static const uint32_t range[] = {0, MANIFEST_MAX_SLOT};
+  return json_object_get(o, "first") ? count_at(r, o, where, "first", range, &out->first)
+                                     : VLPC_OK;
 }
 
 static VlStatus read_trainable(Reader *r, json_t *o, const char *where, void *out) {
@@ -215,7 +217,8 @@ static VlStatus read_slot(Reader *r, json_t *o, Declaration *out) {
   const char *place = NULL;
   if (!o) return VLPC_OK;
   VL_TRY(known_keys(r, o, "slot", keys));
-  VL_TRY(count_at(r, o, "slot", "rows", 1, &out->slot_rows));
+  VL_TRY(count_at(r, o, "slot", "rows", (const uint32_t[]){1, MANIFEST_MAX_SLOT},
+                  &out->slot_rows));
   VL_TRY(text_at(r, o, "slot", "place", false, &place));
   VL_TRY(text_at(r, o, "slot", "phrase", false, &out->phrase));
   for (uint32_t i = 0; place && i <= VL_COUNT(place_name); i++) {
@@ -235,17 +238,31 @@ static VlStatus read_template(Reader *r, json_t *o, const char *where, void *out
   return VLPC_OK;
 }
 
-static VlStatus read_loss(Reader *r, json_t *o, DeclaredLoss *out) {
-  static const char *const keys[] = {"file", "taps", "epochs", "next", NULL};
+static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss *out) {
   void *at = NULL;
-  if (!o) return VLPC_OK;
-  VL_TRY(known_keys(r, o, "loss", keys));
-  VL_TRY(text_at(r, o, "loss", "file", true, &out->file));
+  VL_TRY(text_at(r, o, where, "file", true, &out->file));
   if (strchr(out->file, '/'))
-    return bad(r, "loss.file", out->file, "the name of a file in the module's folder");
+    return bad(r, arena_printf(r->a, "%s.file", where), out->file,
+               "the name of a file in the module's folder");
   VL_TRY(each(r, o, list_of_taps, &at, &out->n_taps));
   out->tap = at;
   return VLPC_OK;
+}
+
+/* How many epochs the first one takes is the recipe's to say: the number here is for
+** readers of the file. */
+static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[LOSSES]) {
+  static const char *const keys[] = {"file", "taps", "epochs", "next", NULL};
+  json_t *next = json_object_get(o, "next");
+  uint32_t epochs;
+  if (!o) return VLPC_OK;
+  VL_TRY(known_keys(r, o, "loss", keys));
+  VL_TRY(read_loss(r, o, "loss", &out[0]));
+  if (!next && !json_object_get(o, "epochs")) return VLPC_OK;
+  VL_TRY(count_at(r, o, "loss", "epochs", (const uint32_t[]){1, 1000000}, &epochs));
+  if (!json_is_object(next)) return bad(r, "loss.next", kind_of(next), "an object");
+  VL_TRY(known_keys(r, next, "loss.next", (const char *const[]){"file", "taps", NULL}));
+  return read_loss(r, next, "loss.next", &out[1]);
 }
 
 static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
@@ -274,7 +291,7 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   ListOf writes = {"writes", sizeof(LinkWrite), read_write, DECLARATION_LIST};
   VL_TRY(each(r, o, writes, &at, &out->n_writes));
   out->write = at;
-  return read_loss(r, json_object_get(o, "loss"), &out->loss);
+  return read_losses(r, json_object_get(o, "loss"), out->loss);
 }
 
 static void drop_json(void *root) { json_decref(root); }

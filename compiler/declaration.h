@@ -23,6 +23,8 @@ typedef struct {
   LinkTap *tap;
 } DeclaredLoss;
 
+enum { LOSSES = 2 }; /* the first, and the one that takes over from it */
+
 typedef struct {
   const char *method;
   uint32_t slot_rows; /* 0: texts have no learned rows */
@@ -34,7 +36,7 @@ typedef struct {
   LinkTap *tap;
   LinkWrite *write;
   bool lift;
-  DeclaredLoss loss; /* the first one */
+  DeclaredLoss loss[LOSSES];
 } Declaration;
 
 /* "end", "middle", "front" */

@@ -128,13 +128,13 @@ VlStatus compile_link(Compile *c) {
   for (uint32_t i = 0; i < c->trainables.n; i++)
     VL_TRY(check_trainable(c, g, c->trainables.at[i]));
   LinkSpec spec = spec_of(c, g);
-  LinkLoss loss = {0};
-  VL_TRY(compile_read_loss(c, &loss));
-  if (loss.graph) spec.loss = &loss;
+  LinkLoss loss[LOSSES] = {0};
+  spec.loss = loss;
+  VL_TRY(compile_read_losses(c, loss, &spec.n_losses));
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
   c->graph = c->pass.skip ? pass_apart(again.g, c->pass.skip, c->a) : again.g;
-  if (!loss.graph) return VLPC_OK;
+  if (spec.n_losses == 0) return VLPC_OK;
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
   return compile_gradients(c);
 }
@@ -228,31 +228,27 @@ void compile_entries(Compile *c) {
     if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
       c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};
   if (tokens_entry(c, &c->entry[c->n_entries])) c->n_entries++;
-  if (!compile_train_entry(c, &c->entry[c->n_entries])) return;
-  c->n_entries++;
-  if (!(c->sched_flags & COMPILE_NO_CUT))
-    compile_cut_training(c, &c->entry[c->n_entries - 1]);
+  for (uint32_t i = 0; i < LOSSES; i++) {
+    if (!compile_train_entry(c, i, &c->entry[c->n_entries])) return;
+    c->n_entries++;
+    if (!(c->sched_flags & COMPILE_NO_CUT))
+      compile_cut_training(c, i, &c->entry[c->n_entries - 1]);
+  }
 }
 
-/* Training changes the prompts: it computes what is made of them itself. */
-static bool trains(const PassEntry *e) {
-  bool stands_in = e->rows_of || e->lean_of;
-  return (stands_in && strncmp(e->name, TRAIN_ENTRY, strlen(TRAIN_ENTRY)) == 0) ||
-         strcmp(e->name, TRAIN_ENTRY) == 0 || strcmp(e->name, TRAIN_STEP_ENTRY) == 0;
-}
-
+/* Training changes the prompts: its entries compute what is made of them themselves. */
 void compile_cut_prompts(Compile *c) {
   if (!c->o->prompt || (c->sched_flags & COMPILE_NO_CUT)) return;
   PassEntry late[ENTRY_MAX];
   uint32_t n_late = 0;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (!trains(&c->entry[i])) late[n_late++] = c->entry[i];
+    if (!compile_trains(&c->entry[i])) late[n_late++] = c->entry[i];
   Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables, BIND_prompts), .time = BIND_prompts,
              .late = late, .n_late = n_late};
   CutList list = pass_cut(c->graph, c->a, &cut);
   if (list.n == 0) return;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    if (!trains(&c->entry[i])) give(c, &c->entry[i], list);
+    if (!compile_trains(&c->entry[i])) give(c, &c->entry[i], list);
   uint32_t at = c->n_entries - c->n_stand_ins;
   memmove(&c->entry[at + 1], &c->entry[at], c->n_stand_ins * sizeof *c->entry);
   c->entry[at] = (PassEntry){.name = "prompts", .out = list.at, .n_out = list.n};

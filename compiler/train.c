@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train.c - the entry that training runs: the prompt module's loss and the gradient
-** of each trainable, in one program.
+/* train.c - the entries that training runs: the prompt module's loss and the gradient
+** of each trainable, in one program; for a loss that takes over from it once more.
 **
 ** Gradients are taken of the lowered graph, when keys and values of a single query are
 ** gone (absorb) and before products are made narrower (narrow sees both sides).  Where
@@ -8,6 +8,11 @@
 #include "compiler/compiler.h"
 
 #include <string.h>
+
+const TrainStage train_stage[LOSSES] = {
+    {"", "train", "train_step", "train_images", "train_texts"},
+    {LINK_NEXT, "train2", "train2_step", "train2_images", "train2_texts"},
+};
 
 /* ---- the loss ------------------------------------------------------------------ */
 
@@ -31,22 +36,29 @@ VlStatus compile_check_train(const Compile *c) {
   return s;
 }
 
-VlStatus compile_read_loss(Compile *c, LinkLoss *out) {
-  const DeclaredLoss *x = &c->declaration.loss;
+static VlStatus read_loss(Compile *c, uint32_t i, LinkLoss *out) {
+  const DeclaredLoss *x = &c->declaration.loss[i];
   FeOptions o = {.external_root = c->o->external_root, .memory = c->o->memory_limit};
   Graph *g = NULL;
-  if (!c->o->train) return VLPC_OK;
-  if (!has_learned(c))
-    return unfit(c, "the module has nothing to train", "compile it without --train");
-  if (!x->file)
-    return unfit(c, "the module's declaration names no loss", "add \"loss\", or see vlpc prompt");
   const char *slash = strrchr(c->o->prompt, '/');
   int n = slash ? (int)(slash - c->o->prompt) + 1 : 0;
   out->file = arena_printf(c->a, "%.*s%s", n, c->o->prompt, x->file);
+  out->output = arena_printf(c->a, "%s" LINK_LOSS, train_stage[i].prefix);
   out->tap = x->tap, out->n_taps = x->n_taps;
-  VL_TRY(fe_read(c->a, out->file, &o, c->d, &c->loss_model));
-  VL_TRY(fe_import(c->loss_model, &g));
+  VL_TRY(fe_read(c->a, out->file, &o, c->d, &c->loss_model[i]));
+  VL_TRY(fe_import(c->loss_model[i], &g));
   out->graph = g;
+  return VLPC_OK;
+}
+
+VlStatus compile_read_losses(Compile *c, LinkLoss out[LOSSES], uint32_t *n) {
+  if (!c->o->train) return VLPC_OK;
+  if (!has_learned(c))
+    return unfit(c, "the module has nothing to train", "compile it without --train");
+  if (!c->declaration.loss[0].file)
+    return unfit(c, "the module's declaration names no loss", "add \"loss\", or see vlpc prompt");
+  for (*n = 0; *n < LOSSES && c->declaration.loss[*n].file; (*n)++)
+    VL_TRY(read_loss(c, *n, &out[*n]));
   return VLPC_OK;
 }
 
@@ -83,7 +95,7 @@ static bool learns_texts(const Graph *g, const GradSpec *of) {
 
 /* The loss on packed rows; VAL_NONE: there is none. */
 static Val loss_on_rows(Compile *c, Val loss) {
-  PassEntry train = {.name = TRAIN_ENTRY, .out = &(Named){"loss", loss}, .n_out = 1};
+  PassEntry train = {.name = train_stage[0].whole, .out = &(Named){"loss", loss}, .n_out = 1};
   TextRows rows;
   if ((c->sched_flags & COMPILE_NO_TEXT_ROWS) || !pass_text_rows(c->graph, &train, &rows))
     return VAL_NONE;
@@ -91,19 +103,21 @@ static Val loss_on_rows(Compile *c, Val loss) {
   return rows.entry.out[0].v;
 }
 
-static VlStatus add_stand_ins(Compile *c, const GradSpec *of) {
+/* Of one loss: to each its place in leans_on_rows, outputs named by prefixes. */
+static VlStatus add_stand_ins(Compile *c, uint32_t stage, const GradSpec *of) {
   Graph *g = c->graph, *ignored = NULL;
-  c->leans_on_rows = learns_texts(g, of);
   Val on_rows = loss_on_rows(c, of->loss);
-  c->leans_on_rows = c->leans_on_rows && val_ok(on_rows);
+  bool leans = c->leans_on_rows[stage] = learns_texts(g, of) && val_ok(on_rows);
   for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
     GradSpec spec = *of;
     bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
     if (is_lean ? (c->sched_flags & COMPILE_NO_RECOMPUTE) != 0 : !val_ok(on_rows)) continue;
-    if (!is_lean || c->leans_on_rows) spec.loss = on_rows;
+    if (!is_lean || leans) spec.loss = on_rows;
     spec.keep = stand_in[i].keep;
-    spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, stand_in[i].prefix);
-    ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, stand_in[i].prefix), spec.loss);
+    const char *prefix =
+        arena_printf(c->a, "%s%s", train_stage[stage].prefix, stand_in[i].prefix);
+    spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
+    ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, prefix), spec.loss);
     VL_TRY(pass_grad(g, &spec, c->d, &ignored));
   }
   return VLPC_OK;
@@ -114,17 +128,28 @@ VlStatus compile_gradients(Compile *c) {
   uint32_t n_in = ir_inputs(c->graph, &in), n_out = ir_outputs(c->graph, &out);
   const Declaration *x = &c->declaration;
   Named *of = arena_array(c->a, Named, x->n_trainables);
-  GradSpec spec = {named(out, n_out, LINK_LOSS), of, 0, PASS_GRAD, GRAD_KEEP_all};
+  GradSpec spec[LOSSES] = {0};
+  uint32_t n = 0, stage = 0;
   for (uint32_t i = 0; i < x->n_trainables; i++) {
     Val v = named(in, n_in, x->trainable[i].name);
-    if (!x->trainable[i].fixed && val_ok(v)) of[spec.n++] = (Named){x->trainable[i].name, v};
+    if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
   }
-  VL_TRY(add_stand_ins(c, &spec));
-  return pass_grad(c->graph, &spec, c->d, &c->graph);
+  for (; stage < LOSSES && x->loss[stage].file; stage++) {
+    const char *prefix = train_stage[stage].prefix;
+    Val loss = named(out, n_out, arena_printf(c->a, "%s" LINK_LOSS, prefix));
+    prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
+    spec[stage] = (GradSpec){loss, of, n, prefix, GRAD_KEEP_all};
+    VL_TRY(add_stand_ins(c, stage, &spec[stage]));
+  }
+  Graph *last = NULL; /* all outputs, without stops */
+  while (stage-- > 0) VL_TRY(pass_grad(c->graph, &spec[stage], c->d, &last));
+  c->graph = last;
+  return VLPC_OK;
 }
 
-/* Loss and gradients among the outputs whose names begin with `prefix`. */
-static bool step_entry(const Compile *c, const char *prefix, PassEntry *out) {
+/* Loss and gradients among the outputs whose names begin with the prefixes. */
+static bool step_entry(const Compile *c, uint32_t stage, const char *of, PassEntry *out) {
+  const char *prefix = arena_printf(c->a, "%s%s", train_stage[stage].prefix, of);
   const Named *at = NULL;
   uint32_t n = ir_outputs(c->graph, &at), n_to = 0;
   Named *to = arena_array(c->a, Named, n);
@@ -135,19 +160,20 @@ static bool step_entry(const Compile *c, const char *prefix, PassEntry *out) {
     if (strncmp(name, PASS_GRAD, strlen(PASS_GRAD)) == 0) to[n_to++] = (Named){name, at[i].v};
   }
   out->out = to, out->n_out = n_to;
-  return c->loss_model && n_to > 0;
+  return c->loss_model[stage] && n_to > 0;
 }
 
-bool compile_train_entry(const Compile *c, PassEntry *out) {
-  *out = (PassEntry){.name = TRAIN_ENTRY};
-  return step_entry(c, "", out);
+bool compile_train_entry(const Compile *c, uint32_t stage, PassEntry *out) {
+  *out = (PassEntry){.name = train_stage[stage].whole};
+  return step_entry(c, stage, "", out);
 }
 
 /* Those of one entry, from the first to the leanest.  On rows texts are computed, so
 ** there is none where they are given. */
-static uint32_t stand_ins_of(const Compile *c, const PassEntry *e, PassEntry *out) {
+static uint32_t stand_ins_of(const Compile *c, uint32_t stage, const PassEntry *e,
+                             PassEntry *out) {
   const char *before = e->name;
-  bool texts = c->leans_on_rows || e->given.n == 0;
+  bool leans = c->leans_on_rows[stage], texts = leans || e->given.n == 0;
   uint32_t n = 0;
   for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
     bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
@@ -156,19 +182,32 @@ static uint32_t stand_ins_of(const Compile *c, const PassEntry *e, PassEntry *ou
                          .given = e->given,
                          .rows_of = is_lean ? NULL : e->name,
                          .lean_of = is_lean ? before : NULL};
-    if (!step_entry(c, stand_in[i].prefix, &out[n])) continue;
-    if (is_lean || c->leans_on_rows) before = out[n].name;
+    if (!step_entry(c, stage, stand_in[i].prefix, &out[n])) continue;
+    if (is_lean || leans) before = out[n].name;
     n++;
   }
   return n;
 }
 
+static bool is_of_stage(const PassEntry *e, uint32_t stage) {
+  const TrainStage *of = &train_stage[stage];
+  return strcmp(e->name, of->whole) == 0 || strcmp(e->name, of->step) == 0;
+}
+
 uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
   uint32_t n = 0;
-  for (uint32_t i = 0; i < c->n_entries; i++) {
-    const char *name = c->entry[i].name;
-    if (strcmp(name, TRAIN_ENTRY) == 0 || strcmp(name, TRAIN_STEP_ENTRY) == 0)
-      n += stand_ins_of(c, &c->entry[i], out + n);
-  }
+  for (uint32_t i = 0; i < c->n_entries; i++)
+    for (uint32_t stage = 0; stage < LOSSES; stage++)
+      if (is_of_stage(&c->entry[i], stage)) n += stand_ins_of(c, stage, &c->entry[i], out + n);
   return n;
+}
+
+bool compile_trains(const PassEntry *e) {
+  const char *stands_for = e->rows_of ? e->rows_of : e->lean_of;
+  for (uint32_t stage = 0; stage < LOSSES; stage++) {
+    const char *whole = train_stage[stage].whole;
+    if (is_of_stage(e, stage)) return true;
+    if (stands_for && strncmp(stands_for, whole, strlen(whole)) == 0) return true;
+  }
+  return false;
 }

@@ -8,6 +8,7 @@
 **                  prompts that nothing is learned of
 **   train_texts    the same of texts
 **   train_step     loss and gradients
+** and train2_… for the loss that takes over.
 ** Only features are cut, f32[batch, embed] and f32[classes, embed]: rows of a stream
 ** would take more memory than they save time. */
 #include "compiler/compiler.h"
@@ -38,15 +39,16 @@ static CutList both(const Compile *c, CutList a, CutList b) {
   return all;
 }
 
-void compile_cut_training(Compile *c, const PassEntry *train) {
+void compile_cut_training(Compile *c, uint32_t stage, const PassEntry *train) {
   CutList images = cut(c, train, BIND_image, "V.feat");
   CutList texts = cut(c, train, BIND_classes, "T.feat");
+  const TrainStage *of = &train_stage[stage];
   PassEntry step = *train, *to = &c->entry[c->n_entries];
   if (images.n + texts.n == 0) return;
-  step.name = TRAIN_STEP_ENTRY;
+  step.name = of->step;
   step.given = both(c, images, texts);
   *to++ = step;
-  if (images.n) *to++ = (PassEntry){.name = "train_images", .out = images.at, .n_out = images.n};
-  if (texts.n) *to++ = (PassEntry){.name = "train_texts", .out = texts.at, .n_out = texts.n};
+  if (images.n) *to++ = (PassEntry){.name = of->images, .out = images.at, .n_out = images.n};
+  if (texts.n) *to++ = (PassEntry){.name = of->texts, .out = texts.at, .n_out = texts.n};
   c->n_entries = (uint32_t)(to - c->entry);
 }

@@ -24,7 +24,8 @@ static bool is_features(const Graph *g, Val v, Val feat) {
 static bool is_apart(const char *name) {
   return strcmp(name, LINK_FROZEN_TEXT) == 0 || strcmp(name, LINK_LOSS) == 0 ||
          strncmp(name, PASS_GRAD, strlen(PASS_GRAD)) == 0 ||
-         strncmp(name, LINK_STEP, strlen(LINK_STEP)) == 0;
+         strncmp(name, LINK_STEP, strlen(LINK_STEP)) == 0 ||
+         strncmp(name, LINK_NEXT, strlen(LINK_NEXT)) == 0;
 }
 
 /* What depends on the tower's inputs (`all`) but on none of `none`. */

@@ -129,7 +129,7 @@ static Val tower_node(Link *l, Val v, const Val *in) {
 /* Where there are gradients, a tap may let none through. */
 static Val module_input(Link *l, const LinkTap *t) {
   Val v = link_tapped(l, t);
-  bool stops = l->spec->loss != NULL && t->stop && val_ok(v);
+  bool stops = l->spec->n_losses > 0 && t->stop && val_ok(v);
   return stops && dtype_is_float(ir_type_of(l->dst, v)->dtype) ? ir_ew1(l->dst, OP_stop, v) : v;
 }
 
@@ -289,13 +289,11 @@ static VlStatus put_frozen_text(Walk *w) {
   return VLPC_OK;
 }
 
-static VlStatus put_loss(Walk *w) {
-  const LinkLoss *loss = w->l->spec->loss;
+static VlStatus put_loss(Walk *w, const LinkLoss *loss) {
   Item it;
-  if (loss == NULL) return VLPC_OK;
   for (uint32_t i = 0; i < loss->n_taps; i++)
     for (uint32_t k = 0; link_loss_needs(w->l, &loss->tap[i], k, &it); k++) VL_TRY(walk(w, it));
-  return link_loss(w->l);
+  return link_loss(w->l, loss);
 }
 
 static VlStatus link_all(Link *l) {
@@ -310,21 +308,25 @@ static VlStatus link_all(Link *l) {
   copy_inputs(l);
   VL_TRY(share_frozen(&w));
   VL_TRY(put_outputs(&w));
-  VL_TRY(put_loss(&w));
+  for (uint32_t i = 0; i < l->spec->n_losses; i++) VL_TRY(put_loss(&w, &l->spec->loss[i]));
   VL_TRY(put_frozen_text(&w));
   ir_set_loc(l->dst, (LocId){0});
   return VLPC_OK;
 }
 
+static bool reads_scores(const LinkTap *tap, uint32_t n) {
+  bool reads = false;
+  for (uint32_t i = 0; i < n; i++) reads = reads || strcmp(tap[i].from, "logits") == 0;
+  return reads;
+}
+
 /* Scores, when the module speaks of them and the towers' file has none. */
 static void add_scores(Link *l, Graph *base) {
-  bool wanted = false;
+  bool wanted = reads_scores(l->spec->tap, l->spec->n_taps);
   for (uint32_t i = 0; i < l->spec->n_writes; i++)
     wanted = wanted || strcmp(l->spec->write[i].point, "logits") == 0;
-  for (uint32_t i = 0; i < l->spec->n_taps; i++)
-    wanted = wanted || strcmp(l->spec->tap[i].from, "logits") == 0;
-  for (uint32_t i = 0; l->spec->loss != NULL && i < l->spec->loss->n_taps; i++)
-    wanted = wanted || strcmp(l->spec->loss->tap[i].from, "logits") == 0;
+  for (uint32_t i = 0; i < l->spec->n_losses; i++)
+    wanted = wanted || reads_scores(l->spec->loss[i].tap, l->spec->loss[i].n_taps);
   Val image = point_value(l, "V.feat"), text = point_value(l, "T.feat");
   if (!wanted || val_ok(point_value(l, "logits")) || !val_ok(image) || !val_ok(text)) return;
   Val scores = link_scores(base, l->spec->logit_scale, image, text);
@@ -359,7 +361,7 @@ VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph *
     VL_TRY(link_check_taps(&l));
   }
   VL_TRY(link_check_writes(&l));
-  if (spec->loss != NULL) VL_TRY(link_check_loss(&l));
+  for (uint32_t i = 0; i < spec->n_losses; i++) VL_TRY(link_check_loss(&l, &spec->loss[i]));
   VL_TRY(link_all(&l));
   if (spec->layout) *spec->layout = link_layout(&l);
   *out = l.dst;

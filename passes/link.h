@@ -36,12 +36,13 @@ typedef struct {
   const char *point, *segment, *value; /* value NULL: drop; segment NULL: features, scores */
 } LinkWrite;
 
-/* A graph of one number that says how wrong the result is. */
+/* A graph of one number that says how wrong the result is, and the output that it becomes. */
 typedef struct {
   const Graph *graph;
   const char *file;
   uint32_t n_taps;
   const LinkTap *tap;
+  const char *output; /* LINK_LOSS, or LINK_NEXT LINK_LOSS */
 } LinkLoss;
 
 typedef enum { SLOT_END, SLOT_MIDDLE, SLOT_FRONT } SlotPlace;
@@ -73,7 +74,8 @@ typedef struct {
   SlotPlace place;
   double logit_scale; /* for scores that the towers' file does not have */
   bool lift;
-  const LinkLoss *loss; /* NULL: none; else the output LINK_LOSS, and taps that stop */
+  const LinkLoss *loss; /* with them taps stop gradients that are to be stopped */
+  uint32_t n_losses;
   LinkLayout *layout; /* filled on success; NULL: not asked for */
 } LinkSpec;
 
@@ -85,6 +87,7 @@ VL_MUST_USE VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag
 /* The input, and the output that makes it of other texts (not of the text entry). */
 #define LINK_FROZEN_TEXT "frozen_text_features"
 #define LINK_LOSS "train.loss"
+#define LINK_NEXT "next." /* outputs of the loss that takes over from the first */
 #define LINK_STEP "step." /* outputs of entries that stand in for training's */
 
 #endif

@@ -67,11 +67,11 @@ VL_MUST_USE VlStatus link_check_writes(Link *l);
 Val link_write(Link *l, Val v, Val x);
 
 /* link_loss.c */
-VL_MUST_USE VlStatus link_check_loss(Link *l);
+VL_MUST_USE VlStatus link_check_loss(Link *l, const LinkLoss *loss);
 /* The k-th value that a tap of the loss waits for; false: there is none. */
 bool link_loss_needs(Link *l, const LinkTap *t, uint32_t k, Item *out);
-/* Adds the loss, once what its taps wait for is made. */
-VL_MUST_USE VlStatus link_loss(Link *l);
+/* Adds a loss, once what its taps wait for is made. */
+VL_MUST_USE VlStatus link_loss(Link *l, const LinkLoss *loss);
 /* link_layout.c: once all is made */
 LinkLayout link_layout(const Link *l);
 

@@ -2,7 +2,7 @@
 /* link_loss.c - a loss on what the linked towers give.
 **
 ** in:   the linked graph, a graph of one float number and what its inputs read
-** out:  the loss as the output LINK_LOSS
+** out:  the loss as an output
 ** A loss reads features and scores behind all writes; besides what taps name, labels
 ** (an input of the linked graph) and aux.NAME, another output of the module. */
 #include "passes/link_int.h"
@@ -11,9 +11,9 @@
 
 #define AUX "aux."
 
-static Val loss_input(const Graph *loss, const char *name) {
+static Val input_named(const Graph *g, const char *name) {
   const Named *in = NULL;
-  uint32_t n = ir_inputs(loss, &in);
+  uint32_t n = ir_inputs(g, &in);
   for (uint32_t i = 0; i < n; i++)
     if (strcmp(in[i].name, name) == 0) return in[i].v;
   return VAL_NONE;
@@ -44,8 +44,11 @@ bool link_loss_needs(Link *l, const LinkTap *t, uint32_t k, Item *out) {
 
 /* ---- the values ---------------------------------------------------------------------- */
 
+/* One input for all losses. */
 static Val labels(Link *l, Item images) {
   DimId size = ir_type_of(l->dst, link_made(l, images))->dim[0];
+  Val there = input_named(l->dst, "labels");
+  if (val_ok(there)) return there;
   return ir_input(l->dst, "labels", ir_type(l->dst, VLPC_I64, 1, &size));
 }
 
@@ -65,9 +68,9 @@ static Val tapped(Link *l, const LinkTap *t) {
 static const char *const readable[] = {"logits",        "labels",        "V.feat",       "T.feat",
                                        "frozen.logits", "frozen.V.feat", "frozen.T.feat"};
 
-static VlStatus check_source(Link *l, const LinkTap *t) {
-  DiagAt at = {l->spec->loss->file, NULL};
-  if (!val_ok(loss_input(l->spec->loss->graph, t->input)))
+static VlStatus check_source(Link *l, const LinkLoss *loss, const LinkTap *t) {
+  DiagAt at = {loss->file, NULL};
+  if (!val_ok(input_named(loss->graph, t->input)))
     return diag_error(l->d, DIAG_LINK_VALUE, at,
                       "the loss has no input '%s', to which %s is tapped", t->input, t->from);
   if (strncmp(t->from, AUX, strlen(AUX)) == 0 && !val_ok(link_value(l, t->from + strlen(AUX))))
@@ -81,12 +84,11 @@ static VlStatus check_source(Link *l, const LinkTap *t) {
   return s;
 }
 
-VlStatus link_check_loss(Link *l) {
-  const LinkLoss *loss = l->spec->loss;
+VlStatus link_check_loss(Link *l, const LinkLoss *loss) {
   const Named *in = NULL, *out = NULL;
   uint32_t n = ir_inputs(loss->graph, &in);
   DiagAt at = {loss->file, NULL};
-  for (uint32_t i = 0; i < loss->n_taps; i++) VL_TRY(check_source(l, &loss->tap[i]));
+  for (uint32_t i = 0; i < loss->n_taps; i++) VL_TRY(check_source(l, loss, &loss->tap[i]));
   for (uint32_t i = 0; i < n; i++) {
     uint32_t k = 0;
     while (k < loss->n_taps && strcmp(loss->tap[k].input, in[i].name) != 0) k++;
@@ -103,10 +105,9 @@ VlStatus link_check_loss(Link *l) {
 /* ---- the graph --------------------------------------------------------------------------- */
 
 /* Each input's value; sizes that the loss names are those of what it reads. */
-static VlStatus read_taps(Link *l, Val *made, DimId *size) {
-  const LinkLoss *loss = l->spec->loss;
+static VlStatus read_taps(Link *l, const LinkLoss *loss, Val *made, DimId *size) {
   for (uint32_t i = 0; i < loss->n_taps; i++) {
-    Val in = loss_input(loss->graph, loss->tap[i].input), v = tapped(l, &loss->tap[i]);
+    Val in = input_named(loss->graph, loss->tap[i].input), v = tapped(l, &loss->tap[i]);
     VL_CHECK(val_ok(v), "taps were checked");
     VL_TRY(link_fit(l, (LinkFit){&loss->tap[i], loss->graph, loss->file}, in,
                     ir_type_of(l->dst, v), size));
@@ -115,14 +116,14 @@ static VlStatus read_taps(Link *l, Val *made, DimId *size) {
   return VLPC_OK;
 }
 
-VlStatus link_loss(Link *l) {
-  const Graph *loss = l->spec->loss->graph;
+VlStatus link_loss(Link *l, const LinkLoss *of) {
+  const Graph *loss = of->graph;
   const Named *out = NULL;
   uint32_t n = ir_n_vals(loss), most = ir_most_in(loss);
   Val *made = arena_array(l->a, Val, n + 1), *in = arena_array(l->a, Val, most + 1);
   DimId *size = arena_array(l->a, DimId, DIM_MAX_SYMS);
   Graft from = {.src = loss, .dst = l->dst, .size = size};
-  VL_TRY(read_taps(l, made, size));
+  VL_TRY(read_taps(l, of, made, size));
   graft_begin(&from);
   for (uint32_t i = 1; i <= n; i++) {
     Val v = {i};
@@ -134,11 +135,11 @@ VlStatus link_loss(Link *l) {
     graft_place(&from, v);
     made[i] = graft_node(&from, v, in);
     if (val_ok(made[i])) continue;
-    return diag_error(l->d, DIAG_LINK_WIDTH, (DiagAt){l->spec->loss->file, NULL},
+    return diag_error(l->d, DIAG_LINK_WIDTH, (DiagAt){of->file, NULL},
                       "the loss does not fit what it reads: %s at %s", ir_why(l->dst).sentence,
                       op_info(ir_op(loss, v))->name);
   }
   (void)ir_outputs(loss, &out);
-  ir_output(l->dst, LINK_LOSS, made[out[0].v.i]);
+  ir_output(l->dst, of->output, made[out[0].v.i]);
   return VLPC_OK;
 }

@@ -204,7 +204,7 @@ typedef struct {
   /* the entry that it is on packed rows, and the one that it is with less memory; NULL: none */
   const char *rows_of, *lean_of;
 } PassEntry;
-enum { ENTRY_MAX = 20 }; /* with those of prompts and training, and stand-ins */
+enum { ENTRY_MAX = 40 }; /* with those of prompts and training, and stand-ins */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
 
 /* ---- binding times (binding.c) -------------------------------------------- */

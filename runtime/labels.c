@@ -69,7 +69,8 @@ const char *labels_own_pattern(const vlpc_session *s, char own[PATTERN_MAX]) {
   const ManifestPrompts *m = &s->model->manifest.prompts;
   if (s->prompts && s->prompts->set->pattern) return s->prompts->set->pattern;
   if (m->n_templates > 0) return m->templates[0];
-  if (!m->method || !m->slot_rows) return "{}";
+  if (!m->method) return "{}";
+  if (!m->slot_rows) return PLAIN_PATTERN;
   size_t n = 0;
   for (uint32_t i = 0; !m->slot_phrase && i < m->slot_rows; i++)
     own[n++] = 'X', own[n++] = ' ';

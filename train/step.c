@@ -6,15 +6,17 @@
 
 #include "train/step_int.h"
 
-#define WHOLE_ENTRY "train"
-#define STEP_ENTRY "train_step"
-#define TEXTS_ENTRY "train_texts"
+const StepEntries step_entries[STEP_STAGES] = {
+    {"train", "train_step", "train_images", "train_texts"},
+    {"train2", "train2_step", "train2_images", "train2_texts"},
+};
 
 struct Step {
   StepSpec spec;
   const char *entry;
   Photos photos;
   const char **grad_name; /* by tensor */
+  float **grad;           /* by tensor; NULL: nothing reaches it */
   bool takes_image, takes_labels; /* pixels, classes of the batch */
   bool lift;                      /* one image at a time */
   float *pixels;                  /* [batch, 3, height, width] */
@@ -55,7 +57,8 @@ static VlStatus has_source(const Step *s, const char *name, Diag *d) {
     known = known || strcmp(name, spec->tensor[i].name) == 0;
   for (uint32_t i = 0; i < s->photos.n; i++)
     known = known || strcmp(name, s->photos.in[i].name) == 0;
-  if (known || step_has(spec, TEXTS_ENTRY, VLPC_OUTPUT, name)) return VLPC_OK;
+  if (known || step_has(spec, step_entries[spec->stage].texts, VLPC_OUTPUT, name))
+    return VLPC_OK;
   VlStatus st = step_misfit(spec, d, "its step takes an input that training cannot give");
   diag_found(d, "%s", name);
   return st;
@@ -65,19 +68,20 @@ static VlStatus has_source(const Step *s, const char *name, Diag *d) {
 
 static VlStatus keep_texts(Step *s, Arena *a) {
   const StepSpec *spec = &s->spec;
+  const StepEntries *e = &step_entries[spec->stage];
   vlpc_port x;
-  if (!step_port(spec, TEXTS_ENTRY, VLPC_OUTPUT, 0, &x)) return VLPC_OK;
-  VL_TRY(vlpc_label_inputs(spec->session, TEXTS_ENTRY, spec->plain, spec->n_plain));
-  VL_TRY(vlpc_session_run(spec->session, TEXTS_ENTRY));
-  for (uint32_t i = 0; step_port(spec, TEXTS_ENTRY, VLPC_OUTPUT, i, &x); i++) {
+  if (!step_port(spec, e->texts, VLPC_OUTPUT, 0, &x)) return VLPC_OK;
+  VL_TRY(vlpc_label_inputs(spec->session, e->texts, spec->plain, spec->n_plain));
+  VL_TRY(vlpc_session_run(spec->session, e->texts));
+  for (uint32_t i = 0; step_port(spec, e->texts, VLPC_OUTPUT, i, &x); i++) {
     vlpc_tensor t;
-    VL_TRY(vlpc_session_output(spec->session, TEXTS_ENTRY, x.name, &t));
+    VL_TRY(vlpc_session_output(spec->session, e->texts, x.name, &t));
     size_t n = sizeof(float);
     for (int32_t k = 0; k < t.rank; k++) n *= (size_t)t.shape[k];
     float *copy = arena_array(a, float, n / sizeof(float));
     if (n) memcpy(copy, t.data, n);
     t.data = copy;
-    VL_TRY(vlpc_session_set_input(spec->session, STEP_ENTRY, x.name, &t));
+    VL_TRY(vlpc_session_set_input(spec->session, e->step, x.name, &t));
   }
   return VLPC_OK;
 }
@@ -87,11 +91,12 @@ static VlStatus keep_texts(Step *s, Arena *a) {
 static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
   uint32_t n = 0;
   s->grad_name = arena_array(a, const char *, s->spec.n_tensors);
+  s->grad = arena_array(a, float *, s->spec.n_tensors);
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
-    StepTensor *t = &s->spec.tensor[i];
+    const StepTensor *t = &s->spec.tensor[i];
     s->grad_name[i] = arena_printf(a, "grad.%s", t->name);
     bool there = step_has(&s->spec, s->entry, VLPC_OUTPUT, s->grad_name[i]);
-    if (there) t->grad = arena_array(a, float, t->n);
+    if (there) s->grad[i] = arena_array(a, float, t->n);
     n += there;
   }
   return n ? VLPC_OK : step_misfit(&s->spec, d, "the artifact has nothing to train");
@@ -108,8 +113,9 @@ static void make_room(Step *s, Arena *a) {
 VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
   vlpc_port x;
   Step *s = *out = arena_one(a, Step);
-  *s = (Step){.spec = *spec, .entry = WHOLE_ENTRY};
-  if (step_port(spec, STEP_ENTRY, VLPC_OUTPUT, 0, &x)) s->entry = STEP_ENTRY;
+  *s = (Step){.spec = *spec, .entry = step_entries[spec->stage].whole};
+  if (step_port(spec, step_entries[spec->stage].step, VLPC_OUTPUT, 0, &x))
+    s->entry = step_entries[spec->stage].step;
   if (!step_port(spec, s->entry, VLPC_OUTPUT, 0, &x))
     return step_misfit(spec, d, "the artifact has no entry that computes gradients");
   VL_TRY(photos_new(spec, s->entry, a, d, &s->photos));
@@ -121,9 +127,20 @@ VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
   }
   make_room(s, a);
   VL_TRY(find_gradients(s, a, d));
-  VL_TRY(keep_texts(s, a));
+  return keep_texts(s, a);
+}
+
+VlStatus step_begin(const Step *s) {
+  const StepSpec *spec = &s->spec;
   return vlpc_label_inputs(spec->session, s->entry, spec->plain, spec->n_plain);
 }
+
+bool step_is_there(const vlpc_artifact *a, uint32_t stage) {
+  vlpc_port x = {.struct_size = sizeof x};
+  return vlpc_artifact_port(a, step_entries[stage].whole, VLPC_OUTPUT, 0, &x);
+}
+
+bool step_reaches(const Step *s, uint32_t i) { return s->grad[i] != NULL; }
 
 /* ---- a step ---------------------------------------------------------------- */
 
@@ -162,6 +179,7 @@ static VlStatus take_part(const Step *s, uint32_t parts, bool first, float *loss
   *loss = (first ? 0 : *loss) + *(const float *)t.data / n;
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
     StepTensor *x = &s->spec.tensor[i];
+    x->grad = s->grad[i];
     if (!x->grad) continue;
     VL_TRY(vlpc_session_output(session, s->entry, s->grad_name[i], &t));
     const float *from = t.data;

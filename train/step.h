@@ -5,7 +5,8 @@
 ** What does not change is computed once: features of texts that nothing is learned of, and
 ** features of photos, which are kept (step_photos.c) where the entry `train_step` takes
 ** them.  Texts that follow an image (CoCoOp) go image by image; the results are
-** their mean, summed in the order of the batch. */
+** their mean, summed in the order of the batch.  A loss that takes over from the first has
+** entries of its own, and so a step. */
 #ifndef VLPC_TRAIN_STEP_H
 #define VLPC_TRAIN_STEP_H
 
@@ -31,7 +32,10 @@ typedef struct {
   uint32_t n_plain;
   StepTensor *tensor; /* gets its grad */
   uint32_t n_tensors;
+  uint32_t stage; /* 0: the first loss; 1: the one that takes over */
 } StepSpec;
+
+enum { STEP_STAGES = 2 };
 
 typedef struct {
   uint32_t epoch;
@@ -45,6 +49,13 @@ typedef struct Step Step;
 /* What spec points to must outlive the step, which is on the arena.  Fails with
 ** TRAIN_MODULE and as the session does, whose message is copied. */
 VL_MUST_USE VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out);
+/* The artifact has entries for the stage. */
+bool step_is_there(const vlpc_artifact *a, uint32_t stage);
+/* The stage's loss reaches tensor i. */
+bool step_reaches(const Step *s, uint32_t i);
+/* Gives the entry the labels' texts, which the session keeps for one entry at a time: before
+** the first run, and when another step has run since. */
+VL_MUST_USE VlStatus step_begin(const Step *s);
 /* Loss, and the gradients in the tensors. */
 VL_MUST_USE VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss);
 

@@ -5,8 +5,6 @@
 
 #include "train/step_int.h"
 
-#define IMAGES_ENTRY "train_images"
-
 /* ---- what the step takes --------------------------------------------------- */
 
 static VlStatus add_input(Photos *p, const char *entry, const vlpc_port *x, const StepSpec *spec,
@@ -31,10 +29,11 @@ static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
 
 VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, Photos *out) {
   vlpc_port x = {.struct_size = sizeof x};
+  const char *images = step_entries[spec->stage].images;
   *out = (Photos){.n = 0};
   for (uint32_t i = 0; step_port(spec, entry, VLPC_INPUT, i, &x); i++) {
     const char *from = NULL;
-    if (step_has(spec, IMAGES_ENTRY, VLPC_OUTPUT, x.name)) from = IMAGES_ENTRY;
+    if (step_has(spec, images, VLPC_OUTPUT, x.name)) from = images;
     if (strcmp(x.name, "image_features") == 0) from = "image";
     if (from) VL_TRY(add_input(out, from, &x, spec, d));
   }
@@ -72,7 +71,7 @@ static VlStatus run_entry(Photos *p, const StepSpec *spec, const char *entry, ui
 }
 
 static VlStatus run_entries(Photos *p, const StepSpec *spec, float *pixels, uint32_t n) {
-  static const char *const entry[] = {IMAGES_ENTRY, "image"};
+  const char *const entry[] = {step_entries[spec->stage].images, "image"};
   vlpc_tensor image = {pixels, VLPC_F32, 4, {n, 3}};
   int32_t width, height;
   loader_size(spec->loader, &width, &height);

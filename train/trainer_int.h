@@ -35,7 +35,8 @@ struct vlpc_trainer {
   float **average;    /* by parameter; NULL: no averaging */
   double *weight;     /* of each epoch's values in it */
   Optim *optim;
-  Step *step;
+  Step *step[STEP_STAGES]; /* of the second loss: NULL where it is not needed */
+  Step *begun; /* that of them which ran last */
   MetricsLog *log; /* NULL: nothing is written */
   uint32_t epoch, batch, batches; /* the next batch, and how many an epoch has */
   uint32_t *order;                /* of the photos in this epoch */

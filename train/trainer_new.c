@@ -20,6 +20,10 @@ static VlStatus cannot(const vlpc_trainer *t, const char *what, const char *fix)
   return s;
 }
 
+static bool has_second(const Config *c) {
+  return c->stage_epochs > 0 && c->stage_epochs < c->epochs;
+}
+
 /* What the artifact decides cannot be asked for otherwise. */
 static VlStatus check_config(const vlpc_trainer *t) {
   const Config *c = &t->config;
@@ -29,9 +33,9 @@ static VlStatus check_config(const vlpc_trainer *t) {
       c->loss_logit != paper.loss_logit || c->loss_aux != paper.loss_aux)
     return cannot(t, "the weights of a loss are part of the module's loss",
                   "write a loss of your own (docs/prompt-modules.md), or leave loss_… as they are");
-  if (c->stage_epochs > 0 && c->stage_epochs < c->epochs)
-    return cannot(t, "the second of two losses cannot be trained yet",
-                  "train with the first alone: stage_epochs=0");
+  if (has_second(c) && !step_is_there(t->artifact, 1))
+    return cannot(t, "the module has no second loss for the epochs after stage_epochs",
+                  "train with its loss alone: stage_epochs=0");
   return VLPC_OK;
 }
 
@@ -158,7 +162,9 @@ static VlStatus make_step(vlpc_trainer *t) {
                    .batch = (uint32_t)c->batch, .views = fresh ? (uint32_t)c->views : 1,
                    .plain = plain, .n_plain = c->template[0] != '\0',
                    .tensor = t->tensor, .n_tensors = t->n_tensors};
-  return step_new(&spec, t->arena, t->diag, &t->step);
+  VL_TRY(step_new(&spec, t->arena, t->diag, &t->step[0]));
+  spec.stage = 1;
+  return has_second(c) ? step_new(&spec, t->arena, t->diag, &t->step[1]) : VLPC_OK;
 }
 
 static VlStatus make_optim(vlpc_trainer *t) {
@@ -168,7 +174,7 @@ static VlStatus make_optim(vlpc_trainer *t) {
   t->learned = arena_array(t->arena, uint32_t, t->n_tensors);
   for (uint32_t i = 0; i < t->n_tensors; i++) {
     const StepTensor *x = &t->tensor[i];
-    if (!x->grad) continue;
+    if (!step_reaches(t->step[0], i) && !(t->step[1] && step_reaches(t->step[1], i))) continue;
     t->learned[n] = i;
     p[n++] = (OptimParam){.name = x->name, .value = x->value.data, .n = x->n};
   }

@@ -49,6 +49,15 @@ static StepBatch next_batch(vlpc_trainer *t) {
   return (StepBatch){t->epoch, t->order + from, t->label, n};
 }
 
+/* The step of the loss that this epoch has. */
+static VlStatus begin(vlpc_trainer *t) {
+  uint32_t stage = t->step[1] ? schedule_stage((uint32_t)t->config.stage_epochs, t->epoch) : 0;
+  Step *now = t->step[stage];
+  if (now == t->begun) return VLPC_OK;
+  t->begun = now;
+  return step_begin(now);
+}
+
 static void learn(vlpc_trainer *t, uint32_t epoch) {
   for (uint32_t i = 0; i < t->optim->n_params; i++)
     t->optim->param[i].grad = t->tensor[t->learned[i]].grad;
@@ -95,7 +104,8 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
     return VLPC_OK;
   }
   StepBatch b = next_batch(t);
-  VL_TRY(step_run(t->step, &b, t->diag, &loss));
+  VL_TRY(begin(t));
+  VL_TRY(step_run(t->begun, &b, t->diag, &loss));
   *out = (vlpc_train_step){.step = t->done + 1, .epoch = t->epoch, .n = b.n,
                            .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch)};
   const char *bad = not_finite(t, loss);

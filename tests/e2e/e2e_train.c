@@ -51,8 +51,30 @@ static void few(const char *from, const char *to, uint32_t n) {
   free(class);
 }
 
-/* EuroSAT's shipped photos as train and test, with the names that CoOp gives them. */
+/* The one photo of each class below a folder, in the order of the classes. */
+static void only_photos(const char *folder, uint32_t n, const char **out) {
+  struct dirent **class = NULL, **photo = NULL;
+  int classes = scandir(folder, &class, NULL, alphasort);
+  uint32_t taken = 0;
+  for (int i = 0; i < classes; i++) {
+    const char *at = arena_printf(e2e, "%s/%s", folder, class[i]->d_name);
+    int photos = class[i]->d_name[0] == '.' ? 0 : scandir(at, &photo, NULL, alphasort);
+    if (photos > 0) assert_true(photos == 3 && taken < n); /* with . and .. */
+    if (photos > 0) out[taken++] = arena_printf(e2e, "%s/%s", at, photo[2]->d_name);
+    for (int k = 0; k < photos; k++) free(photo[k]);
+    if (photos > 0) free(photo);
+    free(class[i]);
+  }
+  free(class);
+  assert_int_equal(taken, n);
+}
+
+/* EuroSAT's shipped photos as train and test, with the names that CoOp gives them; a
+** photo of each class as "one". */
 static void eurosat(void) {
+  mkdir(e2e_file("one"), 0777);
+  few("eurosat_train16", "one/train", 1);
+  assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("one/classes.txt")), 0);
   mkdir(e2e_file("eurosat"), 0777);
   assert_int_equal(symlink(PHOTOS "eurosat_train16", e2e_file("eurosat/train")), 0);
   few("eurosat_test", "eurosat/test", 20);
@@ -61,6 +83,7 @@ static void eurosat(void) {
 
 typedef struct {
   const char *artifact, *run, *start;
+  const char *data; /* NULL: eurosat */
   const char *const *set;
   int32_t threads, resume;
 } Run;
@@ -74,8 +97,12 @@ static vlpc_artifact *open_artifact(const char *path) {
 static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) {
   vlpc_session_options s = {.struct_size = sizeof s, .threads = r->threads,
                             .cache_dir = e2e_file("cache")};
-  vlpc_trainer_options o = {.struct_size = sizeof o, .data = e2e_file("eurosat"), .run = r->run,
-                            .set = r->set, .start = r->start, .resume = r->resume,
+  vlpc_trainer_options o = {.struct_size = sizeof o,
+                            .data = e2e_file("%s", r->data ? r->data : "eurosat"),
+                            .run = r->run,
+                            .set = r->set,
+                            .start = r->start,
+                            .resume = r->resume,
                             .session = &s};
   return vlpc_trainer_new(a, &o, out);
 }
@@ -234,6 +261,79 @@ static void what_is_no_number_is_named(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* DPT: mixed pairs with the frozen towers, then the cross-entropy of its own scores. */
+static void a_second_loss_takes_over(void **state) {
+  static const char *const set[] = {"epochs=2",     "stage_epochs=1", "shots=1",     "batch=10",
+                                    "augment=none", "groups=",        "save_steps=1", NULL};
+  Run whole = {.artifact = artifact_of("dpt", 4), .run = e2e_file("dpt_whole"), .set = set};
+  Run parts = {.artifact = whole.artifact, .run = e2e_file("dpt_parts"), .set = set};
+  vlpc_artifact *a = open_artifact(whole.artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_train_scores before = {.struct_size = sizeof before};
+  (void)state;
+  vlpc_status opened = open_run(&whole, a, &t);
+  trainer_ok(t, opened);
+  for (int epoch = 0; epoch < 2; epoch++) { /* of one step, with all photos */
+    trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_TRAIN, &before));
+    trainer_ok(t, vlpc_trainer_step(t, &step));
+    assert_int_equal(step.n, before.n);
+    bool is_cross_entropy = fabs(step.loss - before.loss) < 1e-4 * before.loss;
+    assert_int_equal(is_cross_entropy, epoch == 1);
+  }
+  trainer_ok(t, vlpc_trainer_finish(t));
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+  for (; !go(&parts, 1); parts.resume = 1) continue;
+  same_files(result(&whole), result(&parts));
+}
+
+/* Loss and gradient of the whole entry for all photos, which the step has from kept
+** features: the same but for rounding. */
+static void kept_features_give_what_the_whole_gives(void **state) {
+  static const char *const set[] = {"epochs=1", "shots=0", "batch=10", "augment=none", NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .set = set};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_session *s = NULL;
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_tensor ctx, grad, whole, loss, image = {NULL, VLPC_F32, 4, {10, 3, 224, 224}};
+  vlpc_tensor labels = {(int64_t[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, VLPC_I64, 1, {10}};
+  const char *class[10], *path[10];
+  (void)state;
+  only_photos(e2e_file("one/train"), 10, path);
+  vlpc_status opened = open_run(&r, a, &t);
+  trainer_ok(t, opened);
+  for (uint32_t i = 0; i < 10; i++) class[i] = vlpc_trainer_class(t, i);
+  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, class, 10, NULL), VLPC_OK);
+  assert_int_equal(vlpc_label_inputs(s, "train", NULL, 0), VLPC_OK);
+  float *pixels = image.data = arena_array(e2e, float, 10 * 3 * 224 * 224);
+  for (uint32_t i = 0; i < 10; i++) {
+    vlpc_image photo = {.path = path[i]};
+    assert_int_equal(vlpc_preprocess(s, &photo, pixels + i * 3 * 224 * 224), VLPC_OK);
+  }
+  assert_true(vlpc_trainer_tensor(t, 0, NULL, &ctx, NULL));
+  assert_int_equal(vlpc_session_set_input(s, "train", "ctx", &ctx), VLPC_OK);
+  assert_int_equal(vlpc_session_set_input(s, "train", "image", &image), VLPC_OK);
+  assert_int_equal(vlpc_session_set_input(s, "train", "labels", &labels), VLPC_OK);
+  assert_int_equal(vlpc_session_run(s, "train"), VLPC_OK);
+  assert_int_equal(vlpc_session_output(s, "train", "loss", &loss), VLPC_OK);
+  assert_int_equal(vlpc_session_output(s, "train", "grad.ctx", &whole), VLPC_OK);
+  trainer_ok(t, vlpc_trainer_step(t, &step));
+  assert_true(vlpc_trainer_tensor(t, 0, NULL, &ctx, &grad));
+  assert_float_equal(step.loss, *(const float *)loss.data, 1e-5 * step.loss);
+  double apart = 0, most = 0;
+  for (int64_t i = 0; i < tensor_count(&grad); i++) {
+    double g = ((const float *)grad.data)[i], w = ((const float *)whole.data)[i];
+    apart = fmax(apart, fabs(g - w)), most = fmax(most, fabs(w));
+  }
+  assert_true(most > 0 && apart < 1e-5 * most);
+  vlpc_trainer_free(t);
+  vlpc_session_free(s);
+  vlpc_artifact_close(a);
+}
+
 static int set_up(void **state) {
   int failed = e2e_set_up(state);
   if (failed) return failed;
@@ -250,6 +350,8 @@ int main(void) {
       cmocka_unit_test(a_run_is_not_mixed_with_another),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
+      cmocka_unit_test(a_second_loss_takes_over),
+      cmocka_unit_test(kept_features_give_what_the_whole_gives),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
 }
