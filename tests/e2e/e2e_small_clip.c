@@ -150,9 +150,11 @@ static void caltech_is_answered_as_well_as_it_should(void **state) {
   within(accuracy(&set, names.at, names.n), 69.8, 0.4);
 }
 
-/* Below chance, as it must be without learned prompts. */
+/* Below chance, as it must be without learned prompts.  In long campaigns: the test of
+** training holds a part of these photos against the same. */
 static void eurosat_is_answered_no_better_than_it_should(void **state) {
   (void)state;
+  if (getenv("VLPC_TEST_LONG") == NULL) skip();
   PhotoSet set = photo_set(PHOTOS "eurosat_test");
   Lines names = read_lines(PHOTOS "eurosat_test/labels.txt");
   assert_int_equal(set.n, 1000);

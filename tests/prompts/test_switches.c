@@ -9,7 +9,7 @@
 #include "tests/e2e/e2e_kit.h"
 #include "tests/prompts/linked_kit.h"
 
-enum { SWITCHES_MOST = 64, EACH = 12 /* of the pairs, unless the test is long */ };
+enum { SWITCHES_MOST = 64, EACH = 20 /* of the pairs, unless the test is long */ };
 
 /* The names that "expected: a, b, …" lists when one is asked for that there is not. */
 static uint32_t list_switches(const Host *h, const char **out) {
