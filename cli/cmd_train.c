@@ -2,6 +2,7 @@
 /* cmd_train.c - vlpc train: makes the artifact when ONNX files are given, runs the
 ** steps, tells how it goes, scores before and after. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -21,6 +22,7 @@ typedef struct {
   vlpc_trainer *t;
   vlpc_trainer_info info;
   vlpc_train_step last;
+  double val; /* accuracy of the last validation; NaN: none yet */
   vlpc_train_scores before, after; /* n = 0: not scored */
   int64_t start_ns;
   uint64_t start_step;
@@ -174,10 +176,12 @@ static VlStatus score(const Train *r, const char *when, vlpc_train_scores *out) 
 static void show(const Train *r) {
   double s = (double)(clock_ns() - r->start_ns) * 1e-9;
   uint64_t done = r->last.step - r->start_step, left = r->info.steps - r->last.step;
-  char what[160];
+  char what[160], val[32] = "";
+  if (!isnan(r->val)) snprintf(val, sizeof val, ", val %.1f %%", 100 * r->val);
   snprintf(what, sizeof what,
-           "epoch %" PRIu32 "/%" PRIu32 ", loss %.4f, %.0f photos/s, %.0f MiB, %.0f s left, step",
-           r->last.epoch + 1, r->info.epochs, r->last.loss,
+           "epoch %" PRIu32 "/%" PRIu32
+           ", loss %.4f%s, %.0f photos/s, %.0f MiB, %.0f s left, step",
+           r->last.epoch + 1, r->info.epochs, r->last.loss, val,
            s > 0 ? (double)(done * r->info.batch) / s : 0,
            (double)memory_peak() / 1048576.0, done ? s / (double)done * (double)left : 0);
   progress_show(what, r->last.step, r->info.steps);
@@ -196,12 +200,14 @@ static VlStatus stop(const Train *r) {
 static VlStatus run_steps(Train *r) {
   r->start_ns = clock_ns();
   r->start_step = r->info.step;
+  r->val = NAN;
   r->last = (vlpc_train_step){.struct_size = sizeof r->last, .step = r->info.step};
   for (;;) {
     vlpc_train_step now = {.struct_size = sizeof now};
     VL_TRY(fail(r, vlpc_trainer_step(r->t, &now)));
     if (now.done) return VLPC_OK;
     r->last = now;
+    if (!isnan(now.val_top1)) r->val = now.val_top1;
     show(r);
     if (progress_signal() != 0) return stop(r);
   }

@@ -67,8 +67,9 @@ static VlStatus list_saved(const char *folder, bool clean, Arena *a, Diag *d, Sa
 VlStatus run_save(const char *folder, const RunState *c, bool is_best, Arena *a,
                          Diag *d) {
   SavedList saved = {0};
-  VL_TRY(run_state_write(arena_printf(a, "%s/step-%08" PRIu64 ".ckpt", folder, c->step), c, a, d));
+  /* The best first: who resumes from the step before then writes it again. */
   if (is_best) VL_TRY(run_state_write(arena_printf(a, "%s/best.ckpt", folder), c, a, d));
+  VL_TRY(run_state_write(arena_printf(a, "%s/step-%08" PRIu64 ".ckpt", folder, c->step), c, a, d));
   VL_TRY(list_saved(folder, true, a, d, &saved));
   /* Steps after this one are of a run that was taken back: they are older. */
   uint32_t kept = 0;

@@ -171,7 +171,7 @@ static Config defaults(const Recipe *r) {
                   .optimizer = "sgd", .lr = r->lr, .schedule = "cosine",
                   .warmup_epochs = r->warmup, .warmup_lr = 1e-5, .weight_decay = r->decay,
                   .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,
-                  .on_nonfinite = "stop"};
+                  .eval_epochs = 1, .on_nonfinite = "stop"};
 }
 
 /* A row's options: key=value with blanks between; underscores are blanks of a

@@ -122,33 +122,13 @@ uint32_t vlpc_trainer_split(const vlpc_trainer *t, vlpc_split split) {
   return t && t->sound && (uint32_t)split < SPLIT__COUNT ? t->data.split[split].n : 0;
 }
 
-static VlStatus evaluate_now(vlpc_trainer *t, SplitId split, Scores *out) {
-  vlpc_prompts *p = NULL;
-  EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = &t->data,
-                    .split = split, .batch = (uint32_t)t->config.test_batch};
-  uint64_t n = t->data.split[split].n;
-  if (evaluate_keeps_images(t->artifact)) {
-    vlpc_artifact_info info = {.struct_size = sizeof info};
-    vlpc_artifact_get_info(t->artifact, &info);
-    if (!t->features[split])
-      t->features[split] = arena_array(t->arena, float, n * (uint64_t)info.embed_dim);
-    e.features = t->features[split], e.has = &t->has_features[split];
-  }
-  VL_TRY(trainer_prompts(t, &p));
-  VlStatus s = vlpc_session_set_prompts(t->session, p);
-  if (s == VLPC_OK) s = evaluate(&e, t->arena, t->diag, out);
-  if (s == VLPC_OK) s = vlpc_session_forget_prompts(t->session, p);
-  vlpc_prompts_close(p);
-  return s;
-}
-
 vlpc_status vlpc_trainer_evaluate(vlpc_trainer *t, vlpc_split split, vlpc_train_scores *out) {
   Scores x;
   if (!enter(t)) return VLPC_E_INVALID_ARG;
   if ((uint32_t)split >= SPLIT__COUNT)
     return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "there is no such split");
   if (ARENA_GUARD(t->arena)) return no_memory(t);
-  VL_TRY(evaluate_now(t, (SplitId)split, &x));
+  VL_TRY(trainer_evaluate(t, (SplitId)split, &x));
   vlpc_train_scores scores = {.n = x.n, .top1 = x.top1, .top5 = x.top5,
                               .macro_f1 = x.macro_f1, .ece = x.ece, .loss = x.loss};
   if (options_out(out, &scores, sizeof scores)) return VLPC_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trainer_int.h - a run of training, shared by trainer_new.c (what it is made of),
-** trainer_run.c (steps), trainer_save.c (checkpoints, result) and trainer.c (the
-** outward calls). */
+** trainer_run.c (steps), trainer_evaluate.c, trainer_save.c (checkpoints, result) and
+** trainer.c (the outward calls). */
 #ifndef VLPC_TRAIN_TRAINER_INT_H
 #define VLPC_TRAIN_TRAINER_INT_H
 
@@ -54,6 +54,9 @@ VL_MUST_USE VlStatus trainer_make(vlpc_trainer *t);
 
 /* trainer_run.c */
 VL_MUST_USE VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out);
+
+/* trainer_evaluate.c: figures alone, no tables. */
+VL_MUST_USE VlStatus trainer_evaluate(vlpc_trainer *t, SplitId split, Scores *out);
 
 /* trainer_save.c */
 VL_MUST_USE VlStatus trainer_save(vlpc_trainer *t, bool is_best);

@@ -91,23 +91,41 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x) {
   return metrics_add(t->log, &line, t->diag);
 }
 
+/* After the last step of an epoch, where there are photos to validate on: their line among
+** the metrics, and whether it is the best so far. */
+static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
+  uint32_t every = (uint32_t)t->config.eval_epochs;
+  Scores s;
+  if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
+    return VLPC_OK;
+  VL_TRY(trainer_evaluate(t, SPLIT_val, &s));
+  *is_best = !(s.top1 <= t->best); /* NaN: the first */
+  if (*is_best) t->best = s.top1;
+  x->val_top1 = s.top1;
+  Metric m[] = {{"val/top1", s.top1}, {"val/loss", s.loss}};
+  if (!t->log) return VLPC_OK;
+  MetricsLine line = {x->step, x->epoch, wall(), m, VL_COUNT(m)};
+  return metrics_add(t->log, &line, t->diag);
+}
+
 static bool save_is_due(const vlpc_trainer *t) {
   uint64_t every = (uint64_t)t->config.save_steps;
-  if (!t->o.run) return false;
   return every ? t->done % every == 0 : t->batch == 0;
 }
 
 VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   float loss = 0;
   if (t->epoch == (uint32_t)t->config.epochs) {
-    *out = (vlpc_train_step){.step = t->done, .epoch = t->epoch, .done = true};
+    *out = (vlpc_train_step){.step = t->done, .epoch = t->epoch, .done = true,
+                             .val_top1 = NAN};
     return VLPC_OK;
   }
   StepBatch b = next_batch(t);
   VL_TRY(begin(t));
   VL_TRY(step_run(t->begun, &b, t->diag, &loss));
   *out = (vlpc_train_step){.step = t->done + 1, .epoch = t->epoch, .n = b.n,
-                           .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch)};
+                           .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch),
+                           .val_top1 = NAN};
   const char *bad = not_finite(t, loss);
   if (bad && strcmp(t->config.on_nonfinite, "stop") == 0) return tell_not_finite(t, bad, &b);
   if (bad && strcmp(t->config.on_nonfinite, "rewind") == 0) VL_TRY(trainer_rewind(t));
@@ -115,5 +133,8 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   advance(t);
   out->epoch_done = t->batch == 0;
   VL_TRY(write_metrics(t, out));
-  return save_is_due(t) ? trainer_save(t, false) : VLPC_OK;
+  bool is_best = false;
+  VL_TRY(validate(t, out, &is_best));
+  if (!t->o.run || !(is_best || save_is_due(t))) return VLPC_OK;
+  return trainer_save(t, is_best);
 }

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "e2e_kit.h"
+#include "train/checkpoint.h"
 #include "vlpc/vlpc_train.h"
 
 #define CLIP VLPC_SOURCE_DIR "/models/small_clip/"
@@ -74,6 +76,7 @@ static void only_photos(const char *folder, uint32_t n, const char **out) {
 static void eurosat(void) {
   mkdir(e2e_file("one"), 0777);
   few("eurosat_train16", "one/train", 1);
+  few("eurosat_test", "one/val", 2);
   assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("one/classes.txt")), 0);
   mkdir(e2e_file("eurosat"), 0777);
   assert_int_equal(symlink(PHOTOS "eurosat_train16", e2e_file("eurosat/train")), 0);
@@ -261,6 +264,40 @@ static void what_is_no_number_is_named(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* Each epoch ends with a look at the validation photos; the best is kept. */
+static void epochs_are_validated(void **state) {
+  static const char *const set[] = {"epochs=3", "shots=0", "batch=10", "augment=none",
+                                    "lr=0.5",   NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .run = e2e_file("val"), .set = set};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_train_scores scores = {.struct_size = sizeof scores};
+  double best = -1;
+  uint8_t *lines;
+  size_t n;
+  (void)state;
+  vlpc_status opened = open_run(&r, a, &t);
+  trainer_ok(t, opened);
+  for (int epoch = 0; epoch < 3; epoch++) { /* of one step */
+    trainer_ok(t, vlpc_trainer_step(t, &step));
+    trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_VAL, &scores));
+    assert_int_equal(scores.n, 20);
+    assert_true(step.val_top1 == scores.top1);
+    best = fmax(best, scores.top1);
+  }
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+  assert_int_equal(io_read(e2e_file("val/metrics.jsonl"), 1 << 20, e2e, NULL, &lines, &n), 0);
+  uint32_t seen = 0;
+  for (const char *at = (const char *)lines; (at = strstr(at, "\"val/top1\":")) != NULL; at++)
+    seen++;
+  assert_int_equal(seen, 3);
+  RunState kept;
+  assert_int_equal(run_state_read(e2e_file("val/best.ckpt"), e2e, NULL, &kept), VLPC_OK);
+  assert_true(kept.best == best);
+}
+
 /* DPT: mixed pairs with the frozen towers, then the cross-entropy of its own scores. */
 static void a_second_loss_takes_over(void **state) {
   static const char *const set[] = {"epochs=2",     "stage_epochs=1", "shots=1",     "batch=10",
@@ -350,6 +387,7 @@ int main(void) {
       cmocka_unit_test(a_run_is_not_mixed_with_another),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
+      cmocka_unit_test(epochs_are_validated),
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
   };

@@ -59,7 +59,8 @@ static void the_whole_print(void **state) {
                       "schedule: cosine\nwarmup_epochs: 10\nwarmup_lr: 1e-05\n"
                       "weight_decay: 0.0005\nmomentum: 0.9\nnesterov: false\nbeta1: 0.9\n"
                       "beta2: 0.999\neps: 1e-08\ngpa_mean: 0\ngpa_std: 0\nloss_text: 0\n"
-                      "loss_image: 0\nloss_logit: 0.1\nloss_aux: 0\nsave_steps: 0\n"
+                      "loss_image: 0\nloss_logit: 0.1\nloss_aux: 0\neval_epochs: 1\n"
+                      "save_steps: 0\n"
                       "on_nonfinite: stop\n"
                       "groups:\n  - match: \"ctx\"\n    lr: 0.002\n    warmup_epochs: 1\n"
                       "    weight_decay: 0.0005\n");

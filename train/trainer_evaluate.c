@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* trainer_evaluate.c - how the prompts of now do on a split. */
+#include "train/trainer_int.h"
+
+/* Features of a split's images are kept where prompts do not change them. */
+static void keep_features(vlpc_trainer *t, EvaluateSpec *e) {
+  vlpc_artifact_info info = {.struct_size = sizeof info};
+  uint64_t n = t->data.split[e->split].n;
+  if (!evaluate_keeps_images(t->artifact)) return;
+  vlpc_artifact_get_info(t->artifact, &info);
+  if (!t->features[e->split])
+    t->features[e->split] = arena_array(t->arena, float, n * (uint64_t)info.embed_dim);
+  e->features = t->features[e->split], e->has = &t->has_features[e->split];
+}
+
+static VlStatus score(vlpc_trainer *t, const EvaluateSpec *e, Arena *a, Scores *out) {
+  vlpc_prompts *p = NULL;
+  VL_TRY(trainer_prompts(t, &p));
+  VlStatus s = vlpc_session_set_prompts(t->session, p);
+  if (s == VLPC_OK) s = evaluate(e, a, t->diag, out);
+  if (s == VLPC_OK) s = vlpc_session_forget_prompts(t->session, p);
+  vlpc_prompts_close(p);
+  return s;
+}
+
+VlStatus trainer_evaluate(vlpc_trainer *t, SplitId split, Scores *out) {
+  EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = &t->data,
+                    .split = split, .batch = (uint32_t)t->config.test_batch};
+  keep_features(t, &e);
+  Arena *a = arena_new(0); /* what one evaluation makes goes with it */
+  if (!a || ARENA_GUARD(a)) {
+    arena_free(a);
+    return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "no memory to evaluate");
+  }
+  VlStatus s = score(t, &e, a, out);
+  arena_free(a);
+  out->confusion = NULL, out->class_accuracy = NULL;
+  return s;
+}
