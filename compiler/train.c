@@ -103,7 +103,7 @@ static Val loss_on_rows(Compile *c, Val loss) {
   return rows.entry.out[0].v;
 }
 
-/* Of one loss: to each its place in leans_on_rows, outputs named by prefixes. */
+/* Of one loss; the names of their outputs have both prefixes. */
 static VlStatus add_stand_ins(Compile *c, uint32_t stage, const GradSpec *of) {
   Graph *g = c->graph, *ignored = NULL;
   Val on_rows = loss_on_rows(c, of->loss);

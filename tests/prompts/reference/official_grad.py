@@ -4,9 +4,10 @@
     python make_base.py BASE                 (of SHARED/data/official)
     python official_grad.py VLPC BASE SHARED/data/official [CASE ...]
 
-For each of the 13 settings: loss and gradients of the first step at the official
-start values, relative to the largest element; fails above 1e-4.  Arrays that are
-stored abbreviated are compared in that form.
+For each of the 13 settings, relative to the largest element: loss and gradients of
+the first step at the official start values, the losses of three steps of SGD and the
+values after them; fails above 1e-4.  Arrays that are stored abbreviated are compared
+in that form.
 """
 import json
 import pathlib
@@ -54,17 +55,33 @@ def run_case(vlpc, folder, case, work):
     values = {"image": np.load(folder / "inputs.npz")["images"], "text": tokens, "plain_text": plain.astype(np.int64),
               "labels": z["labels"].astype(np.int64), "name_lengths": tokens.argmax(-1) - 2 - rows}
     values |= {"frozen_text_features": z[k] for k in TEACHERS if k in z}
-    np.savez(work / "in.npz", **values, **parameters(folder, case, False))
-    subprocess.run([vlpc, "grad", str(artifact), "--inputs", str(work / "in.npz"), "-o", str(work / "out.npz"), "-q"],
-                   check=True, stdout=subprocess.DEVNULL)
-    got, far = np.load(work / "out.npz"), {}
-    far["loss"] = difference(torch.from_numpy(got["loss"]).reshape(()), z["loss"])
-    for name, start in np.load(folder / "cases" / f"{case}.params.npz").items():
-        own = "grad." + canonical(name, CASES[case][3])
-        found = got[own] if own in got else np.zeros_like(start)  # the loss does not reach it
-        pairs = stored(z, "grad/" + name, torch.from_numpy(found))
-        for g, w in pairs:
-            far["grad"] = max(far.get("grad", 0), difference(g, w))
+    p, momentum, far = parameters(folder, case, False), {}, {}
+    official = {canonical(name, CASES[case][3]): name for name in np.load(folder / "cases" / f"{case}.params.npz")}
+
+    def hold(kind, pairs):
+        for got, want in pairs:
+            far[kind] = max(far.get(kind, 0), difference(got, want))
+
+    for step in range(3):
+        np.savez(work / "in.npz", **values, **p)
+        subprocess.run([vlpc, "grad", str(artifact), "--inputs", str(work / "in.npz"), "-o", str(work / "out.npz"), "-q"],
+                       check=True, stdout=subprocess.DEVNULL)
+        got = np.load(work / "out.npz")
+        hold("loss", [(torch.from_numpy(got["loss"]).reshape(()), z["losses3"][step])])
+        for name, value in p.items():
+            if f"grad.{name}" not in got:  # the loss does not reach it
+                continue
+            g = got[f"grad.{name}"]
+            if step == 0:
+                hold("grad", stored(z, "grad/" + official[name], torch.from_numpy(g)))
+            if not g.any():  # in the official code the loss of this step does not reach it
+                continue
+            sgd = about["sgd"]
+            g = g + np.float32(sgd["weight_decay"]) * value
+            momentum[name] = np.float32(sgd["momentum"]) * momentum[name] + g if name in momentum else g
+            p[name] = value - np.float32(sgd["lr"]) * momentum[name]
+    for name, value in p.items():
+        hold("after3", stored(z, "after3/" + official[name], torch.from_numpy(value)))
     return far
 
 
