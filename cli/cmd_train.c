@@ -9,6 +9,7 @@
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
+#include "cli/plan.h"
 #include "cli/progress.h"
 #include "cli/templates.h"
 #include "train/plan.h"
@@ -21,6 +22,7 @@ typedef struct {
   uint32_t n_set;
   vlpc_trainer *t;
   vlpc_trainer_info info;
+  uint32_t loss; /* whose plans are asked for */
   vlpc_train_step last;
   double val; /* accuracy of the last validation; NaN: none yet */
   vlpc_train_scores before, after; /* n = 0: not scored */
@@ -161,6 +163,22 @@ static VlStatus open_trainer(Train *r, Model *m) {
   return VLPC_OK;
 }
 
+static VlStatus plan_of_step(void *user, uint32_t i, vlpc_plan *out) {
+  const Train *r = user;
+  return fail(r, vlpc_trainer_plan(r->t, r->loss, i, out));
+}
+
+/* With --memory: how each loss's step keeps within it, or that it does not. */
+static VlStatus choose_plans(Train *r, const Model *m) {
+  if (!opt_given(r->c, memory)) return VLPC_OK;
+  for (r->loss = 0; r->loss < 2; r->loss++) {
+    Plans p = {.m = m, .entry = r->loss ? "train2" : "train"};
+    VL_TRY(plans_take(r->c, &p, plan_of_step, r));
+    if (p.n > 0 && !opt_given(r->c, quiet)) plans_print(&p, stderr);
+  }
+  return VLPC_OK;
+}
+
 static VlStatus score(const Train *r, const char *when, vlpc_train_scores *out) {
   out->struct_size = sizeof *out;
   if (opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0) return VLPC_OK;
@@ -260,6 +278,7 @@ VlStatus cmd_train(Cli *c) {
   if (is_onnx(c->arg[0]) || links) VL_TRY(make_artifact(&r));
   VL_TRY(model_open_artifact(c, r.file, &m));
   VL_TRY(open_trainer(&r, &m));
+  VL_TRY(choose_plans(&r, &m));
   if (!opt_given(c, resume)) VL_TRY(score(&r, "before", &r.before));
   VL_TRY(run_steps(&r));
   VL_TRY(fail(&r, vlpc_trainer_finish(r.t)));

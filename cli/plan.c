@@ -20,17 +20,33 @@ static VlStatus refuse(Cli *c, const Plans *p) {
   return s;
 }
 
-VlStatus plans_read(Cli *c, const Model *m, const char *entry, Plans *out) {
-  *out = (Plans){.m = m, .entry = entry};
+VlStatus plans_take(Cli *c, Plans *p, plan_fn *plan, void *user) {
   bool fits = !opt_given(c, memory);
   for (;;) {
-    vlpc_plan p = {.struct_size = sizeof p};
-    VL_TRY(fail_session(c, m, vlpc_session_plan(m->session, entry, out->n, &p)));
-    if (p.name == NULL || out->n == PLANS_MOST) break;
-    fits = fits || p.used;
-    out->at[out->n++] = p;
+    vlpc_plan x = {.struct_size = sizeof x};
+    VL_TRY(plan(user, p->n, &x));
+    if (x.name == NULL || p->n == PLANS_MOST) break;
+    fits = fits || x.used;
+    p->at[p->n++] = x;
   }
-  return fits || out->n == 0 ? VLPC_OK : refuse(c, out);
+  return fits || p->n == 0 ? VLPC_OK : refuse(c, p);
+}
+
+typedef struct {
+  Cli *c;
+  const Plans *p;
+} OfSession;
+
+static VlStatus plan_of_session(void *user, uint32_t i, vlpc_plan *out) {
+  const OfSession *of = user;
+  const Model *m = of->p->m;
+  return fail_session(of->c, m, vlpc_session_plan(m->session, of->p->entry, i, out));
+}
+
+VlStatus plans_read(Cli *c, const Model *m, const char *entry, Plans *out) {
+  OfSession of = {c, out};
+  *out = (Plans){.m = m, .entry = entry};
+  return plans_take(c, out, plan_of_session, &of);
 }
 
 void plans_print(const Plans *p, FILE *f) {

@@ -17,8 +17,13 @@ typedef struct {
   vlpc_plan at[PLANS_MOST];
 } Plans;
 
-/* Of an entry whose inputs are set.  Fails with MEMORY_LIMIT, naming what would do, when
-** none keeps within --memory. */
+/* Way i: out->name is NULL past the last. */
+typedef VlStatus plan_fn(void *user, uint32_t i, vlpc_plan *out);
+
+/* All ways that plan tells of the step called p->entry in p->m.  Fails as plan does, and with
+** MEMORY_LIMIT, naming what would do, when none keeps within --memory. */
+VL_MUST_USE VlStatus plans_take(Cli *c, Plans *p, plan_fn *plan, void *user);
+/* Of an entry whose inputs are set. */
 VL_MUST_USE VlStatus plans_read(Cli *c, const Model *m, const char *entry, Plans *out);
 void plans_print(const Plans *p, FILE *f);
 void plans_json(const Plans *p, Json *j);

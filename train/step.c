@@ -170,6 +170,14 @@ static VlStatus bind_photos(const Step *s, uint32_t at, uint32_t n) {
   return VLPC_OK;
 }
 
+VlStatus step_plan(const Step *s, uint32_t i, vlpc_plan *out) {
+  VL_TRY(bind_tensors(s));
+  VL_TRY(bind_photos(s, 0, s->lift ? 1 : s->spec.batch));
+  out->struct_size = sizeof *out;
+  VL_TRY(vlpc_session_plan(s->spec.session, s->entry, i, out));
+  return out->name ? photos_plan(&s->photos, &s->spec, s->pixels, out) : VLPC_OK;
+}
+
 /* Adds 1/parts of loss and gradients; the first part sets them. */
 static VlStatus take_part(const Step *s, uint32_t parts, bool first, float *loss) {
   vlpc_session *session = s->spec.session;

@@ -56,6 +56,9 @@ bool step_reaches(const Step *s, uint32_t i);
 /* Gives the entry the labels' texts, which the session keeps for one entry at a time: before
 ** the first run, and when another step has run since. */
 VL_MUST_USE VlStatus step_begin(const Step *s);
+/* The i-th way to run a whole batch, as vlpc_session_plan tells it, with room for the
+** features of its photos; begun before.  Nothing runs. */
+VL_MUST_USE VlStatus step_plan(const Step *s, uint32_t i, vlpc_plan *out);
 /* Loss, and the gradients in the tensors. */
 VL_MUST_USE VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss);
 

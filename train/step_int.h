@@ -30,12 +30,20 @@ typedef struct {
   uint32_t *place; /* [batch]: of which row of the batch each is */
 } Photos;
 
+typedef struct {
+  float *at; /* [n, 3, height, width] */
+  uint32_t n;
+} PhotoPixels;
+
 /* Finds the inputs of `entry` that are such rows.  Fails with TRAIN_MODULE. */
 VL_MUST_USE VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d,
                                 Photos *out);
 /* Rows of a batch in every in[i].rows; pixels is room for a batch. */
 VL_MUST_USE VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b,
                                  float *pixels, Diag *d);
+/* Makes a way to run the step one that has room for the rows of a whole batch too. */
+VL_MUST_USE VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels,
+                                 vlpc_plan *out);
 /* Input number i of an entry; false past the last. */
 bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,
                vlpc_port *out);

@@ -70,18 +70,39 @@ static VlStatus run_entry(Photos *p, const StepSpec *spec, const char *entry, ui
   return VLPC_OK;
 }
 
-static VlStatus run_entries(Photos *p, const StepSpec *spec, float *pixels, uint32_t n) {
-  const char *const entry[] = {step_entries[spec->stage].images, "image"};
-  vlpc_tensor image = {pixels, VLPC_F32, 4, {n, 3}};
+/* The entry that input i is the first to need, with n photos set; NULL: it runs already. */
+static VlStatus set_entry(const Photos *p, const StepSpec *spec, uint32_t i,
+                          const PhotoPixels *photos, const char **out) {
+  vlpc_tensor image = {photos->at, VLPC_F32, 4, {photos->n, 3}};
   int32_t width, height;
+  *out = NULL;
+  for (uint32_t k = 0; k < i; k++)
+    if (strcmp(p->in[k].entry, p->in[i].entry) == 0) return VLPC_OK;
+  *out = p->in[i].entry;
   loader_size(spec->loader, &width, &height);
   image.shape[2] = height, image.shape[3] = width;
-  for (size_t e = 0; e < VL_COUNT(entry); e++) {
-    bool wanted = false;
-    for (uint32_t i = 0; i < p->n; i++) wanted = wanted || strcmp(p->in[i].entry, entry[e]) == 0;
-    if (!wanted) continue;
-    VL_TRY(vlpc_session_set_input(spec->session, entry[e], "image", &image));
-    VL_TRY(run_entry(p, spec, entry[e], n));
+  return vlpc_session_set_input(spec->session, *out, "image", &image);
+}
+
+static VlStatus run_entries(Photos *p, const StepSpec *spec, const PhotoPixels *photos) {
+  const char *entry;
+  for (uint32_t i = 0; i < p->n; i++) {
+    VL_TRY(set_entry(p, spec, i, photos, &entry));
+    if (entry) VL_TRY(run_entry(p, spec, entry, photos->n));
+  }
+  return VLPC_OK;
+}
+
+VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels, vlpc_plan *out) {
+  PhotoPixels photos = {pixels, spec->batch};
+  const char *entry;
+  for (uint32_t i = 0; i < p->n; i++) {
+    vlpc_plan x = {.struct_size = sizeof x};
+    VL_TRY(set_entry(p, spec, i, &photos, &entry));
+    if (!entry) continue;
+    VL_TRY(vlpc_session_plan(spec->session, entry, 0, &x));
+    out->activation_bytes = VL_MAX(out->activation_bytes, x.activation_bytes);
+    out->used = out->used && x.used;
   }
   return VLPC_OK;
 }
@@ -93,7 +114,7 @@ VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float 
   uint32_t n = find_todo(p, spec, b);
   if (n > 0) {
     VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
-    VL_TRY(run_entries(p, spec, pixels, n));
+    VL_TRY(run_entries(p, spec, &(PhotoPixels){pixels, n}));
   }
   if (!spec->views) return VLPC_OK;
   for (uint32_t i = 0; i < p->n; i++) {

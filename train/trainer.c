@@ -118,6 +118,15 @@ vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   return VLPC_OK;
 }
 
+vlpc_status vlpc_trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out) {
+  vlpc_plan plan;
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  if (ARENA_GUARD(t->arena)) return no_memory(t);
+  VL_TRY(trainer_plan(t, loss, i, &plan));
+  if (options_out(out, &plan, sizeof plan)) return VLPC_OK;
+  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out is NULL or has no struct_size");
+}
+
 uint32_t vlpc_trainer_split(const vlpc_trainer *t, vlpc_split split) {
   return t && t->sound && (uint32_t)split < SPLIT__COUNT ? t->data.split[split].n : 0;
 }

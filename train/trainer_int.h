@@ -54,6 +54,8 @@ VL_MUST_USE VlStatus trainer_make(vlpc_trainer *t);
 
 /* trainer_run.c */
 VL_MUST_USE VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out);
+/* Way i of the step of a loss; out->name is NULL past the last, and of a loss not had. */
+VL_MUST_USE VlStatus trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out);
 
 /* trainer_evaluate.c: figures alone, no tables. */
 VL_MUST_USE VlStatus trainer_evaluate(vlpc_trainer *t, SplitId split, Scores *out);

@@ -49,13 +49,23 @@ static StepBatch next_batch(vlpc_trainer *t) {
   return (StepBatch){t->epoch, t->order + from, t->label, n};
 }
 
-/* The step of the loss that this epoch has. */
-static VlStatus begin(vlpc_trainer *t) {
-  uint32_t stage = t->step[1] ? schedule_stage((uint32_t)t->config.stage_epochs, t->epoch) : 0;
-  Step *now = t->step[stage];
+static VlStatus begin(vlpc_trainer *t, Step *now) {
   if (now == t->begun) return VLPC_OK;
   t->begun = now;
   return step_begin(now);
+}
+
+/* The step of the loss that this epoch has. */
+static Step *step_of_epoch(const vlpc_trainer *t) {
+  return t->step[t->step[1] ? schedule_stage((uint32_t)t->config.stage_epochs, t->epoch) : 0];
+}
+
+VlStatus trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out) {
+  Step *s = loss < STEP_STAGES ? t->step[loss] : NULL;
+  *out = (vlpc_plan){.name = NULL};
+  if (!s) return VLPC_OK;
+  VL_TRY(begin(t, s));
+  return step_plan(s, i, out);
 }
 
 static void learn(vlpc_trainer *t, uint32_t epoch) {
@@ -121,7 +131,7 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
     return VLPC_OK;
   }
   StepBatch b = next_batch(t);
-  VL_TRY(begin(t));
+  VL_TRY(begin(t, step_of_epoch(t)));
   VL_TRY(step_run(t->begun, &b, t->diag, &loss));
   *out = (vlpc_train_step){.step = t->done + 1, .epoch = t->epoch, .n = b.n,
                            .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch),

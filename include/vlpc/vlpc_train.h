@@ -80,6 +80,13 @@ typedef struct vlpc_train_step {
 ** a gradient is not finite: values stay those of the step before. */
 VLPC_API vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out);
 
+/* The i-th way to run a step of the first loss (0) or of the one that takes over (1), as
+** vlpc_session_plan tells it, with room for what goes before it; out->name is NULL past the
+** last, and of a loss that the run does not have.  The session's memory_limit chooses.
+** Nothing runs. */
+VLPC_API vlpc_status vlpc_trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i,
+                                       vlpc_plan *out);
+
 /* Value and last gradient of the i-th trainable, f32; grad->data is NULL where it is not
 ** learned.  Neither may be written to.  False past the last. */
 VLPC_API bool vlpc_trainer_tensor(const vlpc_trainer *t, uint32_t i, const char **name,

@@ -89,6 +89,7 @@ typedef struct {
   const char *data; /* NULL: eurosat */
   const char *const *set;
   int32_t threads, resume;
+  uint64_t memory; /* of activations; 0: no limit */
 } Run;
 
 static vlpc_artifact *open_artifact(const char *path) {
@@ -99,6 +100,7 @@ static vlpc_artifact *open_artifact(const char *path) {
 
 static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) {
   vlpc_session_options s = {.struct_size = sizeof s, .threads = r->threads,
+                            .memory_limit = r->memory,
                             .cache_dir = e2e_file("cache")};
   vlpc_trainer_options o = {.struct_size = sizeof o,
                             .data = e2e_file("%s", r->data ? r->data : "eurosat"),
@@ -186,6 +188,57 @@ static void any_number_of_threads_gives_the_same(void **state) {
     assert_true(go(&more, UINT32_MAX));
     same_files(result(&one), result(&more));
   }
+}
+
+/* Plan i of the step that the run would take first. */
+static vlpc_plan plan_of(const Run *r, uint32_t loss, uint32_t i) {
+  vlpc_artifact *a = open_artifact(r->artifact);
+  vlpc_trainer *t = NULL;
+  vlpc_plan p = {.struct_size = sizeof p};
+  vlpc_status s = open_run(r, a, &t);
+  trainer_ok(t, s);
+  trainer_ok(t, vlpc_trainer_plan(t, loss, i, &p));
+  assert_int_equal(vlpc_trainer_plan(t, loss, i, NULL), VLPC_E_INVALID_ARG);
+  if (p.name) p.name = arena_strdup(e2e, p.name); /* the artifact's */
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+  return p;
+}
+
+/* A leaner way computes more and takes less; a limit takes it, for the whole run.  Runs of the
+** two lean ways give the same bits. */
+static void a_limit_chooses_the_plan(void **state) {
+  static const char *const set[] = {"epochs=1", "shots=1", "batch=4", NULL};
+  (void)state;
+  Run most = {.artifact = artifact_of("maple", 0), .set = set}, lean = most, least = most;
+  vlpc_plan all = plan_of(&most, 0, 0), sums = plan_of(&most, 0, 2);
+  lean.memory = plan_of(&most, 0, 1).activation_bytes;
+  assert_string_equal(all.name, "train_rows");
+  assert_string_equal(sums.name, "train_sums");
+  assert_true(all.used && !sums.used);
+  assert_true(sums.activation_bytes < all.activation_bytes && sums.steps > all.steps);
+  assert_null(plan_of(&most, 0, 3).name);
+  assert_null(plan_of(&most, 1, 0).name); /* it has one loss */
+  assert_null(plan_of(&most, 2, 0).name);
+  least.memory = sums.activation_bytes;
+  assert_true(plan_of(&least, 0, 2).used && !plan_of(&least, 0, 0).used);
+  assert_true(plan_of(&lean, 0, 1).used);
+  lean.run = e2e_file("lean"), least.run = e2e_file("least");
+  assert_true(go(&lean, UINT32_MAX));
+  assert_true(go(&least, UINT32_MAX));
+  same_files(result(&lean), result(&least));
+}
+
+/* Features of photos that are kept take memory too: what says that it fits does. */
+static void plans_have_room_for_photos(void **state) {
+  (void)state;
+  Run r = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("room"), .set = short_run};
+  r.memory = plan_of(&r, 0, 0).activation_bytes - 1;
+  for (uint32_t i = 0; i < 3; i++) assert_false(plan_of(&r, 0, i).used);
+  r.memory++;
+  assert_true(plan_of(&r, 0, 0).used);
+  assert_true(go(&r, UINT32_MAX));
+  same_files(e2e_file("whole/prompts.safetensors"), result(&r));
 }
 
 static void a_run_is_not_mixed_with_another(void **state) {
@@ -384,6 +437,8 @@ int main(void) {
       cmocka_unit_test(coop_learns_eurosat),
       cmocka_unit_test(resumed_runs_equal_unbroken_ones),
       cmocka_unit_test(any_number_of_threads_gives_the_same),
+      cmocka_unit_test(a_limit_chooses_the_plan),
+      cmocka_unit_test(plans_have_room_for_photos),
       cmocka_unit_test(a_run_is_not_mixed_with_another),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
