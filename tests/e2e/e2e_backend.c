@@ -152,7 +152,7 @@ static void every_case_with_an_empty_batch(void **state) {
 ** run-time size and have no plan. */
 static void random_graphs_on_some_target(void **state) {
   (void)state;
-  uint64_t n[AGREES + 1] = {0}, seeds = getenv("VLPC_TEST_LONG") ? 900 : 96;
+  uint64_t n[AGREES + 1] = {0}, seeds = getenv("VLPC_TEST_LONG") ? 900 : 48;
   for (uint64_t seed = 1; seed <= seeds; seed++) {
     Arena *a = arena_new(0);
     Graph *g = random_graph(a, seed, RANDOM_FOLDED);

@@ -223,6 +223,7 @@ static void a_limit_chooses_the_plan(void **state) {
   least.memory = sums.activation_bytes;
   assert_true(plan_of(&least, 0, 2).used && !plan_of(&least, 0, 0).used);
   assert_true(plan_of(&lean, 0, 1).used);
+  if (getenv("VLPC_TEST_LONG") == NULL) return;
   lean.run = e2e_file("lean"), least.run = e2e_file("least");
   assert_true(go(&lean, UINT32_MAX));
   assert_true(go(&least, UINT32_MAX));
