@@ -216,9 +216,11 @@ Lv lm_sigmoid(Lb *e, Lv x) {
   return lb_fdiv(e, one, lb_fadd(e, one, lm_exp(e, lb_fneg(e, x))));
 }
 
+/* In the order of its expansion (ir/expand.c): the same bits where it is fused into a product
+** and where that product is kept for the way back. */
 Lv lm_gelu_erf(Lb *e, Lv x) {
-  Lv h = lb_fmul(e, x, c(e, x, 0.5));
-  return lb_fma(e, h, lm_erf(e, lb_fmul(e, x, c(e, x, 0.70710678118654752440))), h);
+  Lv y = lm_erf(e, lb_fmul(e, x, c(e, x, 0.70710678118654752440)));
+  return lb_fmul(e, lb_fmul(e, x, c(e, x, 0.5)), lb_fadd(e, y, c(e, x, 1)));
 }
 
 /* ½x(1 + tanh u) = x · sigmoid(2u) */

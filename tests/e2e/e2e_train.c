@@ -224,9 +224,11 @@ static void a_limit_chooses_the_plan(void **state) {
   assert_true(plan_of(&least, 0, 2).used && !plan_of(&least, 0, 0).used);
   assert_true(plan_of(&lean, 0, 1).used);
   if (getenv("VLPC_TEST_LONG") == NULL) return;
-  lean.run = e2e_file("lean"), least.run = e2e_file("least");
+  most.run = e2e_file("most"), lean.run = e2e_file("lean"), least.run = e2e_file("least");
   assert_true(go(&lean, UINT32_MAX));
   assert_true(go(&least, UINT32_MAX));
+  assert_true(go(&most, UINT32_MAX));
+  same_files(result(&most), result(&least));
   same_files(result(&lean), result(&least));
 }
 
