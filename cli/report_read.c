@@ -33,16 +33,17 @@ static VlStatus find_series(Lines *l, const char *name, Series **out) {
   return VLPC_OK;
 }
 
+/* A step may have several lines, of different figures. */
 static VlStatus take_step(Lines *l, json_t *object) {
   json_t *step = json_object_get(object, "step");
   json_int_t v = json_integer_value(step);
-  if (json_is_integer(step) && v > 0 && (uint64_t)v > l->step) {
+  if (json_is_integer(step) && v > 0 && (uint64_t)v >= l->step) {
     l->step = (uint64_t)v;
     return VLPC_OK;
   }
   VlStatus s = bad_figures(l->c->diag, l->path, l->place, "its step does not follow");
   if (json_is_integer(step)) diag_found(l->c->diag, "%" JSON_INTEGER_FORMAT, v);
-  diag_expected(l->c->diag, "a whole number above %" PRIu64, l->step);
+  diag_expected(l->c->diag, "a whole number, %" PRIu64 " or more", VL_MAX(l->step, 1));
   return s;
 }
 
@@ -59,6 +60,11 @@ static VlStatus take_figures(Lines *l, json_t *object) {
       return s;
     }
     VL_TRY(find_series(l, key, &x));
+    if (x->point.n > 0 && x->point.at[x->point.n - 1].step == l->step) {
+      VlStatus s = bad_figures(l->c->diag, l->path, l->place, "a figure of a step stands twice");
+      diag_found(l->c->diag, "'%s' of step %" PRIu64, x->name, l->step);
+      return s;
+    }
     double v = json_is_null(value) ? (double)NAN : json_number_value(value);
     *vec_push(l->c->arena, &x->point) = (Point){l->step, v};
   }
