@@ -216,18 +216,19 @@ Lv lm_sigmoid(Lb *e, Lv x) {
   return lb_fdiv(e, one, lb_fadd(e, one, lm_exp(e, lb_fneg(e, x))));
 }
 
-/* In the order of its expansion (ir/expand.c): the same bits where it is fused into a product
-** and where that product is kept for the way back. */
+/* All in the order of their expansion (ir/expand.c): the same bits where they are fused into a
+** product and where that product is kept for the way back. */
+
 Lv lm_gelu_erf(Lb *e, Lv x) {
   Lv y = lm_erf(e, lb_fmul(e, x, c(e, x, 0.70710678118654752440)));
   return lb_fmul(e, lb_fmul(e, x, c(e, x, 0.5)), lb_fadd(e, y, c(e, x, 1)));
 }
 
-/* ½x(1 + tanh u) = x · sigmoid(2u) */
 Lv lm_gelu_tanh(Lb *e, Lv x) {
-  const double k = 1.5957691216057308; /* 2·√(2/π) */
-  Lv inner = lb_fma(e, lb_fmul(e, x, x), c(e, x, k * 0.044715), c(e, x, k));
-  return lb_fmul(e, x, lm_sigmoid(e, lb_fmul(e, x, inner)));
+  Lv cube = lb_fmul(e, lb_fmul(e, x, x), x);
+  Lv sum = lb_fadd(e, x, lb_fmul(e, cube, c(e, x, 0.044715)));
+  Lv y = lm_tanh(e, lb_fmul(e, sum, c(e, x, 0.79788456080286535588))); /* √(2/π) */
+  return lb_fmul(e, lb_fmul(e, x, c(e, x, 0.5)), lb_fadd(e, y, c(e, x, 1)));
 }
 
 Lv lm_gelu_quick(Lb *e, Lv x) {
