@@ -116,13 +116,19 @@ static void trainer_ok(const vlpc_trainer *t, vlpc_status s) {
   if (s != VLPC_OK) fail_msg("%s", vlpc_trainer_error(t));
 }
 
+/* A trainer that has to be made. */
+static vlpc_trainer *trainer_of(const Run *r, vlpc_artifact *a) {
+  vlpc_trainer *t = NULL;
+  vlpc_status s = open_run(r, a, &t);
+  trainer_ok(t, s);
+  return t;
+}
+
 /* Goes on for n steps, or to the end and the result; true when it is the end. */
 static bool go(const Run *r, uint32_t n) {
   vlpc_artifact *a = open_artifact(r->artifact);
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
-  vlpc_status s = open_run(r, a, &t);
-  trainer_ok(t, s);
+  vlpc_trainer *t = trainer_of(r, a);
   while (n-- > 0 && !step.done) trainer_ok(t, vlpc_trainer_step(t, &step));
   if (step.done) trainer_ok(t, vlpc_trainer_finish(t));
   vlpc_trainer_free(t);
@@ -141,12 +147,10 @@ static void coop_learns_eurosat(void **state) {
   static const char *const set[] = {"epochs=50", "shots=0", "augment=none", NULL};
   Run r = {.artifact = artifact_of("coop", 0), .set = set};
   vlpc_artifact *a = open_artifact(r.artifact);
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_train_scores scores = {.struct_size = sizeof scores};
   (void)state;
-  vlpc_status opened = open_run(&r, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&r, a);
   trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_TEST, &scores));
   assert_int_equal(scores.n, 200);
   assert_true(scores.top1 < 0.3);
@@ -193,10 +197,8 @@ static void any_number_of_threads_gives_the_same(void **state) {
 /* Plan i of the step that the run would take first. */
 static vlpc_plan plan_of(const Run *r, uint32_t loss, uint32_t i) {
   vlpc_artifact *a = open_artifact(r->artifact);
-  vlpc_trainer *t = NULL;
   vlpc_plan p = {.struct_size = sizeof p};
-  vlpc_status s = open_run(r, a, &t);
-  trainer_ok(t, s);
+  vlpc_trainer *t = trainer_of(r, a);
   trainer_ok(t, vlpc_trainer_plan(t, loss, i, &p));
   assert_int_equal(vlpc_trainer_plan(t, loss, i, NULL), VLPC_E_INVALID_ARG);
   if (p.name) p.name = arena_strdup(e2e, p.name); /* the artifact's */
@@ -205,8 +207,8 @@ static vlpc_plan plan_of(const Run *r, uint32_t loss, uint32_t i) {
   return p;
 }
 
-/* A leaner way computes more and takes less; a limit takes it, for the whole run.  Runs of the
-** two lean ways give the same bits. */
+/* A leaner way computes more and takes less; a limit takes it, for the whole run.  Runs of all
+** ways give the same bits. */
 static void a_limit_chooses_the_plan(void **state) {
   static const char *const set[] = {"epochs=1", "shots=1", "batch=4", NULL};
   (void)state;
@@ -264,13 +266,11 @@ static void a_run_is_not_mixed_with_another(void **state) {
 static void a_step_is_sgd_on_its_gradient(void **state) {
   Run r = {.artifact = e2e_file("coop.vlpc"), .set = short_run};
   vlpc_artifact *a = open_artifact(r.artifact);
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_tensor value, grad, before;
   const char *name = NULL;
   (void)state;
-  vlpc_status opened = open_run(&r, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&r, a);
   assert_true(vlpc_trainer_tensor(t, 0, &name, &before, NULL));
   float old[4];
   memcpy(old, before.data, sizeof old);
@@ -297,7 +297,6 @@ static void what_is_no_number_is_named(void **state) {
   vlpc_artifact *a = open_artifact(r.artifact);
   vlpc_session *s = NULL;
   vlpc_prompts *p = NULL, *bad = NULL;
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_tensor x;
   (void)state;
@@ -310,8 +309,7 @@ static void what_is_no_number_is_named(void **state) {
   assert_int_equal(vlpc_prompts_copy(p, (const void *const[]){value}, &bad), VLPC_OK);
   assert_int_equal(vlpc_prompts_write(bad, r.start), VLPC_OK);
   vlpc_prompts_close(bad), vlpc_prompts_close(p), vlpc_session_free(s);
-  vlpc_status opened = open_run(&r, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&r, a);
   assert_int_equal(vlpc_trainer_step(t, &step), VLPC_E_NUMERIC);
   assert_non_null(strstr(vlpc_trainer_error(t), "error[E1127]"));
   assert_non_null(strstr(vlpc_trainer_error(t), "the loss is not finite in step 1"));
@@ -326,15 +324,13 @@ static void epochs_are_validated(void **state) {
                                     "lr=0.5",   NULL};
   Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .run = e2e_file("val"), .set = set};
   vlpc_artifact *a = open_artifact(r.artifact);
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_train_scores scores = {.struct_size = sizeof scores};
   double best = -1;
   uint8_t *lines;
   size_t n;
   (void)state;
-  vlpc_status opened = open_run(&r, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&r, a);
   for (int epoch = 0; epoch < 3; epoch++) { /* of one step */
     trainer_ok(t, vlpc_trainer_step(t, &step));
     trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_VAL, &scores));
@@ -361,12 +357,10 @@ static void a_second_loss_takes_over(void **state) {
   Run whole = {.artifact = artifact_of("dpt", 4), .run = e2e_file("dpt_whole"), .set = set};
   Run parts = {.artifact = whole.artifact, .run = e2e_file("dpt_parts"), .set = set};
   vlpc_artifact *a = open_artifact(whole.artifact);
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_train_scores before = {.struct_size = sizeof before};
   (void)state;
-  vlpc_status opened = open_run(&whole, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&whole, a);
   for (int epoch = 0; epoch < 2; epoch++) { /* of one step, with all photos */
     trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_TRAIN, &before));
     trainer_ok(t, vlpc_trainer_step(t, &step));
@@ -388,15 +382,13 @@ static void kept_features_give_what_the_whole_gives(void **state) {
   Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .set = set};
   vlpc_artifact *a = open_artifact(r.artifact);
   vlpc_session *s = NULL;
-  vlpc_trainer *t = NULL;
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_tensor ctx, grad, whole, loss, image = {NULL, VLPC_F32, 4, {10, 3, 224, 224}};
   vlpc_tensor labels = {(int64_t[]){0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, VLPC_I64, 1, {10}};
   const char *class[10], *path[10];
   (void)state;
   only_photos(e2e_file("one/train"), 10, path);
-  vlpc_status opened = open_run(&r, a, &t);
-  trainer_ok(t, opened);
+  vlpc_trainer *t = trainer_of(&r, a);
   for (uint32_t i = 0; i < 10; i++) class[i] = vlpc_trainer_class(t, i);
   assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
   assert_int_equal(vlpc_set_labels(s, class, 10, NULL), VLPC_OK);
