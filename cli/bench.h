@@ -25,8 +25,6 @@ typedef struct {
   int64_t flops; /* 0: not known */
 } BenchRun;
 
-#define BENCH_TRAIN "train" /* the entry of a step of training */
-
 typedef struct {
   const char *entry;
   int64_t batch, seed;

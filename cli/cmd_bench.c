@@ -14,6 +14,7 @@
 
 #include "base/dtype.h"
 #include "base/thread.h"
+#include "base/train_entries.h"
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
@@ -207,7 +208,7 @@ static VlStatus check_method(Bench *b) {
   vlpc_module_info info = {.struct_size = sizeof info};
   const char *asked = opt(b->c, train_method);
   vlpc_port p = {.struct_size = sizeof p};
-  bool trains = vlpc_artifact_port(b->m.artifact, BENCH_TRAIN, VLPC_OUTPUT, 0, &p);
+  bool trains = vlpc_artifact_port(b->m.artifact, TRAIN_ENTRY, VLPC_OUTPUT, 0, &p);
   bool has = vlpc_artifact_module(b->m.artifact, &info);
   if (trains && has && strcmp(info.method, asked) == 0) return VLPC_OK;
   VlStatus s = diag_error(b->c->diag, DIAG_TRAIN_MODULE, (DiagAt){b->c->arg[0], NULL},
@@ -221,7 +222,7 @@ static VlStatus check_method(Bench *b) {
 static VlStatus read_spec(Bench *b) {
   Cli *c = b->c;
   b->spec.trains = opt_given(c, train_method);
-  b->spec.entry = opt_given(c, tower) ? opt(c, tower) : b->spec.trains ? BENCH_TRAIN : "image";
+  b->spec.entry = opt_given(c, tower) ? opt(c, tower) : b->spec.trains ? TRAIN_ENTRY : "image";
   VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 1, &b->spec.batch));
   VL_TRY(opt_int(c, OPT_seed, (int64_t[]){0, INT64_MAX}, 1, &b->spec.seed));
   VL_TRY(opt_int(c, OPT_iters, (int64_t[]){1, 1000000}, 0, &b->iters));

@@ -8,10 +8,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/train_entries.h"
 #include "cli/arrays.h"
 #include "cli/json.h"
 
-#define ENTRY "train"
 #define FROZEN "frozen_text_features"
 #define LIFTED "image_features"
 
@@ -24,7 +24,7 @@ enum { INNER = 2 };
 
 static bool reads(const Grad *g, const char *name) {
   vlpc_port p = {.struct_size = sizeof p};
-  for (uint32_t i = 0; vlpc_artifact_port(g->m.artifact, ENTRY, VLPC_INPUT, i, &p); i++)
+  for (uint32_t i = 0; vlpc_artifact_port(g->m.artifact, TRAIN_ENTRY, VLPC_INPUT, i, &p); i++)
     if (strcmp(p.name, name) == 0) return true;
   return false;
 }
@@ -125,8 +125,8 @@ static VlStatus run_images(Grad *g, Npz *out) {
   *out = (Npz){NULL, 0};
   for (int64_t b = 0; b < n; b++) {
     Npz one = of_image(g, b), part;
-    VL_TRY(run_entry(g->c, &g->m, ENTRY, &one));
-    VL_TRY(entry_outputs(g->c, &g->m, ENTRY, &part));
+    VL_TRY(run_entry(g->c, &g->m, TRAIN_ENTRY, &one));
+    VL_TRY(entry_outputs(g->c, &g->m, TRAIN_ENTRY, &part));
     add_mean(g->c, out, &part, n);
   }
   return VLPC_OK;
@@ -143,7 +143,7 @@ static VlStatus open_all(Grad *g) {
   if (in.n) memcpy(at, in.at, in.n * sizeof *at);
   g->in = (Npz){at, in.n};
   VL_TRY(model_open(c, c->arg[0], &g->m));
-  if (vlpc_artifact_port(g->m.artifact, ENTRY, VLPC_OUTPUT, 0, &p)) return VLPC_OK;
+  if (vlpc_artifact_port(g->m.artifact, TRAIN_ENTRY, VLPC_OUTPUT, 0, &p)) return VLPC_OK;
   VlStatus s = diag_error(c->diag, DIAG_TRAIN_MODULE, (DiagAt){c->arg[0], NULL},
                           "the artifact has no entry that computes gradients");
   diag_fix(c->diag, "compile it with --prompt MODULE.onnx --train");
@@ -153,8 +153,8 @@ static VlStatus open_all(Grad *g) {
 static VlStatus run_batch(Grad *g, Npz *out) {
   VL_TRY(add_frozen_text(g));
   if (reads(g, LIFTED)) return run_images(g, out);
-  VL_TRY(run_entry(g->c, &g->m, ENTRY, &g->in));
-  return entry_outputs(g->c, &g->m, ENTRY, out);
+  VL_TRY(run_entry(g->c, &g->m, TRAIN_ENTRY, &g->in));
+  return entry_outputs(g->c, &g->m, TRAIN_ENTRY, out);
 }
 
 static void print_loss(Cli *c, const Npz *out) {

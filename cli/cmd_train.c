@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/train_entries.h"
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
@@ -171,8 +172,8 @@ static VlStatus plan_of_step(void *user, uint32_t i, vlpc_plan *out) {
 /* With --memory: how each loss's step keeps within it, or that it does not. */
 static VlStatus choose_plans(Train *r, const Model *m) {
   if (!opt_given(r->c, memory)) return VLPC_OK;
-  for (r->loss = 0; r->loss < 2; r->loss++) {
-    Plans p = {.m = m, .entry = r->loss ? "train2" : "train"};
+  for (r->loss = 0; r->loss < TRAIN_LOSSES; r->loss++) {
+    Plans p = {.m = m, .entry = train_entries[r->loss].whole};
     VL_TRY(plans_take(r->c, &p, plan_of_step, r));
     if (p.n > 0 && !opt_given(r->c, quiet)) plans_print(&p, stderr);
   }

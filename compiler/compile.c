@@ -259,6 +259,6 @@ void compile_close(Compile *c) {
   }
   if (c->has_source) artifact_unmap(&c->source);
   if (c->module) fe_close(c->module);
-  for (uint32_t i = 0; i < LOSSES; i++)
+  for (uint32_t i = 0; i < TRAIN_LOSSES; i++)
     if (c->loss_model[i]) fe_close(c->loss_model[i]);
 }

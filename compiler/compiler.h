@@ -6,10 +6,9 @@
 ** The files of this folder only connect the others: compile.c runs the stages,
 ** weights.c evaluates constants into the weight section, source.c keeps the towers and
 ** reads them back, link.c brings in a prompt module, declaration.c reads what it says of
-** itself, train.c adds its loss and gradients, sections.c makes the other sections,
-** report.c says what was fused, entry.c is the library's only exported function.
-** Everything lies on one arena
-** per call. */
+** itself, train.c adds its losses and gradients, scale.c finds the factor of cosines,
+** sections.c makes the other sections, report.c says what was fused, entry.c is the library's
+** only exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
 
@@ -60,7 +59,7 @@ typedef struct {
   VEC(SourceKept) kept; /* of what is written */
   uint64_t kept_bytes;
   FuseReport report; /* of what the files say, before rewrites for speed */
-  FeModel *module, *loss_model[LOSSES]; /* the prompt module and its losses; NULL: none */
+  FeModel *module, *loss_model[TRAIN_LOSSES]; /* the prompt module and its losses; NULL: none */
   Declaration declaration;
   TrainableNames trainables;
   LinkLayout layout; /* of the module in the towers */
@@ -69,7 +68,7 @@ typedef struct {
   bool has_prompts;      /* there is an entry of what prompts alone decide */
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
-  bool leans_on_rows[LOSSES]; /* training with less memory runs on packed rows too */
+  bool leans_on_rows[TRAIN_LOSSES]; /* training with less memory runs on packed rows too */
   uint32_t n_stand_ins; /* of them; they are the last */
   int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
                   largest */
@@ -90,15 +89,9 @@ VL_MUST_USE VlStatus compile_link(Compile *c);
 void compile_entries(Compile *c);
 
 /* train.c */
-/* Entries of each loss: of everything, of a step where features are given, and of these. */
-typedef struct {
-  const char *prefix; /* of its outputs in the graph */
-  const char *whole, *step, *images, *texts;
-} TrainStage;
-extern const TrainStage train_stage[LOSSES];
 VL_MUST_USE VlStatus compile_check_train(const Compile *c);
 /* The losses, as many as *n, when training is asked for; else none. */
-VL_MUST_USE VlStatus compile_read_losses(Compile *c, LinkLoss out[LOSSES], uint32_t *n);
+VL_MUST_USE VlStatus compile_read_losses(Compile *c, LinkLoss out[TRAIN_LOSSES], uint32_t *n);
 /* Adds gradients of the trainables to the linked graph. */
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
 /* The entry of loss and gradients; false: there is none. */

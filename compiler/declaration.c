@@ -251,7 +251,7 @@ static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss 
 
 /* How many epochs the first one takes is the recipe's to say: the number here is for
 ** readers of the file. */
-static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[LOSSES]) {
+static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[TRAIN_LOSSES]) {
   static const char *const keys[] = {"file", "taps", "epochs", "next", NULL};
   json_t *next = json_object_get(o, "next");
   uint32_t epochs;

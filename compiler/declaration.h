@@ -4,6 +4,7 @@
 #ifndef VLPC_COMPILER_DECLARATION_H
 #define VLPC_COMPILER_DECLARATION_H
 
+#include "base/train_entries.h"
 #include "passes/link.h"
 #include "runtime/manifest.h"
 
@@ -23,8 +24,6 @@ typedef struct {
   LinkTap *tap;
 } DeclaredLoss;
 
-enum { LOSSES = 2 }; /* the first, and the one that takes over from it */
-
 typedef struct {
   const char *method;
   uint32_t slot_rows; /* 0: texts have no learned rows */
@@ -36,7 +35,7 @@ typedef struct {
   LinkTap *tap;
   LinkWrite *write;
   bool lift;
-  DeclaredLoss loss[LOSSES];
+  DeclaredLoss loss[TRAIN_LOSSES]; /* the first, and the one that takes over */
 } Declaration;
 
 /* "end", "middle", "front" */

@@ -128,7 +128,7 @@ VlStatus compile_link(Compile *c) {
   for (uint32_t i = 0; i < c->trainables.n; i++)
     VL_TRY(check_trainable(c, g, c->trainables.at[i]));
   LinkSpec spec = spec_of(c, g);
-  LinkLoss loss[LOSSES] = {0};
+  LinkLoss loss[TRAIN_LOSSES] = {0};
   spec.loss = loss;
   VL_TRY(compile_read_losses(c, loss, &spec.n_losses));
   VL_TRY(pass_link(c->graph, &spec, c->a, c->d, &g));
@@ -228,7 +228,7 @@ void compile_entries(Compile *c) {
     if (strcmp(out[i].name, LINK_FROZEN_TEXT) == 0)
       c->entry[c->n_entries++] = (PassEntry){.name = "frozen_text", .out = &out[i], .n_out = 1};
   if (tokens_entry(c, &c->entry[c->n_entries])) c->n_entries++;
-  for (uint32_t i = 0; i < LOSSES; i++) {
+  for (uint32_t i = 0; i < TRAIN_LOSSES; i++) {
     if (!compile_train_entry(c, i, &c->entry[c->n_entries])) return;
     c->n_entries++;
     if (!(c->sched_flags & COMPILE_NO_CUT))

@@ -9,10 +9,8 @@
 
 #include <string.h>
 
-const TrainStage train_stage[LOSSES] = {
-    {"", "train", "train_step", "train_images", "train_texts"},
-    {LINK_NEXT, "train2", "train2_step", "train2_images", "train2_texts"},
-};
+/* Of each loss: what the names of its outputs begin with. */
+static const char *const own_prefix[TRAIN_LOSSES] = {"", LINK_NEXT};
 
 /* ---- the loss ------------------------------------------------------------------ */
 
@@ -43,7 +41,7 @@ static VlStatus read_loss(Compile *c, uint32_t i, LinkLoss *out) {
   const char *slash = strrchr(c->o->prompt, '/');
   int n = slash ? (int)(slash - c->o->prompt) + 1 : 0;
   out->file = arena_printf(c->a, "%.*s%s", n, c->o->prompt, x->file);
-  out->output = arena_printf(c->a, "%s" LINK_LOSS, train_stage[i].prefix);
+  out->output = arena_printf(c->a, "%s" LINK_LOSS, own_prefix[i]);
   out->tap = x->tap, out->n_taps = x->n_taps;
   VL_TRY(fe_read(c->a, out->file, &o, c->d, &c->loss_model[i]));
   VL_TRY(fe_import(c->loss_model[i], &g));
@@ -51,13 +49,13 @@ static VlStatus read_loss(Compile *c, uint32_t i, LinkLoss *out) {
   return VLPC_OK;
 }
 
-VlStatus compile_read_losses(Compile *c, LinkLoss out[LOSSES], uint32_t *n) {
+VlStatus compile_read_losses(Compile *c, LinkLoss out[TRAIN_LOSSES], uint32_t *n) {
   if (!c->o->train) return VLPC_OK;
   if (!has_learned(c))
     return unfit(c, "the module has nothing to train", "compile it without --train");
   if (!c->declaration.loss[0].file)
     return unfit(c, "the module's declaration names no loss", "add \"loss\", or see vlpc prompt");
-  for (*n = 0; *n < LOSSES && c->declaration.loss[*n].file; (*n)++)
+  for (*n = 0; *n < TRAIN_LOSSES && c->declaration.loss[*n].file; (*n)++)
     VL_TRY(read_loss(c, *n, &out[*n]));
   return VLPC_OK;
 }
@@ -95,7 +93,7 @@ static bool learns_texts(const Graph *g, const GradSpec *of) {
 
 /* The loss on packed rows; VAL_NONE: there is none. */
 static Val loss_on_rows(Compile *c, Val loss) {
-  PassEntry train = {.name = train_stage[0].whole, .out = &(Named){"loss", loss}, .n_out = 1};
+  PassEntry train = {.name = train_entries[0].whole, .out = &(Named){"loss", loss}, .n_out = 1};
   TextRows rows;
   if ((c->sched_flags & COMPILE_NO_TEXT_ROWS) || !pass_text_rows(c->graph, &train, &rows))
     return VAL_NONE;
@@ -115,7 +113,7 @@ static VlStatus add_stand_ins(Compile *c, uint32_t stage, const GradSpec *of) {
     if (!is_lean || leans) spec.loss = on_rows;
     spec.keep = stand_in[i].keep;
     const char *prefix =
-        arena_printf(c->a, "%s%s", train_stage[stage].prefix, stand_in[i].prefix);
+        arena_printf(c->a, "%s%s", own_prefix[stage], stand_in[i].prefix);
     spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
     ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, prefix), spec.loss);
     VL_TRY(pass_grad(g, &spec, c->d, &ignored));
@@ -128,14 +126,14 @@ VlStatus compile_gradients(Compile *c) {
   uint32_t n_in = ir_inputs(c->graph, &in), n_out = ir_outputs(c->graph, &out);
   const Declaration *x = &c->declaration;
   Named *of = arena_array(c->a, Named, x->n_trainables);
-  GradSpec spec[LOSSES] = {0};
+  GradSpec spec[TRAIN_LOSSES] = {0};
   uint32_t n = 0, stage = 0;
   for (uint32_t i = 0; i < x->n_trainables; i++) {
     Val v = named(in, n_in, x->trainable[i].name);
     if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
   }
-  for (; stage < LOSSES && x->loss[stage].file; stage++) {
-    const char *prefix = train_stage[stage].prefix;
+  for (; stage < TRAIN_LOSSES && x->loss[stage].file; stage++) {
+    const char *prefix = own_prefix[stage];
     Val loss = named(out, n_out, arena_printf(c->a, "%s" LINK_LOSS, prefix));
     prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
     spec[stage] = (GradSpec){loss, of, n, prefix, GRAD_KEEP_all};
@@ -149,7 +147,7 @@ VlStatus compile_gradients(Compile *c) {
 
 /* Loss and gradients among the outputs whose names begin with the prefixes. */
 static bool step_entry(const Compile *c, uint32_t stage, const char *of, PassEntry *out) {
-  const char *prefix = arena_printf(c->a, "%s%s", train_stage[stage].prefix, of);
+  const char *prefix = arena_printf(c->a, "%s%s", own_prefix[stage], of);
   const Named *at = NULL;
   uint32_t n = ir_outputs(c->graph, &at), n_to = 0;
   Named *to = arena_array(c->a, Named, n);
@@ -164,7 +162,7 @@ static bool step_entry(const Compile *c, uint32_t stage, const char *of, PassEnt
 }
 
 bool compile_train_entry(const Compile *c, uint32_t stage, PassEntry *out) {
-  *out = (PassEntry){.name = train_stage[stage].whole};
+  *out = (PassEntry){.name = train_entries[stage].whole};
   return step_entry(c, stage, "", out);
 }
 
@@ -190,22 +188,22 @@ static uint32_t stand_ins_of(const Compile *c, uint32_t stage, const PassEntry *
 }
 
 static bool is_of_stage(const PassEntry *e, uint32_t stage) {
-  const TrainStage *of = &train_stage[stage];
+  const TrainEntries *of = &train_entries[stage];
   return strcmp(e->name, of->whole) == 0 || strcmp(e->name, of->step) == 0;
 }
 
 uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < c->n_entries; i++)
-    for (uint32_t stage = 0; stage < LOSSES; stage++)
+    for (uint32_t stage = 0; stage < TRAIN_LOSSES; stage++)
       if (is_of_stage(&c->entry[i], stage)) n += stand_ins_of(c, stage, &c->entry[i], out + n);
   return n;
 }
 
 bool compile_trains(const PassEntry *e) {
   const char *stands_for = e->rows_of ? e->rows_of : e->lean_of;
-  for (uint32_t stage = 0; stage < LOSSES; stage++) {
-    const char *whole = train_stage[stage].whole;
+  for (uint32_t stage = 0; stage < TRAIN_LOSSES; stage++) {
+    const char *whole = train_entries[stage].whole;
     if (is_of_stage(e, stage)) return true;
     if (stands_for && strncmp(stands_for, whole, strlen(whole)) == 0) return true;
   }

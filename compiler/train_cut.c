@@ -42,7 +42,7 @@ static CutList both(const Compile *c, CutList a, CutList b) {
 void compile_cut_training(Compile *c, uint32_t stage, const PassEntry *train) {
   CutList images = cut(c, train, BIND_image, "V.feat");
   CutList texts = cut(c, train, BIND_classes, "T.feat");
-  const TrainStage *of = &train_stage[stage];
+  const TrainEntries *of = &train_entries[stage];
   PassEntry step = *train, *to = &c->entry[c->n_entries];
   if (images.n + texts.n == 0) return;
   step.name = of->step;

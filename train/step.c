@@ -6,11 +6,6 @@
 
 #include "train/step_int.h"
 
-const StepEntries step_entries[STEP_STAGES] = {
-    {"train", "train_step", "train_images", "train_texts"},
-    {"train2", "train2_step", "train2_images", "train2_texts"},
-};
-
 struct Step {
   StepSpec spec;
   const char *entry;
@@ -57,7 +52,7 @@ static VlStatus has_source(const Step *s, const char *name, Diag *d) {
     known = known || strcmp(name, spec->tensor[i].name) == 0;
   for (uint32_t i = 0; i < s->photos.n; i++)
     known = known || strcmp(name, s->photos.in[i].name) == 0;
-  if (known || step_has(spec, step_entries[spec->stage].texts, VLPC_OUTPUT, name))
+  if (known || step_has(spec, train_entries[spec->stage].texts, VLPC_OUTPUT, name))
     return VLPC_OK;
   VlStatus st = step_misfit(spec, d, "its step takes an input that training cannot give");
   diag_found(d, "%s", name);
@@ -68,7 +63,7 @@ static VlStatus has_source(const Step *s, const char *name, Diag *d) {
 
 static VlStatus keep_texts(Step *s, Arena *a) {
   const StepSpec *spec = &s->spec;
-  const StepEntries *e = &step_entries[spec->stage];
+  const TrainEntries *e = &train_entries[spec->stage];
   vlpc_port x;
   if (!step_port(spec, e->texts, VLPC_OUTPUT, 0, &x)) return VLPC_OK;
   VL_TRY(vlpc_label_inputs(spec->session, e->texts, spec->plain, spec->n_plain));
@@ -113,9 +108,9 @@ static void make_room(Step *s, Arena *a) {
 VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
   vlpc_port x;
   Step *s = *out = arena_one(a, Step);
-  *s = (Step){.spec = *spec, .entry = step_entries[spec->stage].whole};
-  if (step_port(spec, step_entries[spec->stage].step, VLPC_OUTPUT, 0, &x))
-    s->entry = step_entries[spec->stage].step;
+  *s = (Step){.spec = *spec, .entry = train_entries[spec->stage].whole};
+  if (step_port(spec, train_entries[spec->stage].step, VLPC_OUTPUT, 0, &x))
+    s->entry = train_entries[spec->stage].step;
   if (!step_port(spec, s->entry, VLPC_OUTPUT, 0, &x))
     return step_misfit(spec, d, "the artifact has no entry that computes gradients");
   VL_TRY(photos_new(spec, s->entry, a, d, &s->photos));
@@ -137,7 +132,7 @@ VlStatus step_begin(const Step *s) {
 
 bool step_is_there(const vlpc_artifact *a, uint32_t stage) {
   vlpc_port x = {.struct_size = sizeof x};
-  return vlpc_artifact_port(a, step_entries[stage].whole, VLPC_OUTPUT, 0, &x);
+  return vlpc_artifact_port(a, train_entries[stage].whole, VLPC_OUTPUT, 0, &x);
 }
 
 bool step_reaches(const Step *s, uint32_t i) { return s->grad[i] != NULL; }

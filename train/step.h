@@ -10,6 +10,7 @@
 #ifndef VLPC_TRAIN_STEP_H
 #define VLPC_TRAIN_STEP_H
 
+#include "base/train_entries.h"
 #include "train/loader.h"
 #include "vlpc/vlpc.h"
 
@@ -32,10 +33,8 @@ typedef struct {
   uint32_t n_plain;
   StepTensor *tensor; /* gets its grad */
   uint32_t n_tensors;
-  uint32_t stage; /* 0: the first loss; 1: the one that takes over */
+  uint32_t stage; /* of train_entries: 0 the first loss, 1 the one that takes over */
 } StepSpec;
-
-enum { STEP_STAGES = 2 };
 
 typedef struct {
   uint32_t epoch;

@@ -15,11 +15,6 @@ typedef struct {
 
 #define PHOTO_INPUTS 8
 
-/* Entries of a stage (compiler/train.c names them). */
-typedef struct {
-  const char *whole, *step, *images, *texts;
-} StepEntries;
-extern const StepEntries step_entries[STEP_STAGES];
 
 typedef struct {
   PhotoRows in[PHOTO_INPUTS];

@@ -29,7 +29,7 @@ static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
 
 VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, Photos *out) {
   vlpc_port x = {.struct_size = sizeof x};
-  const char *images = step_entries[spec->stage].images;
+  const char *images = train_entries[spec->stage].images;
   *out = (Photos){.n = 0};
   for (uint32_t i = 0; step_port(spec, entry, VLPC_INPUT, i, &x); i++) {
     const char *from = NULL;

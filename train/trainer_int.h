@@ -31,11 +31,12 @@ struct vlpc_trainer {
   Loader *loader;
   StepTensor *tensor; /* of the set, in its order */
   uint32_t n_tensors;
+  const void **value_at; /* room for where their values lie (trainer_prompts) */
   uint32_t *learned;  /* by parameter of the optimiser: its tensor */
   float **average;    /* by parameter; NULL: no averaging */
   double *weight;     /* of each epoch's values in it */
   Optim *optim;
-  Step *step[STEP_STAGES]; /* of the second loss: NULL where it is not needed */
+  Step *step[TRAIN_LOSSES]; /* of the second loss: NULL where it is not needed */
   Step *begun; /* that of them which ran last */
   MetricsLog *log; /* NULL: nothing is written */
   uint32_t epoch, batch, batches; /* the next batch, and how many an epoch has */

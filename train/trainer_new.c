@@ -138,6 +138,7 @@ static void copy_values(vlpc_trainer *t) {
   vlpc_prompts_info info = {.struct_size = sizeof info};
   vlpc_prompts_get_info(t->start, &info);
   t->tensor = arena_array(t->arena, StepTensor, info.n_tensors);
+  t->value_at = arena_array(t->arena, const void *, info.n_tensors);
   for (; t->n_tensors < info.n_tensors; t->n_tensors++) {
     StepTensor *x = &t->tensor[t->n_tensors];
     const char *name = NULL;

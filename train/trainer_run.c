@@ -61,7 +61,7 @@ static Step *step_of_epoch(const vlpc_trainer *t) {
 }
 
 VlStatus trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out) {
-  Step *s = loss < STEP_STAGES ? t->step[loss] : NULL;
+  Step *s = loss < TRAIN_LOSSES ? t->step[loss] : NULL;
   *out = (vlpc_plan){.name = NULL};
   if (!s) return VLPC_OK;
   VL_TRY(begin(t, s));
@@ -94,11 +94,9 @@ static double wall(void) {
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x) {
-  Metric m[] = {{"train/loss", x->loss}, {"train/lr", x->lr}};
-  if (!t->log) return VLPC_OK;
-  MetricsLine line = {x->step, x->epoch, wall(), m, VL_COUNT(m)};
-  return metrics_add(t->log, &line, t->diag);
+static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const Metric m[2]) {
+  MetricsLine line = {x->step, x->epoch, wall(), m, 2};
+  return t->log ? metrics_add(t->log, &line, t->diag) : VLPC_OK;
 }
 
 /* After the last step of an epoch, where there are photos to validate on: their line among
@@ -112,10 +110,7 @@ static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
   if (*is_best) t->best = s.top1;
   x->val_top1 = s.top1;
-  Metric m[] = {{"val/top1", s.top1}, {"val/loss", s.loss}};
-  if (!t->log) return VLPC_OK;
-  MetricsLine line = {x->step, x->epoch, wall(), m, VL_COUNT(m)};
-  return metrics_add(t->log, &line, t->diag);
+  return write_metrics(t, x, (Metric[]){{"val/top1", s.top1}, {"val/loss", s.loss}});
 }
 
 static bool save_is_due(const vlpc_trainer *t) {
@@ -142,7 +137,7 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   if (!bad) learn(t, t->epoch);
   advance(t);
   out->epoch_done = t->batch == 0;
-  VL_TRY(write_metrics(t, out));
+  VL_TRY(write_metrics(t, out, (Metric[]){{"train/loss", out->loss}, {"train/lr", out->lr}}));
   bool is_best = false;
   VL_TRY(validate(t, out, &is_best));
   if (!t->o.run || !(is_best || save_is_due(t))) return VLPC_OK;

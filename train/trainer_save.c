@@ -135,12 +135,11 @@ VlStatus trainer_rewind(vlpc_trainer *t) {
 
 /* At the end, averages stand in for values. */
 VlStatus trainer_prompts(vlpc_trainer *t, vlpc_prompts **out) {
-  const void **data = arena_array(t->arena, const void *, t->n_tensors);
   bool averaged = t->average && t->epoch == (uint32_t)t->config.epochs;
-  for (uint32_t i = 0; i < t->n_tensors; i++) data[i] = t->tensor[i].value.data;
+  for (uint32_t i = 0; i < t->n_tensors; i++) t->value_at[i] = t->tensor[i].value.data;
   for (uint32_t i = 0; averaged && i < t->optim->n_params; i++)
-    data[t->learned[i]] = t->average[i];
-  VlStatus s = vlpc_prompts_copy(t->start, data, out);
+    t->value_at[t->learned[i]] = t->average[i];
+  VlStatus s = vlpc_prompts_copy(t->start, t->value_at, out);
   if (s == VLPC_OK) return s;
   return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "no memory for a prompt set");
 }
