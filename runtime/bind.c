@@ -390,6 +390,7 @@ static void keep_shapes(vlpc_session *s, Bound *b) {
 }
 
 VlStatus bound_measure(vlpc_session *s, Bound *b) {
+  VL_TRY(prompts_ready(s, b));
   VL_TRY(check_set(s, b));
   if (b->measured && same_shapes(b)) return VLPC_OK;
   b->measured = b->bound = false;

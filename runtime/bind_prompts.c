@@ -2,9 +2,9 @@
 /* bind_prompts.c - prompt sets in a session.
 **
 ** Inputs of entries that are trainables point to the set's tensors; those that
-** the manifest's entry for prompts computes point to its results, which are
-** computed once per set and kept.  Inputs of the image entry that are made of the
-** labels' texts point to what labels.c made of them. */
+** the manifest's entry for prompts computes point to its results, which the first
+** run that takes them computes, once per set.  Inputs of the image entry that are
+** made of the labels' texts point to what labels.c made of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,11 +89,17 @@ void prompts_refresh(vlpc_session *s) {
 
 /* ---- results ------------------------------------------------------------ */
 
-static void bound_prompts_free(const Model *m, BoundPrompts *b) {
+static void drop_results(const Model *m, BoundPrompts *b) {
   const ProgEntry *e = entry_of(m);
   for (uint32_t i = 0; b->result && e && i < e->n_out; i++) free(b->result[i]);
+  free(b->result), free(b->shape);
+  b->result = NULL, b->shape = NULL;
+}
+
+static void bound_prompts_free(const Model *m, BoundPrompts *b) {
+  drop_results(m, b);
   for (uint32_t i = 0; i < b->n_values; i++) free(b->value[i].value.data);
-  free(b->result), free(b->shape), free(b->features), free(b->value);
+  free(b->features), free(b->value);
   vlpc_prompts_close(b->set);
   free(b);
 }
@@ -120,19 +126,32 @@ static VlStatus keep_results(vlpc_session *s, const Bound *b, BoundPrompts *to) 
   return VLPC_OK;
 }
 
-/* Runs the entry for prompts with a set in the place of the one in use. */
-static VlStatus compute(vlpc_session *s, BoundPrompts *to) {
-  const char *entry = s->model->manifest.prompts.entry;
-  BoundPrompts *before = s->prompts;
-  if (!entry) return VLPC_OK;
-  Bound *b = session_bound(s, entry);
+/* What the set in use decides alone. */
+static VlStatus compute(vlpc_session *s) {
+  BoundPrompts *now = s->prompts;
+  Bound *b = session_bound(s, s->model->manifest.prompts.entry);
   if (!b) return diag_status(s->diag);
-  s->prompts = to;
-  prompts_apply(s, b);
-  VlStatus st = session_run(s, b);
-  s->prompts = before;
-  prompts_apply(s, b);
-  return st == VLPC_OK ? keep_results(s, b, to) : st;
+  VL_TRY(session_run(s, b));
+  VL_TRY(keep_results(s, b, now));
+  prompts_refresh(s);
+  return VLPC_OK;
+}
+
+static bool takes_results(const Model *m, const ProgEntry *e) {
+  for (uint32_t i = 0; i < e->n_in; i++)
+    if (result_of(m, m->program.ports[e->in + i].name) >= 0) return true;
+  return false;
+}
+
+VlStatus prompts_ready(vlpc_session *s, const Bound *b) {
+  BoundPrompts *now = s->prompts;
+  if (!now || now->begun || !takes_results(s->model, b->e)) return VLPC_OK;
+  now->begun = true; /* a hostile entry for prompts may take its own results */
+  VlStatus st = compute(s);
+  if (st == VLPC_OK) return VLPC_OK;
+  drop_results(s->model, now);
+  now->begun = false;
+  return st;
 }
 
 /* ---- the set in use ----------------------------------------------------- */
@@ -149,11 +168,6 @@ static VlStatus add(vlpc_session *s, vlpc_prompts *p, BoundPrompts **out) {
   BoundPrompts *b = calloc(1, sizeof *b);
   if (!b) return no_memory(s);
   b->set = prompts_share(p);
-  VlStatus st = compute(s, b);
-  if (st != VLPC_OK) {
-    bound_prompts_free(m, b);
-    return st;
-  }
   b->next = s->known;
   *out = s->known = b;
   return VLPC_OK;

@@ -83,6 +83,7 @@ static bool is_folded(const Pack *k, const Part *part, const char *input) {
 
 static VlStatus fold_inputs(Pack *k, const Part *part) {
   const Program *p = &k->m->program;
+  VL_TRY(prompts_ready(k->s, part->bound));
   prompts_apply(k->s, part->bound);
   for (uint32_t i = 0; i < part->e->n_in; i++) {
     const ProgPort *port = &p->ports[part->e->in + i];

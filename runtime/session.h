@@ -85,6 +85,7 @@ typedef struct {
 typedef struct BoundPrompts {
   struct BoundPrompts *next;
   vlpc_prompts *set; /* shared */
+  bool begun;        /* the results are there, or being made */
   void **result;     /* outputs of the manifest's entry for prompts */
   int64_t (*shape)[VLPC_MAX_RANK];
   /* of the labels of this version; 0: none */
@@ -113,6 +114,8 @@ struct vlpc_session {
   BoundPrompts *known, *prompts; /* all there are, the one in use or NULL */
   int64_t *packed; /* text_rows.c */
   uint64_t packed_bytes;
+  float *pixels; /* easy.c */
+  uint64_t pixels_bytes;
 };
 
 /* bind.c */
@@ -160,6 +163,8 @@ VL_MUST_USE VlStatus session_plan(vlpc_session *s, const char *entry, uint32_t i
 
 /* Gives the inputs of an entry that are prompts the values of those in use. */
 void prompts_apply(vlpc_session *s, Bound *b);
+/* Before a run of b: computes what it takes of the set in use alone, once per set. */
+VL_MUST_USE VlStatus prompts_ready(vlpc_session *s, const Bound *b);
 /* Inputs of an entry that are trainables, or made of them. */
 uint32_t prompts_ports(const Model *m, const ProgEntry *e);
 bool prompts_port(const Model *m, const char *name);

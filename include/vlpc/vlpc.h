@@ -332,9 +332,9 @@ VLPC_API vlpc_status vlpc_prompts_copy(const vlpc_prompts *p, const void *const 
 VLPC_API vlpc_status vlpc_prompts_write(vlpc_prompts *p, const char *path);
 
 /* Has the entries take their trainables from a set, whose tensors are used where they
-** are.  The first time a session gets a set, it computes what depends on nothing else;
-** from then on, changing to it is a change of pointers.  Text features of labels
-** (vlpc_set_labels) are made anew at the next vlpc_classify and kept with the set.
+** are: a change of pointers.  The first run that takes what a set decides alone computes
+** it, and it is kept with the set; so are text features of labels (vlpc_set_labels), which
+** the next vlpc_classify makes.
 ** NULL: no prompts.  On failure the set of before stays.  Errors: E1023 … E1025. */
 VLPC_API vlpc_status vlpc_session_set_prompts(vlpc_session *s, vlpc_prompts *p);
 /* Frees what the session has computed for a set and lets go of it; the set in use
