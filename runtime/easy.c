@@ -167,6 +167,15 @@ static VlStatus set_photos(vlpc_session *s, const Role *r, uint32_t rows, float 
   return session_set(s, r->role->entry, r->role->input, &t);
 }
 
+/* Memory for pixels, which the session keeps: a server asks for the same again and again. */
+static float *ready_pixels(vlpc_session *s, uint64_t bytes) {
+  if (s->pixels && s->pixels_bytes >= bytes) return s->pixels;
+  free(s->pixels);
+  s->pixels = aligned_alloc(64, (size_t)vl_align_up(bytes + 1, 64));
+  s->pixels_bytes = s->pixels ? bytes : 0;
+  return s->pixels;
+}
+
 VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
   Role r;
   uint32_t embed;
@@ -176,7 +185,7 @@ VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, floa
   VL_TRY(labels_for_photos(s));
   size_t each = photo_floats(s->model);
   uint32_t most = r.fixed ? r.chunk : VL_MIN(n, r.chunk);
-  float *pixels = aligned_alloc(64, (size_t)vl_align_up((uint64_t)most * each * 4 + 1, 64));
+  float *pixels = ready_pixels(s, (uint64_t)most * each * 4);
   Photos *p = malloc(sizeof *p);
   VlStatus st = pixels && p ? VLPC_OK : easy_no_memory(s, "photos");
   if (st == VLPC_OK) memset(pixels, 0, (size_t)most * each * 4);
@@ -188,7 +197,6 @@ VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, floa
     if (st == VLPC_OK) st = easy_features(s, &r, rows, out + (size_t)at * embed);
   }
   easy_forget_inputs(r.bound);
-  free(pixels);
   free(p);
   return st;
 }
