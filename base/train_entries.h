@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_entries.h - the entries of training, which compiler/train.c makes and train/step.c runs:
-** for the first loss, and for the one that takes over from it. */
+/* train_entries.h - what those who write losses and those who train agree on: the entries of
+** training, which compiler/train.c makes and train/step.c runs, for the first loss and for
+** the one that takes over from it; and how a module states the weights of its loss. */
 #ifndef VLPC_BASE_TRAIN_ENTRIES_H
 #define VLPC_BASE_TRAIN_ENTRIES_H
 
@@ -19,5 +20,8 @@ typedef struct {
 static const TrainEntries train_entries[TRAIN_LOSSES] = {TRAIN_ENTRIES(TRAIN_ENTRY),
                                                          TRAIN_ENTRIES("train2")};
 #undef TRAIN_ENTRIES
+
+/* Of the loss's parts; 0: it has no such part, or does not use it. */
+#define TRAIN_WEIGHTS "text=%.9g image=%.9g logit=%.9g aux=%.9g"
 
 #endif

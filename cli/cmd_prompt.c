@@ -77,6 +77,7 @@ static VlStatus write_method(Cli *c, vlpc_compiler *k) {
                            .tokenizer = opt(c, tokenizer),
                            .place = opt(c, place),
                            .phrase = opt(c, phrase),
+                           .loss_weights = opt(c, loss_weights),
                            .class_rows = opt_given(c, csc)};
   int64_t seed;
   VL_TRY(opt_need(c, OPT_output_prompt));

@@ -89,7 +89,8 @@ static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
                            .class_rows = opt_given(c, csc),
                            .known_classes = data.n_classes,
                            .seed = (uint64_t)config.seed,
-                           .tokenizer = tokenizer};
+                           .tokenizer = tokenizer,
+                           .loss_weights = config_weights(&config, c->arena)};
   return fail_compiler(c, k, vlpc_prompt_write(k, &o));
 }
 

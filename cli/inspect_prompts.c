@@ -145,6 +145,7 @@ static void print_prompts(Cli *c, const Model *m, const vlpc_module_info *i) {
   for (uint32_t k = 0; vlpc_artifact_trainable(m->artifact, k, &p); k++)
     printf("%s%s", k == 0 ? "  learned  " : ", ", p.name);
   if (i->n_trainables > 0) puts("");
+  if (i->loss_weights != NULL) printf("  loss     %s\n", i->loss_weights);
   if (i->slot_rows > 0) slot_text(i, &slot);
   if (i->slot_rows > 0) printf("  texts    row 0 start, %s\n", str_text(&slot));
   print_layers(c, m);
@@ -187,6 +188,7 @@ static void prompts_json(const Model *m, const vlpc_module_info *i, Json *j) {
   js_int(j, "slot_rows", i->slot_rows);
   js_text(j, "slot_place", i->slot_place);
   js_text(j, "slot_phrase", i->slot_phrase);
+  js_text(j, "loss_weights", i->loss_weights);
   layers_json(m, j);
   js_list(j, "runs");
   for (size_t k = 0; k < VL_COUNT(run_row); k++) {

@@ -252,12 +252,13 @@ static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss 
 /* How many epochs the first one takes is the recipe's to say: the number here is for
 ** readers of the file. */
 static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[TRAIN_LOSSES]) {
-  static const char *const keys[] = {"file", "taps", "epochs", "next", NULL};
+  static const char *const keys[] = {"file", "taps", "weights", "epochs", "next", NULL};
   json_t *next = json_object_get(o, "next");
   uint32_t epochs;
   if (!o) return VLPC_OK;
   VL_TRY(known_keys(r, o, "loss", keys));
   VL_TRY(read_loss(r, o, "loss", &out[0]));
+  VL_TRY(text_at(r, o, "loss", "weights", false, &out[0].weights));
   if (!next && !json_object_get(o, "epochs")) return VLPC_OK;
   VL_TRY(count_at(r, o, "loss", "epochs", (const uint32_t[]){1, 1000000}, &epochs));
   if (!json_is_object(next)) return bad(r, "loss.next", kind_of(next), "an object");

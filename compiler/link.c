@@ -303,6 +303,7 @@ ManifestPrompts compile_manifest_prompts(const Compile *c) {
                        .slot_own = has_own_rows(c),
                        .slot_phrase = x->phrase,
                        .entry = c->has_prompts ? "prompts" : NULL,
+                       .loss_weights = x->loss[0].weights,
                        .n_templates = x->n_templates,
                        .templates = x->templates,
                        .n_trainables = x->n_trainables,

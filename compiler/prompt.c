@@ -78,6 +78,7 @@ static VlStatus write_for(const vlpc_prompt_options *o, Compile *k) {
                      .known_classes = o->known_classes,
                      .top = o->top_classes,
                      .keys = o->keys,
+                     .loss_weights = o->loss_weights,
                      .seed = o->seed};
   VL_TRY(prompt_host(o, k, &p.host));
   Words w = {k->graph, o->tokenizer};

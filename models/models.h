@@ -53,6 +53,9 @@ typedef struct {
   bool class_rows;    /* text rows of their own for each class */
   int64_t classes, top, keys;
   int64_t known_classes; /* stand in for classes where a method needs them and none are given */
+  /* of the loss's parts text, image, logit, aux: "text=20 logit=0"; NULL or not named: as
+  ** published */
+  const char *loss_weights;
   uint64_t seed;
   PromptWords *words; /* NULL: rows that start as words are zeros in the file */
   void *words_ctx;

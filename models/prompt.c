@@ -109,6 +109,7 @@ static VlStatus write_losses(Writer *w, json_t **out) {
   json_t *later = NULL;
   if (m->loss == loss_none) return VLPC_OK;
   VL_TRY(write_loss(w, m->loss, ".loss.onnx", out));
+  if (w->plan->weights_text != NULL) set(w, *out, "weights", json_string(w->plan->weights_text));
   if (m->later == loss_none) return VLPC_OK;
   VL_TRY(write_loss(w, m->later, ".loss2.onnx", &later));
   set(w, *out, "epochs", json_integer(PROMPT_STAGE));

@@ -20,6 +20,11 @@ typedef struct {
   int64_t rows, depth; /* rows at each of the first depth layers */
 } PromptRows;
 
+/* Of a loss's parts; 0: it has no such part. */
+typedef struct {
+  double text, image, logit, aux;
+} PromptWeights;
+
 typedef struct Module Module;
 typedef void PromptBuild(Module *m);
 
@@ -28,6 +33,7 @@ typedef struct {
   PromptBuild *build, *loss, *later; /* later: after PROMPT_STAGE epochs, or NULL */
   PromptRows text, vision;
   const char *phrase;
+  PromptWeights weights;
   uint32_t takes; /* bits of prompt_plan.c's options */
   const char *what, *source;
 } PromptMethod;
@@ -41,6 +47,8 @@ typedef struct {
   const char *place;
   bool class_rows; /* text rows of their own for each class */
   int64_t classes, top, keys;
+  PromptWeights weights;
+  const char *weights_text; /* as TRAIN_WEIGHTS has them; NULL: the loss has no parts */
   uint64_t seed;
 } PromptPlan;
 

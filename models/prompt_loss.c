@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* prompt_loss.c - losses as graphs: taps in, the scalar `loss` out.
 **
-** Weights are the papers'.  Where a loss compares with the model as it is
+** Weights are the plan's.  Where a loss compares with the model as it is
 ** without prompts, that model's results are taps of their own (frozen.…). */
 #include <math.h>
 
 #include "models/prompt_int.h"
-
-#define KGCOOP_WEIGHT 8
-#define PROMPTSRC_TEXT 25
-#define PROMPTSRC_IMAGE 10
-#define DPT_SHARE 0.1
-#define CAVPT_SHARE 0.3
 
 void loss_none(Module *m) {
   (void)m;
@@ -87,13 +81,13 @@ void loss_ce(Module *m) {
   finish(m, entropy(m, logits, labels(m)));
 }
 
-/* CE + 8 (1 - mean cosine of learned and hand-written texts) */
+/* CE + w_text (1 - mean cosine of learned and hand-written texts) */
 void loss_kgcoop(Module *m) {
   const char *logits = scores(m, "logits", "logits"), *ce = entropy(m, logits, labels(m));
   const char *a = module_unit(m, TEXT(m)), *b = module_unit(m, FROZEN_TEXT(m));
   const char *cosine = mean(m, sum_rows(m, M_OP2("Mul", a, b)));
   const char *apart = M_OP2("Sub", onnx_float(m->g, 1), cosine);
-  finish(m, M_OP2("Add", ce, module_scaled(m, apart, KGCOOP_WEIGHT)));
+  finish(m, M_OP2("Add", ce, module_scaled(m, apart, m->plan->weights.text)));
 }
 
 static const char *apart(Module *m, const char *a, const char *b, double weight) {
@@ -101,31 +95,34 @@ static const char *apart(Module *m, const char *a, const char *b, double weight)
   return module_scaled(m, mean(m, M_OP1("Abs", d)), weight);
 }
 
-/* CE + 25 L1 of texts + 10 L1 of images + KL(frozen ‖ prompted) / (images · classes) */
+/* CE + w_text L1 of texts + w_image L1 of images + w_logit KL(frozen ‖ prompted) /
+** (images · classes) */
 void loss_promptsrc(Module *m) {
   const char *logits = scores(m, "logits", "logits"), *ce = entropy(m, logits, labels(m));
   const char *text = TEXT(m), *image = IMAGE(m);
-  const char *l1 = M_OP2("Add", apart(m, text, FROZEN_TEXT(m), PROMPTSRC_TEXT),
-                         apart(m, image, FROZEN_IMAGE(m), PROMPTSRC_IMAGE));
+  const char *l1 = M_OP2("Add", apart(m, text, FROZEN_TEXT(m), m->plan->weights.text),
+                         apart(m, image, FROZEN_IMAGE(m), m->plan->weights.image));
   const char *teacher = log_softmax(m, FROZEN_SCORES(m));
   const char *away = M_OP2("Sub", teacher, log_softmax(m, logits));
   const char *kl = mean(m, M_OP2("Mul", M_OP1("Exp", teacher), away));
+  kl = module_scaled(m, kl, m->plan->weights.logit);
   finish(m, M_OP2("Add", M_OP2("Add", ce, l1), kl));
 }
 
-/* CE + CE over the batch: each image's feature finds its own frozen one.  Row i
+/* CE + w_image CE over the batch: each image's feature finds its own frozen one.  Row i
 ** of that is logsumexp of its cosines less the i-th. */
 void loss_provp_ref(Module *m) {
   const char *logits = scores(m, "logits", "logits"), *ce = entropy(m, logits, labels(m));
   const char *z = module_unit(m, IMAGE(m)), *u = module_unit(m, FROZEN_IMAGE(m));
   const char *all = M_OP1("Log", sum_rows(m, M_OP1("Exp", cosines(m, z, u))));
   const char *own = sum_rows(m, M_OP2("Mul", z, u));
-  finish(m, M_OP2("Add", ce, mean(m, M_OP2("Sub", all, own))));
+  const char *apart = mean(m, M_OP2("Sub", all, own));
+  finish(m, M_OP2("Add", ce, module_scaled(m, apart, m->plan->weights.image)));
 }
 
-/* CE(frozen image, text) + CE(image, frozen text) + 0.1 CE(image, text).  The
-** scale of scores is that of the frozen ones: the ratio of their norm to that of
-** the frozen cosines. */
+/* CE(frozen image, text) + CE(image, frozen text) + w_logit CE(image, text).
+** The scale of scores is that of the frozen ones: the ratio of their norm to that of the
+** frozen cosines. */
 static const char *mixed_pairs(Module *m, const char *label) {
   const char *logits = scores(m, "logits", "logits"), *frozen = FROZEN_SCORES(m);
   const char *f = module_unit(m, IMAGE(m)), *g = module_unit(m, TEXT(m));
@@ -136,7 +133,7 @@ static const char *mixed_pairs(Module *m, const char *label) {
   const char *scale = M_OP1("Sqrt", ratio);
   const char *a = entropy(m, M_OP2("Mul", cosines(m, f0, g), scale), label);
   const char *b = entropy(m, M_OP2("Mul", cosines(m, f, g0), scale), label);
-  const char *own = module_scaled(m, entropy(m, logits, label), DPT_SHARE);
+  const char *own = module_scaled(m, entropy(m, logits, label), m->plan->weights.logit);
   return M_OP2("Add", M_OP2("Add", a, b), own);
 }
 
@@ -144,7 +141,7 @@ void loss_dpt(Module *m) {
   finish(m, mixed_pairs(m, labels(m)));
 }
 
-/* 0.3 times the mean CE of the class-aware rows whose class is the label, 0 when
+/* w_aux times the mean CE of the class-aware rows whose class is the label, 0 when
 ** there is none. */
 static const char *class_rows(Module *m, const char *label) {
   const PromptPlan *p = m->plan;
@@ -163,7 +160,7 @@ static const char *class_rows(Module *m, const char *label) {
   onnx_attr_int(m->g, "to", 1); /* float32 */
   const char *sum = sum_all(m, M_OP2("Mul", own, count));
   const char *most = M_OP2("Max", sum_all(m, count), onnx_float(m->g, 1));
-  return module_scaled(m, M_OP2("Div", sum, most), -CAVPT_SHARE);
+  return module_scaled(m, M_OP2("Div", sum, most), -p->weights.aux);
 }
 
 void loss_cavpt(Module *m) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/train_entries.h"
 #include "models/prompt_int.h"
 
 enum {
@@ -22,8 +23,11 @@ static const PromptMethod methods[] = {
 #define NO {0, 0}
 #define ROWS(rows, depth) {rows, depth}
 #define ALL PROMPT_ALL
-#define PROMPT(name, build, loss, later, text, vision, phrase, takes, what, source)               \
-  {name, prompt_##build, loss_##loss, loss_##later, text, vision, phrase, takes, what, source},
+#define NONE {0, 0, 0, 0}
+#define W(text, image, logit, aux) {text, image, logit, aux}
+#define PROMPT(name, build, loss, later, text, vision, phrase, weights, takes, what, source)      \
+  {name,   prompt_##build, loss_##loss, loss_##later, text,  vision,                               \
+   phrase, weights,        takes,       what,         source},
 #include "models/prompt_methods.def"
 };
 
@@ -225,6 +229,68 @@ static VlStatus plan_counts(const PromptOptions *o, Diag *d, PromptPlan *p) {
   return VLPC_OK;
 }
 
+/* ---- weights of the loss ------------------------------------------------------ */
+
+typedef struct {
+  const char *name;
+  double own; /* as published; 0: the loss has no such part */
+  double *at;
+} Part;
+
+enum { PARTS = 4, WEIGHT_MOST = 1000000 };
+
+static void parts_of(PromptPlan *p, Part out[PARTS]) {
+  const PromptWeights *own = &p->method->weights;
+  PromptWeights *w = &p->weights;
+  const Part part[PARTS] = {{"text", own->text, &w->text},
+                            {"image", own->image, &w->image},
+                            {"logit", own->logit, &w->logit},
+                            {"aux", own->aux, &w->aux}};
+  memcpy(out, part, sizeof part);
+}
+
+/* "text, image"; "": the loss has no parts. */
+static const char *part_names(const Part part[PARTS], Arena *a) {
+  Str s = {.arena = a};
+  for (size_t i = 0; i < PARTS; i++)
+    if (part[i].own != 0) str_printf(&s, "%s%s", s.n > 0 ? ", " : "", part[i].name);
+  return str_text(&s);
+}
+
+/* item: "text=20".  A weight of 0 fits a loss without that part. */
+static VlStatus set_weight(const PromptMethod *m, const Part part[PARTS], char *item, Arena *a,
+                           Diag *d) {
+  char *value = strchr(item, '=');
+  double x = -1;
+  bool number = value != NULL && parse_f64(value + 1, &x) && x >= 0 && x <= WEIGHT_MOST;
+  size_t n = value != NULL ? (size_t)(value - item) : 0;
+  for (size_t i = 0; number && i < PARTS; i++) {
+    if (strlen(part[i].name) != n || memcmp(part[i].name, item, n) != 0) continue;
+    if (part[i].own == 0 && x != 0) break;
+    *part[i].at = part[i].own != 0 ? x : 0;
+    return VLPC_OK;
+  }
+  const char *own = part_names(part, a);
+  VlStatus s = diag_error(d, DIAG_PROMPT_OPTION, DIAG_NOWHERE,
+                          "the loss of %s cannot be weighted so", m->name);
+  diag_found(d, "'%s'", item);
+  diag_expected(d, "%s%s", *own ? "NAME=WEIGHT from 0 to 1e6, of " : "no weights", own);
+  return s;
+}
+
+static VlStatus plan_weights(const PromptOptions *o, Arena *a, Diag *d, PromptPlan *p) {
+  Part part[PARTS];
+  char *text = arena_strdup(a, o->loss_weights != NULL ? o->loss_weights : ""), *rest = NULL;
+  p->weights = p->method->weights;
+  parts_of(p, part);
+  for (char *item = strtok_r(text, " ", &rest); item != NULL; item = strtok_r(NULL, " ", &rest))
+    VL_TRY(set_weight(p->method, part, item, a, d));
+  if (*part_names(part, a))
+    p->weights_text = arena_printf(a, TRAIN_WEIGHTS, p->weights.text, p->weights.image,
+                                   p->weights.logit, p->weights.aux);
+  return VLPC_OK;
+}
+
 VlStatus prompt_plan(const PromptOptions *o, Arena *a, Diag *d, PromptPlan *p) {
   const PromptMethod *m = NULL;
   VL_TRY(find_method(o->method, d, &m));
@@ -239,6 +305,7 @@ VlStatus prompt_plan(const PromptOptions *o, Arena *a, Diag *d, PromptPlan *p) {
                            depth_of(given(o->vision_depth, o->depth), &m->vision, layers)};
   if (m->text.rows == 0) p->text.rows = 0;
   if (m->vision.rows == 0) p->vision.rows = 0;
+  VL_TRY(plan_weights(o, a, d, p));
   VL_TRY(plan_phrase(o, d, p));
   VL_TRY(plan_text(o, d, p));
   VL_TRY(plan_vision(d, p));

@@ -156,7 +156,8 @@ bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out) {
   const ManifestPrompts *m = &a->model->manifest.prompts;
   vlpc_module_info info = {.method = m->method, .base = m->base, .slot_rows = m->slot_rows,
                            .slot_place = m->slot_place, .slot_phrase = m->slot_phrase,
-                           .n_trainables = m->n_trainables};
+                           .n_trainables = m->n_trainables,
+                           .loss_weights = m->loss_weights};
   return options_out(out, &info, sizeof info);
 }
 

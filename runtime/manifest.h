@@ -96,6 +96,7 @@ typedef struct {
   ** trainables; each of its outputs is an input, by the same name, of other entries.
   ** It stands behind the entries for callers; NULL: none. */
   const char *entry;
+  const char *loss_weights; /* as the module states them; NULL: it does not */
   uint32_t n_trainables;
   ManifestTrainable *trainable;
   uint32_t n_layout;

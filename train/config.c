@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/train_entries.h"
+
 typedef enum { KEY_int, KEY_real, KEY_bool, KEY_word, KEY_text } KeyKind;
 
 typedef struct {
@@ -260,6 +262,10 @@ static void print_key(const Config *c, const Key *k, Str *s) {
     else str_json(s, text, strlen(text));
   }
   str_add(s, "\n");
+}
+
+const char *config_weights(const Config *c, Arena *a) {
+  return arena_printf(a, TRAIN_WEIGHTS, c->loss_text, c->loss_image, c->loss_logit, c->loss_aux);
 }
 
 void config_print(const Config *c, Str *s) {

@@ -57,6 +57,9 @@ VL_MUST_USE VlStatus config_set(Config *c, const ConfigItem *i, Arena *a, Diag *
 /* The whole value as YAML. */
 void config_print(const Config *c, Str *s);
 
+/* Weights of the loss's parts, as TRAIN_WEIGHTS has them. */
+const char *config_weights(const Config *c, Arena *a);
+
 /* The optimiser of a configuration: its groups, then one for all others with the
 ** configuration's own rates.  Borrows the patterns. */
 OptimSpec config_optim(const Config *c);

@@ -24,15 +24,28 @@ static bool has_second(const Config *c) {
   return c->stage_epochs > 0 && c->stage_epochs < c->epochs;
 }
 
+/* The weights that the module states, else those of the recipe. */
+static VlStatus check_weights(const vlpc_trainer *t) {
+  const Config *c = &t->config;
+  Config paper;
+  vlpc_module_info module = {.struct_size = sizeof module};
+  VL_TRY(config_recipe(c->recipe, t->arena, t->diag, &paper));
+  vlpc_artifact_module(t->artifact, &module);
+  const char *own = module.loss_weights ? module.loss_weights : config_weights(&paper, t->arena);
+  const char *asked = config_weights(c, t->arena);
+  if (strcmp(own, asked) == 0) return VLPC_OK;
+  VlStatus s = cannot(t, "the weights of a loss are part of the module's loss",
+                      "write the module with them: vlpc train --method or vlpc prompt "
+                      "--loss-weights; or leave loss_… as they are");
+  diag_found(t->diag, "%s", asked);
+  diag_expected(t->diag, "%s", own);
+  return s;
+}
+
 /* What the artifact decides cannot be asked for otherwise. */
 static VlStatus check_config(const vlpc_trainer *t) {
   const Config *c = &t->config;
-  Config paper;
-  VL_TRY(config_recipe(c->recipe, t->arena, t->diag, &paper));
-  if (c->loss_text != paper.loss_text || c->loss_image != paper.loss_image ||
-      c->loss_logit != paper.loss_logit || c->loss_aux != paper.loss_aux)
-    return cannot(t, "the weights of a loss are part of the module's loss",
-                  "write a loss of your own (docs/prompt-modules.md), or leave loss_… as they are");
+  VL_TRY(check_weights(t));
   if (has_second(c) && !step_is_there(t->artifact, 1))
     return cannot(t, "the module has no second loss for the epochs after stage_epochs",
                   "train with its loss alone: stage_epochs=0");

@@ -121,6 +121,8 @@ typedef struct vlpc_prompt_options {
                             embeddings in the file; NULL: zeros stand for them */
   int64_t known_classes; /* of the photos: used where a module must know their number and
                             classes is 0 */
+  const char *loss_weights; /* of the parts of the method's loss, "text=20 image=5": text, image,
+                               logit, aux; NULL or not named: as published */
 } vlpc_prompt_options;
 
 /* Writes a prompt module as ONNX (docs/prompt-modules.md). */
