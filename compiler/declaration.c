@@ -238,6 +238,9 @@ static VlStatus read_template(Reader *r, json_t *o, const char *where, void *out
   return VLPC_OK;
 }
 
+static const ListOf list_of_templates = {"templates", sizeof(const char *), read_template,
+                                         MANIFEST_MAX_TEMPLATES};
+
 static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss *out) {
   void *at = NULL;
   VL_TRY(text_at(r, o, where, "file", true, &out->file));
@@ -252,13 +255,17 @@ static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss 
 /* How many epochs the first one takes is the recipe's to say: the number here is for
 ** readers of the file. */
 static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[TRAIN_LOSSES]) {
-  static const char *const keys[] = {"file", "taps", "weights", "epochs", "next", NULL};
+  static const char *const keys[] = {"file", "taps", "weights", "templates",
+                                     "epochs", "next", NULL};
   json_t *next = json_object_get(o, "next");
   uint32_t epochs;
+  void *at = NULL;
   if (!o) return VLPC_OK;
   VL_TRY(known_keys(r, o, "loss", keys));
   VL_TRY(read_loss(r, o, "loss", &out[0]));
   VL_TRY(text_at(r, o, "loss", "weights", false, &out[0].weights));
+  VL_TRY(each(r, o, list_of_templates, &at, &out[0].n_templates));
+  out[0].templates = at;
   if (!next && !json_object_get(o, "epochs")) return VLPC_OK;
   VL_TRY(count_at(r, o, "loss", "epochs", (const uint32_t[]){1, 1000000}, &epochs));
   if (!json_is_object(next)) return bad(r, "loss.next", kind_of(next), "an object");
@@ -280,8 +287,7 @@ static VlStatus read_root(Reader *r, json_t *o, Declaration *out) {
   if (lift && strcmp(lift, "image") != 0) return bad(r, "lift", lift, "image");
   out->lift = lift != NULL;
   VL_TRY(read_slot(r, json_object_get(o, "slot"), out));
-  ListOf templates = {"templates", sizeof(const char *), read_template, MANIFEST_MAX_TEMPLATES};
-  VL_TRY(each(r, o, templates, &at, &out->n_templates));
+  VL_TRY(each(r, o, list_of_templates, &at, &out->n_templates));
   out->templates = at, at = NULL;
   ListOf trainables = {"trainable", sizeof(DeclaredTrainable), read_trainable, DECLARATION_LIST};
   VL_TRY(each(r, o, trainables, &at, &out->n_trainables));

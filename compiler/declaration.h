@@ -21,8 +21,9 @@ typedef struct {
 typedef struct {
   const char *file; /* beside the module; NULL: none is declared */
   const char *weights; /* of its parts, "text=25 image=10"; NULL: none are stated */
-  uint32_t n_taps;
+  uint32_t n_taps, n_templates;
   LinkTap *tap;
+  const char **templates; /* of a class, of which frozen texts are the mean */
 } DeclaredLoss;
 
 typedef struct {

@@ -304,6 +304,8 @@ ManifestPrompts compile_manifest_prompts(const Compile *c) {
                        .slot_phrase = x->phrase,
                        .entry = c->has_prompts ? "prompts" : NULL,
                        .loss_weights = x->loss[0].weights,
+                       .n_frozen_templates = x->loss[0].n_templates,
+                       .frozen_templates = x->loss[0].templates,
                        .n_templates = x->n_templates,
                        .templates = x->templates,
                        .n_trainables = x->n_trainables,

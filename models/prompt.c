@@ -8,11 +8,15 @@
 
 enum { PROMPT_VERSION = 1 };
 
-/* CoOp's ZeroshotCLIP2: seven of CLIP's templates for ImageNet, and the plain one. */
-static const char *const templates[] = {
-    "a photo of a {}.",         "itap of a {}.",           "a bad photo of the {}.",
-    "a origami {}.",            "a photo of the large {}.", "a {} in a video game.",
-    "art of the {}.",           "a photo of the small {}."};
+static const char *const ensemble[] = {
+#define ENSEMBLE(text) text,
+#include "models/prompt_templates.def"
+};
+
+static const char *const teacher[] = {
+#define TEACHER(text) text,
+#include "models/prompt_templates.def"
+};
 
 typedef struct {
   Arena *arena;
@@ -53,11 +57,10 @@ static json_t *slot(Writer *w) {
   return j;
 }
 
-static json_t *template_list(Writer *w) {
-  size_t n = w->plan->method->build == prompt_ensemble ? VL_COUNT(templates) : 1;
+static json_t *template_list(Writer *w, const char *const *text, size_t n) {
   json_t *j = json_array();
   for (size_t i = 0; i < n; i++)
-    if (json_array_append_new(j, json_string(templates[i])) != 0) w->incomplete = true;
+    if (json_array_append_new(j, json_string(text[i])) != 0) w->incomplete = true;
   return j;
 }
 
@@ -66,7 +69,8 @@ static json_t *declaration(Writer *w, Module *m, json_t *loss) {
   set(w, j, "vlpc_prompt", json_integer(PROMPT_VERSION));
   set(w, j, "method", json_string(w->plan->method->name));
   if (w->plan->text.rows > 0) set(w, j, "slot", slot(w));
-  if (w->plan->method->loss == loss_none) set(w, j, "templates", template_list(w));
+  size_t n = w->plan->method->build == prompt_ensemble ? VL_COUNT(ensemble) : 1;
+  if (w->plan->method->loss == loss_none) set(w, j, "templates", template_list(w, ensemble, n));
   set(w, j, "trainable", json_incref(m->trainable));
   set(w, j, "taps", json_incref(m->taps));
   set(w, j, "writes", json_incref(m->writes));
@@ -110,6 +114,8 @@ static VlStatus write_losses(Writer *w, json_t **out) {
   if (m->loss == loss_none) return VLPC_OK;
   VL_TRY(write_loss(w, m->loss, ".loss.onnx", out));
   if (w->plan->weights_text != NULL) set(w, *out, "weights", json_string(w->plan->weights_text));
+  if (m->loss == loss_promptsrc)
+    set(w, *out, "templates", template_list(w, teacher, VL_COUNT(teacher)));
   if (m->later == loss_none) return VLPC_OK;
   VL_TRY(write_loss(w, m->later, ".loss2.onnx", &later));
   set(w, *out, "epochs", json_integer(PROMPT_STAGE));

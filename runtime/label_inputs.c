@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* label_inputs.c - inputs of an entry that follow from the labels, for entries that
 ** the easy path does not run itself, such as those of training. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,14 +66,10 @@ static VlStatus give_lengths(vlpc_session *s, const ProgEntry *e) {
 
 /* ---- texts without learned rows -------------------------------------------- */
 
-static void add_unit_rows(const float *x, uint32_t n, uint32_t width, double *sum) {
-  for (uint32_t i = 0; i < n; i++, x += width, sum += width) {
-    double square = 0;
-    for (uint32_t k = 0; k < width; k++) square += (double)x[k] * (double)x[k];
-    double scale = square > 0 ? 1 / sqrt(square) : 0;
-    for (uint32_t k = 0; k < width; k++) sum[k] += scale * (double)x[k];
-  }
-}
+typedef struct {
+  const char *const *text;
+  uint32_t n;
+} Templates;
 
 static VlStatus check_rows(vlpc_session *s, const ClassValue *v) {
   const Labels *l = &s->labels;
@@ -83,33 +78,39 @@ static VlStatus check_rows(vlpc_session *s, const ClassValue *v) {
   return easy_lacks(s, "features of plain texts", "compile it again");
 }
 
-/* Those of one template as they are, of several the mean of rows of unit length. */
+/* The mean over the templates, whose rows keep their lengths (PromptSRC). */
 static VlStatus plain_rows(vlpc_session *s, const ProgEntry *from, ClassValue *v,
-                           const char *const *plain, uint32_t n, double *sum) {
+                           const Templates *of, double *sum) {
   const Labels *l = &s->labels;
   size_t count = (size_t)l->n * l->embed;
-  for (uint32_t i = 0; i < n; i++) {
-    VL_TRY(labels_plain(s, l, plain[i], from, v));
+  for (uint32_t i = 0; i < of->n; i++) {
+    VL_TRY(labels_plain(s, l, of->text[i], from, v));
     VL_TRY(check_rows(s, v));
-    if (n == 1) memcpy(s->labels.plain, v->value.data, count * sizeof(float));
-    else add_unit_rows(v->value.data, l->n, l->embed, sum);
+    for (size_t k = 0; k < count; k++) sum[k] += (double)((const float *)v->value.data)[k];
   }
-  for (size_t k = 0; n > 1 && k < count; k++) s->labels.plain[k] = (float)(sum[k] / n);
+  for (size_t k = 0; k < count; k++) l->plain[k] = (float)(sum[k] / of->n);
   return VLPC_OK;
 }
 
-static VlStatus give_plain(vlpc_session *s, const ProgEntry *e, const char *name,
-                           const char *const *plain, uint32_t n) {
+/* The module's own for its frozen texts, else the caller's, else the usual one. */
+static Templates templates_of(const vlpc_session *s, const Templates *callers) {
   static const char *const usual[] = {PLAIN_PATTERN};
+  const ManifestPrompts *m = &s->model->manifest.prompts;
+  if (m->n_frozen_templates > 0) return (Templates){m->frozen_templates, m->n_frozen_templates};
+  return callers->n > 0 ? *callers : (Templates){usual, 1};
+}
+
+static VlStatus give_plain(vlpc_session *s, const ProgEntry *e, const char *name,
+                           const Templates *callers) {
   Labels *l = &s->labels;
   size_t count = (size_t)l->n * l->embed;
   ClassValue v = {.name = name};
+  Templates of = templates_of(s, callers);
   double *sum = calloc(count, sizeof *sum);
   free(l->plain);
   l->plain = calloc(count, sizeof *l->plain);
   VlStatus st = sum && l->plain ? VLPC_OK : easy_no_memory(s, "features of texts");
-  if (st == VLPC_OK)
-    st = plain_rows(s, labels_source(s->model, e, name), &v, n ? plain : usual, n ? n : 1, sum);
+  if (st == VLPC_OK) st = plain_rows(s, labels_source(s->model, e, name), &v, &of, sum);
   free(v.value.data), free(sum);
   VL_TRY(st);
   vlpc_tensor t = {l->plain, VLPC_F32, 2, {l->n, l->embed}};
@@ -129,7 +130,7 @@ void labels_forget_inputs(vlpc_session *s) {
         s->bound[e].in[i].set = false;
 }
 
-static VlStatus give(vlpc_session *s, const char *entry, const char *const *plain, uint32_t n) {
+static VlStatus give(vlpc_session *s, const char *entry, const Templates *plain) {
   Bound *b = session_bound(s, entry);
   if (!b) return diag_status(s->diag);
   if (s->labels.n == 0)
@@ -144,7 +145,7 @@ static VlStatus give(vlpc_session *s, const char *entry, const char *const *plai
                                 : NULL;
     const ProgEntry *from = labels_source(s->model, b->e, name);
     if (from && from != text && !prompts_port(s->model, name))
-      VL_TRY(give_plain(s, b->e, name, plain, n));
+      VL_TRY(give_plain(s, b->e, name, plain));
   }
   return VLPC_OK;
 }
@@ -157,5 +158,5 @@ vlpc_status vlpc_label_inputs(vlpc_session *s, const char *entry, const char *co
   for (uint32_t i = 0; i < n_plain; i++)
     if (!plain[i] || !strstr(plain[i], "{}"))
       return session_leave(s, session_argument(s, "a template has no place {} for the label"));
-  return session_leave(s, give(s, entry, plain, n_plain));
+  return session_leave(s, give(s, entry, &(Templates){plain, n_plain}));
 }

@@ -97,6 +97,9 @@ typedef struct {
   ** It stands behind the entries for callers; NULL: none. */
   const char *entry;
   const char *loss_weights; /* as the module states them; NULL: it does not */
+  /* Texts of a class of which its loss takes the mean, without learned rows; 0: one text */
+  uint32_t n_frozen_templates;
+  const char **frozen_templates;
   uint32_t n_trainables;
   ManifestTrainable *trainable;
   uint32_t n_layout;

@@ -66,6 +66,15 @@ static void write_layout_row(const ManifestLayoutRow *r, Str *s) {
   str_add(s, "}");
 }
 
+static void write_texts(const char *key, const char *const *text, uint32_t n, Str *s) {
+  if (n > 0) str_printf(s, ",\n    \"%s\": [", key);
+  for (uint32_t i = 0; i < n; i++) {
+    str_add(s, i ? ", " : "");
+    str_json(s, text[i], strlen(text[i]));
+  }
+  if (n > 0) str_add(s, "]");
+}
+
 void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
   if (!m->method) return;
   str_add(s, "  \"prompts\": {"), add_text(s, "method", m->method);
@@ -77,11 +86,8 @@ void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
     add_text(s, "place", m->slot_place), str_add(s, ", ");
     add_text(s, "phrase", m->slot_phrase), str_add(s, m->slot_own ? ", \"own\": true}" : "}");
   }
-  for (uint32_t i = 0; i < m->n_templates; i++) {
-    str_add(s, i ? ", " : ",\n    \"templates\": [");
-    str_json(s, m->templates[i], strlen(m->templates[i]));
-    if (i + 1 == m->n_templates) str_add(s, "]");
-  }
+  write_texts("templates", m->templates, m->n_templates, s);
+  write_texts("frozen_templates", m->frozen_templates, m->n_frozen_templates, s);
   str_add(s, ",\n    \"trainable\": [");
   for (uint32_t i = 0; i < m->n_trainables; i++) {
     str_add(s, i ? ",\n      " : "\n      ");
@@ -123,19 +129,19 @@ static VlStatus read_slot(Reader *r, json_t *o) {
   return m->slot_place ? VLPC_OK : bad(r, "the slot's place is not end, middle or front");
 }
 
-static VlStatus read_templates(Reader *r, json_t *list) {
-  ManifestPrompts *m = &r->m->prompts;
+static VlStatus read_templates(Reader *r, json_t *list, const char ***out, uint32_t *count) {
   size_t n = json_array_size(list);
   if (!list) return VLPC_OK;
   if (!json_is_array(list) || n > MANIFEST_MAX_TEMPLATES)
     return bad(r, "\"templates\" is not a list, or too long");
-  m->templates = arena_array(r->a, const char *, n);
-  for (; m->n_templates < n; m->n_templates++) {
-    const char *text = json_string_value(json_array_get(list, m->n_templates));
+  *out = arena_array(r->a, const char *, n);
+  for (size_t i = 0; i < n; i++) {
+    const char *text = json_string_value(json_array_get(list, i));
     if (!text || !strstr(text, "{}") || strlen(text) > MANIFEST_MAX_SLOT)
       return bad(r, "a template is no text with {}");
-    m->templates[m->n_templates] = arena_strdup(r->a, text);
+    (*out)[i] = arena_strdup(r->a, text);
   }
+  *count = (uint32_t)n;
   return VLPC_OK;
 }
 
@@ -298,7 +304,9 @@ VlStatus manifest_read_prompts(Reader *r, json_t *o) {
   if (!m->method || !m->method[0]) return bad(r, "\"method\" is missing");
   if (m->base && !is_hash(m->base)) return bad(r, "\"base\" is not 32 hexadecimal digits");
   VL_TRY(read_slot(r, json_object_get(o, "slot")));
-  VL_TRY(read_templates(r, json_object_get(o, "templates")));
+  VL_TRY(read_templates(r, json_object_get(o, "templates"), &m->templates, &m->n_templates));
+  VL_TRY(read_templates(r, json_object_get(o, "frozen_templates"), &m->frozen_templates,
+                        &m->n_frozen_templates));
   VL_TRY(read_layout(r, json_object_get(o, "layout")));
   json_t *list = json_object_get(o, "trainable");
   if (!json_is_array(list) || json_array_size(list) > MANIFEST_MAX_TRAINABLES)

@@ -379,8 +379,9 @@ VLPC_API vlpc_status vlpc_set_labels(vlpc_session *s, const char *const *labels,
 VLPC_API vlpc_status vlpc_embed_labels(vlpc_session *s, float *out);
 /* Gives the inputs of an entry that follow from the labels their values: token ids of the
 ** labels' texts (and the mask), lengths of names, and features of texts without learned
-** rows, which are those of the labels in each of n_plain templates, averaged (0: "a photo
-** of a {}.").  They stay until labels are set anew. */
+** rows: the mean of those of the labels in the module's own templates for them, where it
+** has any, else in each of n_plain templates (0: "a photo of a {}.").  They stay until
+** labels are set anew. */
 VLPC_API vlpc_status vlpc_label_inputs(vlpc_session *s, const char *entry,
                                        const char *const *plain, uint32_t n_plain);
 /* softmax(logit_scale · cosine) over the labels: out[n · n_labels]. */

@@ -419,6 +419,76 @@ static void kept_features_give_what_the_whole_gives(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* ---- frozen texts ----------------------------------------------------------- */
+
+static const char *const teacher[] = {
+#define TEACHER(text) text,
+#include "models/prompt_templates.def"
+};
+
+enum { CLASSES = 2, FROZEN = CLASSES * 512 };
+
+static float loss_of(vlpc_session *s) {
+  vlpc_tensor loss;
+  assert_int_equal(vlpc_session_run(s, "train"), VLPC_OK);
+  assert_int_equal(vlpc_session_output(s, "train", "loss", &loss), VLPC_OK);
+  return *(const float *)loss.data;
+}
+
+/* Features of the classes in the first n templates, their mean. */
+static void frozen_texts(vlpc_session *s, uint32_t n, float out[FROZEN]) {
+  double sum[FROZEN] = {0};
+  for (uint32_t i = 0; i < n; i++) {
+    const char *hole = strstr(teacher[i], "{}");
+    int64_t ids[CLASSES * 77];
+    uint32_t used;
+    for (uint32_t k = 0; k < CLASSES; k++) {
+      const char *text = arena_printf(e2e, k ? "%.*sriver%s" : "%.*sforest%s",
+                                      (int)(hole - teacher[i]), teacher[i], hole + 2);
+      assert_int_equal(vlpc_tokenize(s, text, ids + k * 77, 77, &used), VLPC_OK);
+    }
+    vlpc_tensor t = {ids, VLPC_I64, 2, {CLASSES, 77}};
+    assert_int_equal(vlpc_session_set_input(s, "frozen_text", "text", &t), VLPC_OK);
+    assert_int_equal(vlpc_session_run(s, "frozen_text"), VLPC_OK);
+    assert_int_equal(vlpc_session_output(s, "frozen_text", "frozen_text_features", &t), VLPC_OK);
+    for (int k = 0; k < FROZEN; k++) sum[k] += (double)((const float *)t.data)[k];
+  }
+  for (int k = 0; k < FROZEN; k++) out[k] = (float)(sum[k] / n);
+}
+
+/* PromptSRC's teacher: the mean over 60 templates, whatever template the labels have. */
+static void frozen_texts_are_the_mean_of_the_modules(void **state) {
+  static const char *const names[] = {"forest", "river"}, *const other[] = {"a {}."};
+  vlpc_artifact *a = open_artifact(artifact_of("promptsrc", 0));
+  vlpc_session *s = NULL;
+  vlpc_prompts *p = NULL;
+  vlpc_start_options start = {.struct_size = sizeof start};
+  float mean[FROZEN], first[FROZEN];
+  float *pixels = arena_array(e2e, float, CLASSES * 3 * 224 * 224);
+  vlpc_tensor image = {pixels, VLPC_F32, 4, {CLASSES, 3, 224, 224}};
+  vlpc_tensor labels = {(int64_t[]){0, 1}, VLPC_I64, 1, {CLASSES}};
+  vlpc_tensor frozen = {mean, VLPC_F32, 2, {CLASSES, 512}};
+  (void)state;
+  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  assert_int_equal(vlpc_prompts_start(s, &start, &p), VLPC_OK);
+  assert_int_equal(vlpc_session_set_prompts(s, p), VLPC_OK);
+  assert_int_equal(vlpc_set_labels(s, names, CLASSES, NULL), VLPC_OK);
+  assert_int_equal(vlpc_label_inputs(s, "train", other, 1), VLPC_OK);
+  assert_int_equal(vlpc_session_set_input(s, "train", "image", &image), VLPC_OK);
+  assert_int_equal(vlpc_session_set_input(s, "train", "labels", &labels), VLPC_OK);
+  float own = loss_of(s);
+  frozen_texts(s, VL_COUNT(teacher), mean);
+  assert_int_equal(vlpc_session_set_input(s, "train", "frozen_text_features", &frozen), VLPC_OK);
+  assert_true(loss_of(s) == own);
+  frozen_texts(s, 1, first);
+  frozen.data = first;
+  assert_int_equal(vlpc_session_set_input(s, "train", "frozen_text_features", &frozen), VLPC_OK);
+  assert_true(loss_of(s) != own);
+  vlpc_prompts_close(p);
+  vlpc_session_free(s);
+  vlpc_artifact_close(a);
+}
+
 static int set_up(void **state) {
   int failed = e2e_set_up(state);
   if (failed) return failed;
@@ -440,6 +510,7 @@ int main(void) {
       cmocka_unit_test(epochs_are_validated),
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
+      cmocka_unit_test(frozen_texts_are_the_mean_of_the_modules),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
 }
