@@ -46,7 +46,8 @@ static VlStatus read_set(Train *r) {
   const struct {
     OptId id;
     const char *key;
-  } key[] = {{OPT_shots, "shots"}, {OPT_seed, "seed"}, {OPT_epochs, "epochs"}};
+  } key[] = {{OPT_shots, "shots"}, {OPT_seed, "seed"}, {OPT_epochs, "epochs"},
+               {OPT_precision, "precision"}};
   for (const char *p = opt(c, set); p && *p;) {
     size_t n = strcspn(p, " ");
     if (n) add_item(r, arena_strndup(c->arena, p, n));
@@ -68,8 +69,7 @@ static bool is_onnx(const char *path) {
 }
 
 /* Writes the method's module into the run's folder, as the configuration says. */
-static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
-                             const char **out) {
+static VlStatus write_module(Train *r, vlpc_compiler *k, vlpc_compile_options *to) {
   Cli *c = r->c;
   Config config;
   Dataset data;
@@ -77,10 +77,11 @@ static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
   DatasetSource photos = {opt(c, data), opt(c, data_root)};
   VL_TRY(plan_config(&from, c->arena, c->diag, &config));
   VL_TRY(plan_data(&config, &photos, c->arena, c->diag, &data));
-  *out = arena_printf(c->arena, "%s/module.onnx", r->run);
+  to->prompt = arena_printf(c->arena, "%s/module.onnx", r->run);
+  if (strcmp(config.precision, "any") != 0) to->precision = config.precision;
   vlpc_prompt_options o = {.struct_size = sizeof o,
                            .method = config.method,
-                           .output = *out,
+                           .output = to->prompt,
                            .models = {c->arg[0], c->n_args > 1 ? c->arg[1] : NULL},
                            .length = config.prompt_length,
                            .depth = config.prompt_depth,
@@ -89,7 +90,7 @@ static VlStatus write_module(Train *r, vlpc_compiler *k, const char *tokenizer,
                            .class_rows = opt_given(c, csc),
                            .known_classes = data.n_classes,
                            .seed = (uint64_t)config.seed,
-                           .tokenizer = tokenizer,
+                           .tokenizer = to->tokenizer,
                            .loss_weights = config_weights(&config, c->arena)};
   return fail_compiler(c, k, vlpc_prompt_write(k, &o));
 }
@@ -114,12 +115,13 @@ static VlStatus make_artifact(Train *r) {
                             .output = r->file,
                             .tokenizer = model_companion(c, OPT_tokenizer, "tokenizer.json"),
                             .prompt = opt(c, prompt),
+                            .precision = opt(c, precision),
                             .train = 1};
   o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
   VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   VL_TRY(compiler_open(c, &k));
   if (mkdir(r->run, 0777) == 0 && !opt_given(c, quiet)) fprintf(stderr, "vlpc: made %s\n", r->run);
-  if (!o.prompt) VL_TRY(write_module(r, k, o.tokenizer, &o.prompt));
+  if (!o.prompt) VL_TRY(write_module(r, k, &o));
   return fail_compiler(c, k, vlpc_compile(k, &o));
 }
 

@@ -42,10 +42,24 @@ static VlStatus check_weights(const vlpc_trainer *t) {
   return s;
 }
 
+static VlStatus check_precision(vlpc_trainer *t) {
+  vlpc_artifact_info info = {.struct_size = sizeof info};
+  const char *asked = t->config.precision;
+  vlpc_artifact_get_info(t->artifact, &info);
+  t->config.precision = info.precision;
+  if (strcmp(asked, "any") == 0 || strcmp(asked, info.precision) == 0) return VLPC_OK;
+  VlStatus s = cannot(t, "the artifact computes in another precision",
+                      "compile it with --precision, or leave precision as it is");
+  diag_found(t->diag, "%s", asked);
+  diag_expected(t->diag, "%s", info.precision);
+  return s;
+}
+
 /* What the artifact decides cannot be asked for otherwise. */
-static VlStatus check_config(const vlpc_trainer *t) {
+static VlStatus check_config(vlpc_trainer *t) {
   const Config *c = &t->config;
   VL_TRY(check_weights(t));
+  VL_TRY(check_precision(t));
   if (has_second(c) && !step_is_there(t->artifact, 1))
     return cannot(t, "the module has no second loss for the epochs after stage_epochs",
                   "train with its loss alone: stage_epochs=0");

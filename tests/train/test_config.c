@@ -55,7 +55,7 @@ static void the_whole_print(void **state) {
                       "recipe: dpt\nmethod: \"dpt\"\nphrase: \"\"\ntemplate: \"\"\n"
                       "prompt_length: 0\nprompt_depth: 0\nseed: 1\nshots: 16\nclasses: all\n"
                       "epochs: 60\nstage_epochs: 30\nbatch: 32\ntest_batch: 100\n"
-                      "precision: fp32\naugment: papers\nviews: 0\noptimizer: sgd\nlr: 0.01\n"
+                      "precision: any\naugment: papers\nviews: 0\noptimizer: sgd\nlr: 0.01\n"
                       "schedule: cosine\nwarmup_epochs: 10\nwarmup_lr: 1e-05\n"
                       "weight_decay: 0.0005\nmomentum: 0.9\nnesterov: false\nbeta1: 0.9\n"
                       "beta2: 0.999\neps: 1e-08\ngpa_mean: 0\ngpa_std: 0\nloss_text: 0\n"
