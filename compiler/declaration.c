@@ -255,14 +255,15 @@ static VlStatus read_loss(Reader *r, json_t *o, const char *where, DeclaredLoss 
 /* How many epochs the first one takes is the recipe's to say: the number here is for
 ** readers of the file. */
 static VlStatus read_losses(Reader *r, json_t *o, DeclaredLoss out[TRAIN_LOSSES]) {
-  static const char *const keys[] = {"file", "taps", "weights", "templates",
-                                     "epochs", "next", NULL};
+  static const char *const keys[] = {"file", "taps", "per_photo", "weights",
+                                     "templates", "epochs", "next", NULL};
   json_t *next = json_object_get(o, "next");
   uint32_t epochs;
   void *at = NULL;
   if (!o) return VLPC_OK;
   VL_TRY(known_keys(r, o, "loss", keys));
   VL_TRY(read_loss(r, o, "loss", &out[0]));
+  VL_TRY(flag_at(r, o, "loss", "per_photo", &out[0].per_photo));
   VL_TRY(text_at(r, o, "loss", "weights", false, &out[0].weights));
   VL_TRY(each(r, o, list_of_templates, &at, &out[0].n_templates));
   out[0].templates = at;

@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
   const char *file; /* beside the module; NULL: none is declared */
+  bool per_photo;      /* it, and what takes over, is the mean of the losses of the photos */
   const char *weights; /* of its parts, "text=25 image=10"; NULL: none are stated */
   uint32_t n_taps, n_templates;
   LinkTap *tap;

@@ -303,6 +303,7 @@ ManifestPrompts compile_manifest_prompts(const Compile *c) {
                        .slot_own = has_own_rows(c),
                        .slot_phrase = x->phrase,
                        .entry = c->has_prompts ? "prompts" : NULL,
+                       .loss_per_photo = x->loss[0].per_photo,
                        .loss_weights = x->loss[0].weights,
                        .n_frozen_templates = x->loss[0].n_templates,
                        .frozen_templates = x->loss[0].templates,

@@ -23,6 +23,7 @@ typedef struct {
   Diag *d;
   const PromptPlan *plan;
   const char *stem; /* of the files: the output without ".onnx" */
+  bool whole_batch; /* some loss needs it */
   bool incomplete;
 } Writer;
 
@@ -104,6 +105,7 @@ static VlStatus write_loss(Writer *w, PromptBuild *build, const char *suffix, js
   *out = object(w);
   set(w, *out, "file", json_string(base_name(path)));
   set(w, *out, "taps", json_incref(m->taps));
+  w->whole_batch |= m->whole_batch;
   if (m->incomplete) return no_memory(w->d);
   return onnx_write(m->g, path, w->d);
 }
@@ -113,11 +115,12 @@ static VlStatus write_losses(Writer *w, json_t **out) {
   json_t *later = NULL;
   if (m->loss == loss_none) return VLPC_OK;
   VL_TRY(write_loss(w, m->loss, ".loss.onnx", out));
+  if (m->later != loss_none) VL_TRY(write_loss(w, m->later, ".loss2.onnx", &later));
+  if (!w->whole_batch) set(w, *out, "per_photo", json_true());
   if (w->plan->weights_text != NULL) set(w, *out, "weights", json_string(w->plan->weights_text));
   if (m->loss == loss_promptsrc)
     set(w, *out, "templates", template_list(w, teacher, VL_COUNT(teacher)));
-  if (m->later == loss_none) return VLPC_OK;
-  VL_TRY(write_loss(w, m->later, ".loss2.onnx", &later));
+  if (later == NULL) return VLPC_OK;
   set(w, *out, "epochs", json_integer(PROMPT_STAGE));
   set(w, *out, "next", json_incref(later));
   return VLPC_OK;

@@ -58,6 +58,7 @@ struct Module {
   OnnxGraph *g;
   json_t *trainable, *taps, *writes;
   bool lift;
+  bool whole_batch; /* a loss that is not the mean of those of the photos */
   bool incomplete; /* JSON ran out of memory */
 };
 

@@ -114,6 +114,7 @@ void loss_promptsrc(Module *m) {
 void loss_provp_ref(Module *m) {
   const char *logits = scores(m, "logits", "logits"), *ce = entropy(m, logits, labels(m));
   const char *z = module_unit(m, IMAGE(m)), *u = module_unit(m, FROZEN_IMAGE(m));
+  m->whole_batch = true;
   const char *all = M_OP1("Log", sum_rows(m, M_OP1("Exp", cosines(m, z, u))));
   const char *own = sum_rows(m, M_OP2("Mul", z, u));
   const char *apart = mean(m, M_OP2("Sub", all, own));
@@ -148,6 +149,7 @@ static const char *class_rows(Module *m, const char *label) {
   Tap z = {.port = {"layer_logits", VLPC_F32, 3, {-1, p->top, -1}, {"images", NULL, "classes"}},
            .from = "aux.layer_logits"};
   Tap k = {.port = {"picked", VLPC_I64, 2, {-1, p->top}, {"images"}}, .from = "aux.picked"};
+  m->whole_batch = true;
   const char *logits = module_tap(m, &z), *picked = module_tap(m, &k);
   const char *column = onnx_reshape(m->g, label, 2, (int64_t[]){-1, 1});
   const char *hit = M_OP2("Equal", picked, column);

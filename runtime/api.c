@@ -157,6 +157,7 @@ bool vlpc_artifact_module(const vlpc_artifact *a, vlpc_module_info *out) {
   vlpc_module_info info = {.method = m->method, .base = m->base, .slot_rows = m->slot_rows,
                            .slot_place = m->slot_place, .slot_phrase = m->slot_phrase,
                            .n_trainables = m->n_trainables,
+                           .loss_per_photo = m->loss_per_photo,
                            .loss_weights = m->loss_weights};
   return options_out(out, &info, sizeof info);
 }

@@ -96,6 +96,7 @@ typedef struct {
   ** trainables; each of its outputs is an input, by the same name, of other entries.
   ** It stands behind the entries for callers; NULL: none. */
   const char *entry;
+  bool loss_per_photo; /* its loss is the mean of those of the photos */
   const char *loss_weights; /* as the module states them; NULL: it does not */
   /* Texts of a class of which its loss takes the mean, without learned rows; 0: one text */
   uint32_t n_frozen_templates;

@@ -80,6 +80,7 @@ void manifest_write_prompts(const ManifestPrompts *m, Str *s) {
   str_add(s, "  \"prompts\": {"), add_text(s, "method", m->method);
   str_add(s, ", "), add_text(s, "base", m->base);
   str_add(s, ", "), add_text(s, "entry", m->entry);
+  if (m->loss_per_photo) str_add(s, ", \"loss_per_photo\": true");
   if (m->loss_weights) str_add(s, ", "), add_text(s, "loss_weights", m->loss_weights);
   if (m->slot_rows) {
     str_printf(s, ",\n    \"slot\": {\"rows\": %" PRIu32 ", ", m->slot_rows);
@@ -300,6 +301,7 @@ VlStatus manifest_read_prompts(Reader *r, json_t *o) {
   m->method = manifest_text(r, o, "method");
   m->base = manifest_text(r, o, "base");
   m->entry = manifest_text(r, o, "entry");
+  m->loss_per_photo = json_is_true(json_object_get(o, "loss_per_photo"));
   m->loss_weights = manifest_text(r, o, "loss_weights");
   if (!m->method || !m->method[0]) return bad(r, "\"method\" is missing");
   if (m->base && !is_hash(m->base)) return bad(r, "\"base\" is not 32 hexadecimal digits");

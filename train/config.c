@@ -169,7 +169,7 @@ static VlStatus set_key(Config *c, const ConfigItem *i, Arena *a, Diag *d) {
 static Config defaults(const Recipe *r) {
   return (Config){.recipe = r->name, .method = r->method, .phrase = "", .template = "",
                   .seed = 1, .classes = "all", .epochs = r->epochs, .batch = r->batch,
-                  .test_batch = 100, .precision = "any", .augment = "papers",
+                  .shards = 1, .test_batch = 100, .precision = "any", .augment = "papers",
                   .optimizer = "sgd", .lr = r->lr, .schedule = "cosine",
                   .warmup_epochs = r->warmup, .warmup_lr = 1e-5, .weight_decay = r->decay,
                   .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8,

@@ -7,9 +7,10 @@
 #include "train/step_int.h"
 
 struct Step {
-  StepSpec spec;
+  StepSpec spec; /* its batch is that of a shard */
   const char *entry;
   Photos photos;
+  Parts parts;
   const char **grad_name; /* by tensor */
   float **grad;           /* by tensor; NULL: nothing reaches it */
   bool takes_image, takes_labels; /* pixels, classes of the batch */
@@ -83,18 +84,23 @@ static VlStatus keep_texts(Step *s, Arena *a) {
 
 /* ---- making ---------------------------------------------------------------- */
 
+/* Gradients lie one behind the other in the sum of the parts. */
 static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
-  uint32_t n = 0;
-  s->grad_name = arena_array(a, const char *, s->spec.n_tensors);
-  s->grad = arena_array(a, float *, s->spec.n_tensors);
-  for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
-    const StepTensor *t = &s->spec.tensor[i];
-    s->grad_name[i] = arena_printf(a, "grad.%s", t->name);
-    bool there = step_has(&s->spec, s->entry, VLPC_OUTPUT, s->grad_name[i]);
-    if (there) s->grad[i] = arena_array(a, float, t->n);
-    n += there;
+  const StepSpec *spec = &s->spec;
+  uint64_t floats = 0;
+  s->grad_name = arena_array(a, const char *, spec->n_tensors);
+  s->grad = arena_array(a, float *, spec->n_tensors);
+  for (int pass = 0; pass < 2; pass++) {
+    if (pass == 1) parts_new(spec, floats, a, &s->parts);
+    floats = 0;
+    for (uint32_t i = 0; i < spec->n_tensors; i++) {
+      s->grad_name[i] = arena_printf(a, "grad.%s", spec->tensor[i].name);
+      if (!step_has(spec, s->entry, VLPC_OUTPUT, s->grad_name[i])) continue;
+      if (pass == 1) s->grad[i] = s->parts.sum + PART_GRADIENTS + floats;
+      floats += spec->tensor[i].n;
+    }
   }
-  return n ? VLPC_OK : step_misfit(&s->spec, d, "the artifact has nothing to train");
+  return floats ? VLPC_OK : step_misfit(spec, d, "the artifact has nothing to train");
 }
 
 static void make_room(Step *s, Arena *a) {
@@ -109,6 +115,8 @@ VlStatus step_new(const StepSpec *spec, Arena *a, Diag *d, Step **out) {
   vlpc_port x;
   Step *s = *out = arena_one(a, Step);
   *s = (Step){.spec = *spec, .entry = train_entries[spec->stage].whole};
+  s->spec.batch = (spec->batch + spec->shards - 1) / spec->shards;
+  spec = &s->spec;
   if (step_port(spec, train_entries[spec->stage].step, VLPC_OUTPUT, 0, &x))
     s->entry = train_entries[spec->stage].step;
   if (!step_port(spec, s->entry, VLPC_OUTPUT, 0, &x))
@@ -173,37 +181,51 @@ VlStatus step_plan(const Step *s, uint32_t i, vlpc_plan *out) {
   return out->name ? photos_plan(&s->photos, &s->spec, s->pixels, out) : VLPC_OK;
 }
 
-/* Adds 1/parts of loss and gradients; the first part sets them. */
-static VlStatus take_part(const Step *s, uint32_t parts, bool first, float *loss) {
+/* Adds what the entry gave for n of the batch's photos to a row. */
+static VlStatus add_part(const Step *s, uint32_t n, uint32_t batch, float *row) {
   vlpc_session *session = s->spec.session;
+  double share = (double)n / batch;
   vlpc_tensor t;
-  float n = (float)parts;
   VL_TRY(vlpc_session_output(session, s->entry, "loss", &t));
-  *loss = (first ? 0 : *loss) + *(const float *)t.data / n;
+  row[PART_LOSS] += (float)(share * (double)*(const float *)t.data);
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
-    StepTensor *x = &s->spec.tensor[i];
-    x->grad = s->grad[i];
-    if (!x->grad) continue;
+    if (!s->grad[i]) continue;
     VL_TRY(vlpc_session_output(session, s->entry, s->grad_name[i], &t));
     const float *from = t.data;
-    for (uint64_t k = 0; k < x->n; k++) x->grad[k] = (first ? 0 : x->grad[k]) + from[k] / n;
+    float *to = row + (s->grad[i] - s->parts.sum);
+    for (uint64_t k = 0; k < s->spec.tensor[i].n; k++) to[k] += (float)(share * (double)from[k]);
+  }
+  return VLPC_OK;
+}
+
+/* Shard i of a batch. */
+static VlStatus run_shard(Step *s, const StepBatch *b, uint32_t i, Diag *d) {
+  const StepSpec *spec = &s->spec;
+  uint32_t from = (uint32_t)((uint64_t)b->n * i / spec->shards);
+  uint32_t n = (uint32_t)((uint64_t)b->n * (i + 1) / spec->shards) - from;
+  StepBatch shard = {b->epoch, b->photo + from, b->label + from, n};
+  float *row = parts_row(&s->parts, i);
+  if (n == 0) return VLPC_OK;
+  VL_TRY(photos_rows(&s->photos, spec, &shard, s->pixels, d));
+  if (s->takes_image)
+    VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){b->epoch, shard.photo, n}, d, s->pixels));
+  for (uint32_t k = 0; k < n; k++) s->label[k] = shard.label[k];
+  uint32_t each = s->lift ? 1 : n;
+  for (uint32_t at = 0; at < n; at += each) {
+    VL_TRY(bind_photos(s, at, each));
+    VL_TRY(vlpc_session_run(spec->session, s->entry));
+    VL_TRY(add_part(s, each, b->n, row));
   }
   return VLPC_OK;
 }
 
 VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss) {
-  const StepSpec *spec = &s->spec;
-  VL_CHECK(b->n > 0 && b->n <= spec->batch, "step_run: no batch");
-  VL_TRY(photos_rows(&s->photos, spec, b, s->pixels, d));
-  if (s->takes_image)
-    VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){b->epoch, b->photo, b->n}, d, s->pixels));
-  for (uint32_t i = 0; i < b->n; i++) s->label[i] = b->label[i];
-  VL_TRY(bind_tensors(s));
-  uint32_t each = s->lift ? 1 : b->n;
-  for (uint32_t at = 0; at < b->n; at += each) {
-    VL_TRY(bind_photos(s, at, each));
-    VL_TRY(vlpc_session_run(spec->session, s->entry));
-    VL_TRY(take_part(s, s->lift ? b->n : 1, at == 0, loss));
-  }
+  VL_CHECK(b->n > 0 && b->n <= (uint64_t)s->spec.batch * s->spec.shards, "step_run: no batch");
+  VlStatus st = bind_tensors(s);
+  for (uint32_t i = 0; st == VLPC_OK && i < s->parts.own; i++)
+    st = run_shard(s, b, s->parts.first + i, d);
+  VL_TRY(parts_sum(&s->parts, &s->spec, st, d));
+  *loss = s->parts.sum[PART_LOSS];
+  for (uint32_t i = 0; i < s->spec.n_tensors; i++) s->spec.tensor[i].grad = s->grad[i];
   return VLPC_OK;
 }

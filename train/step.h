@@ -4,15 +4,16 @@
 **
 ** What does not change is computed once: features of texts that nothing is learned of, and
 ** features of photos, which are kept (step_photos.c) where the entry `train_step` takes
-** them.  Texts that follow an image (CoCoOp) go image by image; the results are
-** their mean, summed in the order of the batch.  A loss that takes over from the first has
+** them.  Texts that follow an image (CoCoOp) go image by image.  A batch may be cut into
+** shards, which several processes share (step_parts.c).  The results are the mean over
+** photos, summed in the order of the batch.  A loss that takes over from the first has
 ** entries of its own, and so a step. */
 #ifndef VLPC_TRAIN_STEP_H
 #define VLPC_TRAIN_STEP_H
 
 #include "base/train_entries.h"
 #include "train/loader.h"
-#include "vlpc/vlpc.h"
+#include "vlpc/vlpc_train.h"
 
 /* A tensor that is bound to inputs of its name. */
 typedef struct {
@@ -33,6 +34,8 @@ typedef struct {
   uint32_t n_plain;
   StepTensor *tensor; /* gets its grad */
   uint32_t n_tensors;
+  uint32_t shards;       /* of a batch; a multiple of the team's processes */
+  const vlpc_team *team; /* NULL: this process alone */
   uint32_t stage; /* of train_entries: 0 the first loss, 1 the one that takes over */
 } StepSpec;
 
@@ -58,7 +61,7 @@ VL_MUST_USE VlStatus step_begin(const Step *s);
 /* The i-th way to run a whole batch, as vlpc_session_plan tells it, with room for the
 ** features of its photos; begun before.  Nothing runs. */
 VL_MUST_USE VlStatus step_plan(const Step *s, uint32_t i, vlpc_plan *out);
-/* Loss, and the gradients in the tensors. */
+/* Loss, and the gradients in the tensors.  Fails with TRAIN_TEAM when another process does. */
 VL_MUST_USE VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss);
 
 #endif

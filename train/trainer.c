@@ -23,6 +23,13 @@ static void keep_options(vlpc_trainer *t) {
   o->set = set;
 }
 
+static bool keep_team(vlpc_trainer *t) {
+  t->team = (vlpc_team){.size = 1};
+  if (!t->o.team) return true;
+  return options_copy(&t->team, sizeof t->team, t->o.team) && t->team.rank < t->team.size &&
+         t->team.gather;
+}
+
 static VlStatus no_memory(vlpc_trainer *t) {
   return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
 }
@@ -32,6 +39,9 @@ static VlStatus make(vlpc_trainer *t, const vlpc_trainer_options *options) {
     return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
                       "the artifact is NULL, or options.struct_size is not a known one");
   if (ARENA_GUARD(t->arena)) return no_memory(t);
+  if (!keep_team(t))
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
+                      "options.team has a wrong struct_size, rank or size, or no gather");
   keep_options(t);
   VlStatus s = trainer_make(t);
   t->o.session = NULL; /* the caller's */
@@ -159,12 +169,12 @@ vlpc_status vlpc_trainer_save(vlpc_trainer *t) {
   if (!enter(t)) return VLPC_E_INVALID_ARG;
   VL_TRY(need_folder(t));
   if (ARENA_GUARD(t->arena)) return no_memory(t);
-  return trainer_save(t, false);
+  return trainer_leads(t) ? trainer_save(t, false) : VLPC_OK;
 }
 
 vlpc_status vlpc_trainer_finish(vlpc_trainer *t) {
   if (!enter(t)) return VLPC_E_INVALID_ARG;
   VL_TRY(need_folder(t));
   if (ARENA_GUARD(t->arena)) return no_memory(t);
-  return trainer_finish(t);
+  return trainer_leads(t) ? trainer_finish(t) : VLPC_OK;
 }

@@ -19,6 +19,7 @@ struct vlpc_trainer {
   bool sound; /* made without an error */
   vlpc_trainer_options o; /* its texts are copied */
   vlpc_artifact *artifact; /* the caller's */
+  vlpc_team team; /* size 1: this process alone */
   vlpc_session *session;
   vlpc_prompts *start;
   Config config;
@@ -49,6 +50,9 @@ struct vlpc_trainer {
   float *features[SPLIT__COUNT]; /* of a split's images, kept where prompts do not matter */
   bool has_features[SPLIT__COUNT];
 };
+
+/* It writes the run's folder. */
+static inline bool trainer_leads(const vlpc_trainer *t) { return t->o.run && t->team.rank == 0; }
 
 /* trainer_new.c: fills a trainer with its arena, diag and options. */
 VL_MUST_USE VlStatus trainer_make(vlpc_trainer *t);

@@ -55,11 +55,28 @@ static VlStatus check_precision(vlpc_trainer *t) {
   return s;
 }
 
+/* A loss that looks at more than one photo at a time is another one on parts of a batch. */
+static VlStatus check_shards(const vlpc_trainer *t) {
+  vlpc_module_info m = {.struct_size = sizeof m};
+  long long shards = t->config.shards;
+  vlpc_artifact_module(t->artifact, &m);
+  if (shards % t->team.size != 0) {
+    VlStatus s = cannot(t, "a batch has not a part for each process",
+                        "set shards to a multiple of the processes");
+    diag_found(t->diag, "%lld shards, %u processes", shards, t->team.size);
+    return s;
+  }
+  if (shards == 1 || m.loss_per_photo) return VLPC_OK;
+  return cannot(t, "the loss is not a mean over photos, so a batch has no parts",
+                "set shards=1 and train in one process");
+}
+
 /* What the artifact decides cannot be asked for otherwise. */
 static VlStatus check_config(vlpc_trainer *t) {
   const Config *c = &t->config;
   VL_TRY(check_weights(t));
   VL_TRY(check_precision(t));
+  VL_TRY(check_shards(t));
   if (has_second(c) && !step_is_there(t->artifact, 1))
     return cannot(t, "the module has no second loss for the epochs after stage_epochs",
                   "train with its loss alone: stage_epochs=0");
@@ -189,7 +206,8 @@ static VlStatus make_step(vlpc_trainer *t) {
   StepSpec spec = {.artifact = t->artifact, .session = t->session, .loader = t->loader,
                    .batch = (uint32_t)c->batch, .views = fresh ? (uint32_t)c->views : 1,
                    .plain = plain, .n_plain = c->template[0] != '\0',
-                   .tensor = t->tensor, .n_tensors = t->n_tensors};
+                   .tensor = t->tensor, .n_tensors = t->n_tensors,
+                   .shards = (uint32_t)c->shards, .team = t->team.size > 1 ? &t->team : NULL};
   VL_TRY(step_new(&spec, t->arena, t->diag, &t->step[0]));
   spec.stage = 1;
   return has_second(c) ? step_new(&spec, t->arena, t->diag, &t->step[1]) : VLPC_OK;
@@ -254,9 +272,10 @@ static void close_log(void *m) { metrics_close(m); }
 
 static VlStatus open_folder(vlpc_trainer *t) {
   if (!t->o.run) return VLPC_OK;
-  VL_TRY(make_folder(t));
+  if (trainer_leads(t)) VL_TRY(make_folder(t));
   if (t->o.resume) VL_TRY(trainer_resume(t));
   else VL_TRY(check_empty(t));
+  if (!trainer_leads(t)) return VLPC_OK;
   VL_TRY(write_config(t));
   MetricsSpec m = {t->o.run, t->done, (double)time(NULL)};
   VL_TRY(metrics_open(&m, t->arena, t->diag, &t->log));

@@ -104,7 +104,8 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const M
 static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
   uint32_t every = (uint32_t)t->config.eval_epochs;
   Scores s;
-  if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
+  if (t->team.rank > 0 || !x->epoch_done || !every || t->epoch % every != 0 ||
+      t->data.split[SPLIT_val].n == 0)
     return VLPC_OK;
   VL_TRY(trainer_evaluate(t, SPLIT_val, &s));
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
@@ -140,6 +141,6 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   VL_TRY(write_metrics(t, out, (Metric[]){{"train/loss", out->loss}, {"train/lr", out->lr}}));
   bool is_best = false;
   VL_TRY(validate(t, out, &is_best));
-  if (!t->o.run || !(is_best || save_is_due(t))) return VLPC_OK;
+  if (!trainer_leads(t) || !(is_best || save_is_due(t))) return VLPC_OK;
   return trainer_save(t, is_best);
 }

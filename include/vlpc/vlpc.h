@@ -285,6 +285,7 @@ typedef struct vlpc_module_info {
   uint32_t slot_rows;
   const char *slot_place, *slot_phrase;
   uint32_t n_trainables;
+  bool loss_per_photo; /* its loss is the mean of those of the photos */
   const char *loss_weights; /* of the parts of its loss, "text=25 image=10"; NULL: not stated */
 } vlpc_module_info;
 

@@ -25,6 +25,18 @@ extern "C" {
 
 typedef struct vlpc_trainer vlpc_trainer;
 
+/* Processes that train one run together: each computes its share of every batch (the
+** configuration's `shards`), and all have the same values after each step, with the bits
+** that one process gives.  The first alone writes into the run's folder and validates.
+** All make the same calls with the same options; those that fail in one do so in all. */
+typedef struct vlpc_team {
+  size_t struct_size;
+  uint32_t rank, size; /* this process, from 0, of how many */
+  /* all[size][n]: has row `rank`, gets the others'; false: a process is gone. */
+  bool (*gather)(void *user, float *all, size_t n);
+  void *user;
+} vlpc_team;
+
 typedef struct vlpc_trainer_options {
   size_t struct_size;
   const char *recipe;     /* how a paper trains its method; NULL: that of the artifact's */
@@ -39,6 +51,7 @@ typedef struct vlpc_trainer_options {
   const vlpc_session_options *session; /* NULL: defaults */
   vlpc_log_fn *log;
   void *log_user;
+  const vlpc_team *team; /* NULL: this process alone */
 } vlpc_trainer_options;
 
 /* The artifact must stay open as long as the trainer. */

@@ -120,7 +120,7 @@ static const struct {
     {HEAD "\"loss\": {\"file\": \"../x.onnx\"}}", "loss.file", "../x.onnx",
      "the name of a file in the module's folder"},
     {HEAD "\"loss\": {\"file\": \"x.onnx\", \"weight\": 2}}", "loss", "the key 'weight'",
-     "file, taps, weights, templates, epochs, next"},
+     "file, taps, per_photo, weights, templates, epochs, next"},
     {HEAD "\"loss\": {\"file\": \"x.onnx\", \"weights\": 8}}", "loss.weights", "a whole number",
      "a string of 1 to 512 bytes"},
     {HEAD "\"loss\": {\"file\": \"x.onnx\", \"templates\": [\"a dog\"]}}", "templates[0]",

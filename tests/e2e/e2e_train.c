@@ -2,6 +2,7 @@
 /* e2e_train.c - runs of training on the shipped model and photos, through vlpc_train.h. */
 #include <dirent.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,17 +99,22 @@ static vlpc_artifact *open_artifact(const char *path) {
   return a;
 }
 
+static vlpc_trainer_options options_of(const Run *r, vlpc_session_options *s) {
+  *s = (vlpc_session_options){.struct_size = sizeof *s, .threads = r->threads,
+                              .memory_limit = r->memory,
+                              .cache_dir = e2e_file("cache")};
+  return (vlpc_trainer_options){.struct_size = sizeof(vlpc_trainer_options),
+                                .data = e2e_file("%s", r->data ? r->data : "eurosat"),
+                                .run = r->run,
+                                .set = r->set,
+                                .start = r->start,
+                                .resume = r->resume,
+                                .session = s};
+}
+
 static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) {
-  vlpc_session_options s = {.struct_size = sizeof s, .threads = r->threads,
-                            .memory_limit = r->memory,
-                            .cache_dir = e2e_file("cache")};
-  vlpc_trainer_options o = {.struct_size = sizeof o,
-                            .data = e2e_file("%s", r->data ? r->data : "eurosat"),
-                            .run = r->run,
-                            .set = r->set,
-                            .start = r->start,
-                            .resume = r->resume,
-                            .session = &s};
+  vlpc_session_options s;
+  vlpc_trainer_options o = options_of(r, &s);
   return vlpc_trainer_new(a, &o, out);
 }
 
@@ -419,6 +425,127 @@ static void kept_features_give_what_the_whole_gives(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* ---- several processes, as threads ------------------------------------------ */
+
+enum { TEAM_MOST = 4 };
+
+/* What the members give is put together between two barriers. */
+typedef struct {
+  pthread_barrier_t all;
+  float *row[TEAM_MOST];
+  uint32_t size;
+  bool broken;
+} Team;
+
+typedef struct {
+  Team *team;
+  uint32_t rank;
+  vlpc_trainer_options o;
+  vlpc_artifact *a;
+  vlpc_status status;
+  double first_loss;
+  char error[512];
+} Member;
+
+static bool gather(void *user, float *all, size_t n) {
+  Member *m = user;
+  Team *t = m->team;
+  t->row[m->rank] = all + m->rank * n;
+  pthread_barrier_wait(&t->all);
+  for (uint32_t i = 0; i < t->size; i++)
+    if (i != m->rank) memcpy(all + i * n, t->row[i], n * sizeof *all);
+  pthread_barrier_wait(&t->all);
+  return !t->broken;
+}
+
+static void *take_part(void *ctx) {
+  Member *m = ctx;
+  vlpc_trainer *t = NULL;
+  vlpc_team team = {.struct_size = sizeof team, .rank = m->rank, .size = m->team->size,
+                    .gather = gather, .user = m};
+  vlpc_train_step step = {.struct_size = sizeof step};
+  m->o.team = &team;
+  m->status = vlpc_trainer_new(m->a, &m->o, &t);
+  while (m->status == VLPC_OK && !step.done) {
+    m->status = vlpc_trainer_step(t, &step);
+    if (step.step == 1) m->first_loss = step.loss;
+  }
+  if (m->status == VLPC_OK) m->status = vlpc_trainer_finish(t);
+  snprintf(m->error, sizeof m->error, "%s", vlpc_trainer_error(t));
+  vlpc_trainer_free(t);
+  return NULL;
+}
+
+/* Runs a team of the size to the end; m[i] tells how it went. */
+static void go_together(const Run *r, Team *team, Member m[TEAM_MOST]) {
+  pthread_t thread[TEAM_MOST];
+  vlpc_session_options s;
+  vlpc_artifact *a = open_artifact(r->artifact);
+  assert_int_equal(pthread_barrier_init(&team->all, NULL, team->size), 0);
+  for (uint32_t i = 0; i < team->size; i++) {
+    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s), .a = a};
+    assert_int_equal(pthread_create(&thread[i], NULL, take_part, &m[i]), 0);
+  }
+  for (uint32_t i = 0; i < team->size; i++) pthread_join(thread[i], NULL);
+  pthread_barrier_destroy(&team->all);
+  vlpc_artifact_close(a);
+}
+
+/* Five photos in four parts, so one has two; 1, 2 and 4 processes give the same bits, and the
+** mean is that of the whole batch but for rounding. */
+static void a_team_gives_what_one_gives(void **state) {
+  static const char *const set[] = {"epochs=2", "shots=1",  "batch=5", "views=0", "shards=4", NULL};
+  static const char *const uncut[] = {"epochs=2", "shots=1", "batch=5", "views=0", NULL};
+  Run one = {.artifact = e2e_file("coop.vlpc"), .threads = 1};
+  Member m[TEAM_MOST];
+  double loss = 0;
+  (void)state;
+  for (uint32_t size = 1; size <= TEAM_MOST; size *= 2) {
+    Run r = one;
+    Team team = {.size = size};
+    r.run = e2e_file("team%u", size), r.set = set;
+    go_together(&r, &team, m);
+    for (uint32_t i = 0; i < size; i++) {
+      if (m[i].status != VLPC_OK) fail_msg("%s", m[i].error);
+      if (loss == 0) loss = m[i].first_loss;
+      assert_true(m[i].first_loss == loss);
+    }
+    same_files(e2e_file("team1/prompts.safetensors"), result(&r));
+  }
+  Team alone = {.size = 1};
+  one.run = e2e_file("team_uncut"), one.set = uncut;
+  go_together(&one, &alone, m);
+  assert_int_equal(m[0].status, VLPC_OK);
+  assert_float_equal(m[0].first_loss, loss, 1e-5 * loss);
+}
+
+static void a_team_that_cannot_says_so(void **state) {
+  static const char *const three[] = {"shots=1", "batch=4", "shards=4", "epochs=1", NULL};
+  static const char *const two[] = {"shots=1", "batch=4", "shards=2", "epochs=1", NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .set = three,
+           .run = e2e_file("team_none")};
+  Team team = {.size = 3};
+  Member m[TEAM_MOST];
+  (void)state;
+  go_together(&r, &team, m);
+  for (uint32_t i = 0; i < 3; i++)
+    assert_string_equal(m[i].error,
+                        "vlpc: error[E1128]: a batch has not a part for each process\n"
+                        "  found:    4 shards, 3 processes\n"
+                        "  fix:      set shards to a multiple of the processes\n");
+  team = (Team){.size = 2, .broken = true};
+  r.set = two;
+  go_together(&r, &team, m);
+  for (uint32_t i = 0; i < 2; i++)
+    assert_string_equal(m[i].error, "vlpc: error[E1129]: a process is gone\n");
+  r.artifact = artifact_of("provp-ref", 4);
+  go_together(&r, &team, m);
+  assert_string_equal(m[0].error,
+                      "vlpc: error[E1128]: the loss is not a mean over photos, so a batch has no "
+                      "parts\n"
+                      "  fix:      set shards=1 and train in one process\n");
+}
+
 /* ---- frozen texts ----------------------------------------------------------- */
 
 static const char *const teacher[] = {
@@ -510,6 +637,8 @@ int main(void) {
       cmocka_unit_test(epochs_are_validated),
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
+      cmocka_unit_test(a_team_gives_what_one_gives),
+      cmocka_unit_test(a_team_that_cannot_says_so),
       cmocka_unit_test(frozen_texts_are_the_mean_of_the_modules),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);

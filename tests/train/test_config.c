@@ -54,7 +54,7 @@ static void the_whole_print(void **state) {
   assert_string_equal(printed(k, &c),
                       "recipe: dpt\nmethod: \"dpt\"\nphrase: \"\"\ntemplate: \"\"\n"
                       "prompt_length: 0\nprompt_depth: 0\nseed: 1\nshots: 16\nclasses: all\n"
-                      "epochs: 60\nstage_epochs: 30\nbatch: 32\ntest_batch: 100\n"
+                      "epochs: 60\nstage_epochs: 30\nbatch: 32\nshards: 1\ntest_batch: 100\n"
                       "precision: any\naugment: papers\nviews: 0\noptimizer: sgd\nlr: 0.01\n"
                       "schedule: cosine\nwarmup_epochs: 10\nwarmup_lr: 1e-05\n"
                       "weight_decay: 0.0005\nmomentum: 0.9\nnesterov: false\nbeta1: 0.9\n"
