@@ -51,6 +51,7 @@ typedef struct {
   const char **arg;
   uint32_t n_args;
   bool json;
+  bool mute;                          /* another process tells the error */
   bool failed;                        /* ran, but the result is bad: exit code 1 */
   const char *foreign, *foreign_json; /* a library object's error, or NULL */
 } Cli;

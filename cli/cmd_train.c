@@ -12,12 +12,15 @@
 #include "cli/model.h"
 #include "cli/plan.h"
 #include "cli/progress.h"
+#include "cli/team.h"
 #include "cli/templates.h"
 #include "train/plan.h"
 #include "vlpc/vlpc_train.h"
 
 typedef struct {
   Cli *c;
+  Team team;
+  vlpc_team share; /* the same, as a trainer takes it */
   const char *run, *file; /* the run's folder, the artifact */
   const char **set;       /* NULL-terminated */
   uint32_t n_set;
@@ -107,7 +110,7 @@ static VlStatus make_artifact(Train *r) {
   Cli *c = r->c;
   vlpc_compiler *k;
   r->file = arena_printf(c->arena, "%s/model.vlpc", r->run);
-  if (opt_given(c, resume)) return VLPC_OK;
+  if (opt_given(c, resume) || r->team.rank > 0) return VLPC_OK;
   if (!opt_given(c, prompt) && !opt_given(c, method) && !opt_given(c, recipe))
     return no_module(r);
   vlpc_compile_options o = {.struct_size = sizeof o,
@@ -154,6 +157,7 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .run = r->run,
                             .resume = opt_given(c, resume),
                             .session = &session,
+                            .team = r->team.size > 1 ? &r->share : NULL,
                             .log = log_line,
                             .log_user = c};
   VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
@@ -185,7 +189,8 @@ static VlStatus choose_plans(Train *r, const Model *m) {
 
 static VlStatus score(const Train *r, const char *when, vlpc_train_scores *out) {
   out->struct_size = sizeof *out;
-  if (opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0) return VLPC_OK;
+  if (r->team.rank > 0 || opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0)
+    return VLPC_OK;
   VL_TRY(fail(r, vlpc_trainer_evaluate(r->t, VLPC_TEST, out)));
   progress_clear();
   if (!opt_given(r->c, quiet))
@@ -226,12 +231,13 @@ static VlStatus run_steps(Train *r) {
   r->last = (vlpc_train_step){.struct_size = sizeof r->last, .step = r->info.step};
   for (;;) {
     vlpc_train_step now = {.struct_size = sizeof now};
-    VL_TRY(fail(r, vlpc_trainer_step(r->t, &now)));
+    bool asked = false;
+    VL_TRY(team_agree(&r->team, r->c, fail(r, vlpc_trainer_step(r->t, &now)), &asked));
     if (now.done) return VLPC_OK;
     r->last = now;
     if (!isnan(now.val_top1)) r->val = now.val_top1;
     show(r);
-    if (progress_signal() != 0) return stop(r);
+    if (asked) return team_agree(&r->team, r->c, stop(r), NULL);
   }
 }
 
@@ -270,23 +276,54 @@ static void print_result(const Train *r) {
   js_print(&j);
 }
 
+/* Processes but the first say nothing of a run that goes well. */
+static VlStatus join_team(Train *r) {
+  VL_TRY(team_start(r->c, &r->team));
+  r->share = (vlpc_team){.struct_size = sizeof r->share, .rank = r->team.rank,
+                         .size = r->team.size};
+  if (r->team.driver) r->share.gather = r->team.driver->gather;
+  if (r->team.rank > 0) r->c->value[OPT_quiet] = "", progress_start(true);
+  return VLPC_OK;
+}
+
+static VlStatus ready_artifact(Train *r) {
+  Cli *c = r->c;
+  VL_TRY(read_set(r));
+  bool links = opt_given(c, method) || opt_given(c, prompt);
+  return is_onnx(c->arg[0]) || links ? make_artifact(r) : VLPC_OK;
+}
+
+static VlStatus ready_trainer(Train *r, Model *m) {
+  VL_TRY(model_open_artifact(r->c, r->file, m));
+  VL_TRY(open_trainer(r, m));
+  VL_TRY(choose_plans(r, m));
+  return opt_given(r->c, resume) ? VLPC_OK : score(r, "before", &r->before);
+}
+
+static VlStatus finish(Train *r) {
+  VL_TRY(fail(r, vlpc_trainer_finish(r->t)));
+  VL_TRY(score(r, "after", &r->after));
+  if (r->team.rank == 0) print_result(r);
+  return VLPC_OK;
+}
+
+/* All processes get the same status. */
+static VlStatus train(Train *r) {
+  Model m;
+  VL_TRY(team_agree(&r->team, r->c, ready_artifact(r), NULL));
+  VL_TRY(team_agree(&r->team, r->c, ready_trainer(r, &m), NULL));
+  VL_TRY(run_steps(r));
+  return team_agree(&r->team, r->c, finish(r), NULL);
+}
+
 VlStatus cmd_train(Cli *c) {
   Train r = {.c = c};
-  Model m;
   VL_TRY(opt_need(c, OPT_data));
   VL_TRY(opt_need(c, OPT_output_run));
   r.run = opt(c, output_run);
   r.file = c->arg[0];
-  VL_TRY(read_set(&r));
-  bool links = opt_given(c, method) || opt_given(c, prompt);
-  if (is_onnx(c->arg[0]) || links) VL_TRY(make_artifact(&r));
-  VL_TRY(model_open_artifact(c, r.file, &m));
-  VL_TRY(open_trainer(&r, &m));
-  VL_TRY(choose_plans(&r, &m));
-  if (!opt_given(c, resume)) VL_TRY(score(&r, "before", &r.before));
-  VL_TRY(run_steps(&r));
-  VL_TRY(fail(&r, vlpc_trainer_finish(r.t)));
-  VL_TRY(score(&r, "after", &r.after));
-  print_result(&r);
-  return VLPC_OK;
+  VL_TRY(join_team(&r));
+  VlStatus s = train(&r);
+  team_stop(&r.team);
+  return s;
 }

@@ -74,6 +74,7 @@ static VlStatus flush_stdout(Cli *c) {
 static void print_error(Cli *c, VlStatus s) {
   const char *own = diag_count(c->diag) > 0 ? diag_text(c->diag) : NULL;
   progress_clear();
+  if (c->mute) return;
   if (c->foreign != NULL) fputs(c->foreign, stderr);
   if (own != NULL) fputs(own, stderr);
   if (!c->json) return;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* team.h - processes that mpirun has started together.
+**
+** What MPI does is in libvlpc_mpi, made of team_mpi.c where the build found MPI; it is
+** opened when a launcher has set the number of processes, so that the command runs
+** without MPI otherwise.  All processes of a team make the same calls here in the same
+** order.  One that ends without team_stop has the launcher end the others. */
+#ifndef VLPC_CLI_TEAM_H
+#define VLPC_CLI_TEAM_H
+
+#include "cli/cli.h"
+
+#define TEAM_LIBRARY "libvlpc_mpi.so"
+#define TEAM_DRIVER "vlpc_team_driver"
+enum { TEAM_VERSION = 1 };
+
+typedef struct {
+  uint32_t version;
+  bool (*start)(uint32_t *rank, uint32_t *size);
+  bool (*gather)(void *user, float *all, size_t n); /* as vlpc_team has it; user is not used */
+  void (*stop)(void);
+} TeamDriver;
+
+typedef struct {
+  const TeamDriver *driver; /* NULL: one process */
+  uint32_t rank, size;
+  float *word; /* [size, 2]: what they say to each other */
+} Team;
+
+/* The team of this process; size 1 without a launcher.  Errors: E0018. */
+VL_MUST_USE VlStatus team_start(Cli *c, Team *out);
+/* Goes on where all do.  Otherwise one tells its error, and the others end with its status
+** and without a word.  *stop, which may be NULL: some process was asked to stop. */
+VL_MUST_USE VlStatus team_agree(Team *t, Cli *c, VlStatus mine, bool *stop);
+/* When all have agreed that they are done. */
+void team_stop(const Team *t);
+
+#endif

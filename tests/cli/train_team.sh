@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# train_team.sh VLPC SOURCE FOLDER - one run by 1, 2 and 4 processes, and one that goes on
+# with another number of them after it was killed or interrupted: the same prompts, byte for
+# byte.  Skips where the build found no MPI.
+set -eu
+vlpc=$1 source=$2 folder=$3
+if ! command -v mpirun >/dev/null || [ ! -e "$(dirname "$vlpc")/../lib/libvlpc_mpi.so" ]; then
+  echo "skipped: Open MPI (libopenmpi-dev, openmpi-bin) is not here"
+  exit 77
+fi
+rm -rf "$folder"
+mkdir -p "$folder/photos" && cd "$folder"
+ln -s "$source/models/photos/eurosat_train16" photos/train
+together() {
+  n=$1
+  shift
+  mpirun --allow-run-as-root --oversubscribe -n "$n" "$vlpc" "$@"
+}
+printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 3\n' >c.yaml
+run="--data photos --config c.yaml -q --no-eval --threads 1 --cache-dir cache"
+
+clip=$source/models/small_clip
+"$vlpc" train "$clip/model.onnx" --method maple $run -o whole >out
+"$vlpc" inspect whole/prompts.safetensors >/dev/null
+for n in 2 4; do
+  together $n train "$clip/model.onnx" --method maple $run -o together$n >out$n 2>log$n
+  cmp whole/prompts.safetensors together$n/prompts.safetensors
+  [ "$(grep -c together$n/prompts out$n)" = 1 ] # one process tells
+done
+
+# Two are killed when they have saved, four go on until they are interrupted, one ends it.
+saved() { ls parts 2>/dev/null | grep -q "^step-0*[$1].*ckpt$"; }
+together 2 train whole/model.vlpc $run -o parts >log 2>&1 &
+while ! saved 1-9; do sleep 0.02; done
+kill -9 $! $(pgrep -P $!) 2>/dev/null || true
+wait $! 2>/dev/null || true
+together 4 train whole/model.vlpc $run -o parts --resume >log 2>&1 &
+while ! saved 3-9; do sleep 0.02; done
+kill -INT $! 2>/dev/null || true
+wait $! 2>/dev/null || true
+"$vlpc" train whole/model.vlpc $run -o parts --resume >out
+cmp whole/prompts.safetensors parts/prompts.safetensors
+
+# One error for all; it is told once.
+code=0
+together 3 train whole/model.vlpc $run -o three >out 2>log || code=$?
+[ $code = 4 ] && [ "$(grep -c 'error\[E1128\]' log)" = 1 ] || { cat log; exit 1; }
+echo "1, 2, 4 processes: the same"
