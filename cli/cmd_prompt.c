@@ -107,7 +107,7 @@ VlStatus cmd_prompt(Cli *c) {
   if (c->n_args > 1) {
     VlStatus s = diag_error(c->diag, DIAG_ARGUMENTS, DIAG_NOWHERE,
                             "vlpc prompt has no action '%s'", c->arg[0]);
-    diag_expected(c->diag, "list, one method, import, start, export or info");
+    diag_expected(c->diag, "list, one method, import, start, export, info or words");
     return s;
   }
   return list ? list_methods(c, k) : write_method(c, k);

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "checkpoint/keys.h"
 #include "cli/json.h"
+#include "cli/prompt_words.h"
 #include "cli/templates.h"
 
 /* ---- import ------------------------------------------------------------- */
@@ -274,7 +275,8 @@ VlStatus prompt_sets(Cli *c, bool *done) {
   static const struct {
     const char *name;
     VlStatus (*run)(Cli *c);
-  } row[] = {{"import", import}, {"export", export}, {"info", info}, {"start", start}};
+  } row[] = {{"import", import}, {"export", export}, {"info", info}, {"start", start},
+             {"words", prompt_words}};
   *done = false;
   for (size_t i = 0; c->n_args > 0 && i < VL_COUNT(row); i++) {
     if (strcmp(c->arg[0], row[i].name) != 0) continue;

@@ -7,7 +7,7 @@
 #include "cli/model.h"
 
 /* Does what the first argument says; *done is false, and nothing was done, when it is
-** none of import, export and info. */
+** none of those that work on sets. */
 VL_MUST_USE VlStatus prompt_sets(Cli *c, bool *done);
 /* A set that is closed with c's arena.  Errors are the library's. */
 VL_MUST_USE VlStatus open_prompts(Cli *c, const char *path, vlpc_prompts **out);

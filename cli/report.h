@@ -2,6 +2,7 @@
 /* report.h - what a page about a run shows, and the page.
 **
 **   RUN/config.yaml, metrics.jsonl, eval.json  ->  Report  ->  HTML
+**   RUN/prompts.safetensors, model.vlpc        ->
 **
 ** Files are hostile: each figure is checked when it is read, and the page escapes every
 ** name.  All of a Report is on the arena. */
@@ -66,12 +67,27 @@ typedef struct {
   double mean, sd; /* NaN: there is one set */
 } Evaluation;
 
+enum { WORDS_OF_ROW = 5, WORD_ROWS_MAX = 64 };
+
+typedef struct {
+  const char *name; /* of the trainable */
+  uint32_t row;
+  vlpc_near_token near[WORDS_OF_ROW];
+} WordRow;
+
+/* What learned rows of texts are near to. */
+typedef struct {
+  VEC(WordRow) row; /* the first WORD_ROWS_MAX */
+  uint64_t n_rows;  /* that there are */
+} Words;
+
 typedef struct {
   const char *run;
   Config config;
   const char *config_text; /* the file as it stands */
   SeriesList series;
   Evaluation evaluation;
+  Words words;
 } Report;
 
 /* report_read.c: config.yaml and metrics.jsonl, of which a torn last line does not count.
@@ -82,6 +98,10 @@ VlStatus bad_figures(Diag *d, const char *path, const char *place, const char *w
 
 /* report_scores.c: what vlpc eval -o wrote; a file that is absent is no fault. */
 VL_MUST_USE VlStatus report_read_scores(Cli *c, const char *path, Evaluation *out);
+
+/* report_words.c: of the run's result and artifact (--for, else RUN/model.vlpc); none where
+** one of them is absent. */
+VL_MUST_USE VlStatus report_read_words(Cli *c, const char *run, Words *out);
 
 /* report_charts.c: SVG, coloured by the page's style. */
 void chart_escape(Str *s, const char *text); /* for HTML and attributes in double quotes */

@@ -194,10 +194,34 @@ static void write_evaluation(const Evaluation *e, Str *s) {
   }
 }
 
+/* ---- words ------------------------------------------------------------------------- */
+
+static void write_words(const Words *w, Str *s) {
+  str_add(s, "<h2>Words nearest to learned rows</h2>\n<div class=\"card scroll\"><table>\n"
+             "<tr><th>row<th>tokens, and their Euclidean distance</tr>\n");
+  for (uint32_t i = 0; i < w->row.n; i++) {
+    const WordRow *x = &w->row.at[i];
+    str_add(s, "<tr><td>");
+    chart_escape(s, x->name);
+    str_printf(s, " %" PRIu32 "</td><td>", x->row);
+    for (int k = 0; k < WORDS_OF_ROW; k++) {
+      str_add(s, k > 0 ? ", " : "");
+      chart_escape(s, x->near[k].text);
+      str_printf(s, " <span class=\"soft\">%.3f</span>", x->near[k].distance);
+    }
+    str_add(s, "</td></tr>\n");
+  }
+  str_add(s, "</table></div>\n");
+  if (w->n_rows > w->row.n)
+    str_printf(s, "<p class=\"soft\">The first %" PRIu32 " of %" PRIu64 " rows.</p>\n", w->row.n,
+               w->n_rows);
+}
+
 void report_page(const Report *r, Str *s) {
   write_head(r, s);
   write_curves(r, s);
   if (r->evaluation.split) write_evaluation(&r->evaluation, s);
+  if (r->words.row.n > 0) write_words(&r->words, s);
   str_add(s, "<h2>Configuration</h2>\n<details class=\"card\">\n<summary>config.yaml</summary>\n"
              "<pre>");
   const char *line = r->config_text;

@@ -133,5 +133,6 @@ VlStatus report_read(Cli *c, const char *run, Report *out) {
   VL_TRY(need(c, metrics));
   VL_TRY(read_config(c, config, out));
   VL_TRY(read_metrics(c, metrics, &out->series));
-  return report_read_scores(c, scores, &out->evaluation);
+  VL_TRY(report_read_scores(c, scores, &out->evaluation));
+  return report_read_words(c, run, &out->words);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* easy_int.h - what the files of the easy path share: easy.c (photos, and the
 ** outward calls), easy_sets.c (photos of several prompt sets), easy_text.c (texts),
-** labels.c (labels) and classify.c (probabilities). */
+** labels.c (labels), classify.c (probabilities) and tokens.c (rows of tokens). */
 #ifndef VLPC_RUNTIME_EASY_INT_H
 #define VLPC_RUNTIME_EASY_INT_H
 
@@ -34,6 +34,11 @@ VL_MUST_USE VlStatus easy_embed_dim(vlpc_session *s, uint32_t *out);
 /* Features of unit length: out[n, embed]. */
 VL_MUST_USE VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
 int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: none */
+
+/* tokens.c */
+
+/* Rows of the token table: *out is f32[n, width], until the next call. */
+VL_MUST_USE VlStatus tokens_rows(vlpc_session *s, int64_t *ids, int64_t n, vlpc_tensor *out);
 
 /* easy_sets.c */
 

@@ -3,8 +3,7 @@
 ** declares them, and the values of a set replaced by others.
 **
 ** A draw depends on the seed, the number of the trainable and that of the element
-** alone.  Words are rows of the model's own token table, which the entry `tokens`
-** gives. */
+** alone.  Words are rows of the model's own token table (tokens.c). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #include "base/rng.h"
 #include "runtime/easy_int.h"
 
-#define TOKENS_ENTRY "tokens"
 #define STREAM UINT64_C(0x696e697400000000) /* "init", above the trainable's number */
 
 typedef struct {
@@ -32,22 +30,6 @@ static int64_t count_of(const SafeTensor *x) { return (int64_t)(x->bytes / dtype
 
 /* ---- words ----------------------------------------------------------------- */
 
-/* Rows of the token table for n ids: out[n, width]. */
-static VlStatus token_rows(const Start *t, const ManifestTrainable *x, int64_t *ids, int64_t n,
-                           int64_t width, vlpc_tensor *out) {
-  vlpc_session *s = t->s;
-  vlpc_tensor in = {ids, VLPC_I64, 1, {n}};
-  Bound *b = session_bound(s, TOKENS_ENTRY);
-  if (!b) return diag_status(s->diag);
-  VL_TRY(session_set(s, TOKENS_ENTRY, "token_ids", &in));
-  VlStatus st = session_run(s, b);
-  easy_forget_inputs(b);
-  VL_TRY(st);
-  VL_TRY(session_get(s, TOKENS_ENTRY, "token_rows", out));
-  if (out->rank == 2 && out->shape[1] == width && out->dtype == VLPC_F32) return VLPC_OK;
-  return cannot(t, x, "starts as words, but is not as wide as the model's tokens");
-}
-
 static VlStatus fill_words(const Start *t, const ManifestTrainable *x, const SafeTensor *to) {
   int64_t ids[IDS_MAX], width = to->rank ? to->size[to->rank - 1] : 0;
   int64_t rows = to->rank > 1 ? to->size[to->rank - 2] : 1, first = 1 + (int64_t)x->init.first;
@@ -61,7 +43,9 @@ static VlStatus fill_words(const Start *t, const ManifestTrainable *x, const Saf
     diag_expected(t->s->diag, "%" PRId64, rows);
     return st;
   }
-  VL_TRY(token_rows(t, x, ids + first, rows, width, &from));
+  VL_TRY(tokens_rows(t->s, ids + first, rows, &from));
+  if (from.shape[1] != width)
+    return cannot(t, x, "starts as words, but is not as wide as the model's tokens");
   for (int64_t i = 0; i < count_of(to); i++)
     dtype_store(to->dtype, (void *)(uintptr_t)to->data, i,
                 (double)((const float *)from.data)[i % (rows * width)]);

@@ -48,6 +48,13 @@ void tokenizer_to_bytes(const Tokenizer *t, uint8_t *out);
 VL_MUST_USE VlStatus tokenizer_from_bytes(const void *bytes, size_t n, const char *name, Diag *d,
                                           Tokenizer **out);
 
+/* tokenizer_decode.c */
+
+/* What a token stands for, whole characters of it in out[cap], cap at least 1: a part of
+** a word that others go on from ends in "-", a byte that is no character by itself is \xNN;
+** "" for an id that stands for nothing. */
+void tokenizer_token(const Tokenizer *t, uint32_t id, char *out, size_t cap);
+
 /* tokenizer_encode.c */
 
 typedef struct {

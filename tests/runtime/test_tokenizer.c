@@ -285,6 +285,41 @@ static void bytes_return_and_are_checked(void **state) {
   free(again);
 }
 
+/* The token of each whole word is what the word becomes. */
+static void tokens_read_as_they_are_written(void **state) {
+  (void)state;
+  Tokenizer *t = load_small("tokenizer.json"), *u;
+  TokenizerInfo info = tokenizer_info(t);
+  uint32_t words = 0;
+  char text[64];
+  for (uint32_t id = 0; id < info.vocab; id++) {
+    tokenizer_token(t, id, text, sizeof text);
+    size_t n = strlen(text);
+    if (n < 2 || strspn(text, "abcdefghijklmnopqrstuvwxyz") != n) continue;
+    Ids r = encode(t, text, n);
+    assert_int_equal(r.e.n, 3);
+    assert_int_equal(r.ids[1], id);
+    words++;
+  }
+  assert_true(words > 1000);
+  tokenizer_token(t, info.sot, text, sizeof text);
+  assert_string_equal(text, "<|startoftext|>");
+  tokenizer_token(t, info.vocab, text, sizeof text);
+  assert_string_equal(text, "");
+  tokenizer_token(t, info.eot, text, 5);
+  assert_string_equal(text, "<|en");
+  size_t n = tokenizer_n_bytes(t);
+  uint8_t *bytes = malloc(n);
+  tokenizer_to_bytes(t, bytes);
+  memcpy(bytes + 2088, bytes + 2096, 4); /* a merge of itself with itself */
+  memcpy(bytes + 2092, bytes + 2096, 4);
+  assert_int_equal(tokenizer_from_bytes(bytes, n, "a.vlpc", diag, &u), VLPC_OK);
+  for (uint32_t id = 0; id < info.vocab; id++) tokenizer_token(u, id, text, sizeof text);
+  free(bytes);
+  tokenizer_free(u);
+  tokenizer_free(t);
+}
+
 static void expect_file(const char *name, const void *bytes, size_t n, VlStatus status,
                         const char *words) {
   char path[256];
@@ -433,6 +468,7 @@ int main(void) {
       cmocka_unit_test(bad_texts_are_refused),
       cmocka_unit_test(growing_texts_fit),
       cmocka_unit_test(bytes_return_and_are_checked),
+      cmocka_unit_test(tokens_read_as_they_are_written),
       cmocka_unit_test(other_tokenizers_are_refused),
       cmocka_unit_test(broken_files_are_refused),
       cmocka_unit_test(bad_merge_lines_are_named),
