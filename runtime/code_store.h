@@ -2,37 +2,21 @@
 /* code_store.h - where machine code comes from: sealed in the artifact, a
 ** private cache on disk, or made now by the compiler library.
 **
-** A stored entry is StoreHeader and a code file (code.h).  Its key hashes the
-** kernels' bytes and the target.  SECTION_code is a list of
-** entries, each at a multiple of 64; a cache folder holds one file per entry,
-** named by key and version of vlpc.
+** An entry is stored as base/cache.h says; its payload is a code file (code.h), its maker
+** the compiler library (compiler_lib_identity).  Its key hashes the kernels' bytes and
+** the target.  SECTION_code is a list of entries, each at a multiple of 64.
 **
-** The cache folder is made 0700.  Its owner and mode are checked at each use, so
-** are an entry's owner, kind, size and hash before a byte of it is used; no link
-** is followed.  An entry that fails is removed, counted and made again.  One
-** that another build of the compiler library made counts as absent. */
+** An entry of the cache folder that fails its checks is removed, counted and made again.
+** One that another build of the compiler library made counts as absent. */
 #ifndef VLPC_RUNTIME_CODE_STORE_H
 #define VLPC_RUNTIME_CODE_STORE_H
 
+#include "base/cache.h"
 #include "base/str.h"
 #include "runtime/artifact.h"
 #include "vlpc/vlpc.h"
 
-#define STORE_MAGIC 0x43435056u /* "VPCC" */
-#define STORE_VERSION 1u
 #define STORE_ALIGN 64u
-
-typedef struct {
-  uint32_t magic, version;
-  uint64_t code_bytes;
-  uint64_t maker; /* compiler_lib_identity; 0: any */
-  uint64_t zero;
-  uint8_t key[16];
-  uint8_t hash[16]; /* XXH3-128 of the code, seeded with XXH3-64 of the
-                       header up to here */
-} StoreHeader;
-
-_Static_assert(sizeof(StoreHeader) == 64, "a stored entry's header is 64 bytes");
 
 typedef struct {
   const char *artifact; /* for messages */

@@ -23,6 +23,9 @@ typedef struct {
   uint32_t *slot;  /* [batch]: row of kept; the photo's number where none is kept */
   uint32_t *todo;  /* [batch]: photos whose rows are to be made */
   uint32_t *place; /* [batch]: of which row of the batch each is */
+  Features *features; /* rows of all inputs side by side, between runs; NULL: none */
+  Hash128 *key;       /* [batch]: of todo */
+  float *row;         /* [sum of widths] */
 } Photos;
 
 typedef struct {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* code_cache.c - the private folder, by descriptor.
+/* cache.c - the private folder, by descriptor.
 **
 ** After the folder was opened and checked, everything goes through its
 ** descriptor, so replacing the path changes nothing.  An entry is read into
 ** memory before it is judged: what is checked is what is used. */
-#include "runtime/code_cache.h"
+#include "base/cache.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,16 +15,46 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "vlpc/vlpc.h"
 
 #define NAME_MAX_BYTES 96
 
-static void entry_name(const uint8_t key[16], char out[NAME_MAX_BYTES]) {
+static void entry_name(const Cache *c, const uint8_t key[16], char out[NAME_MAX_BYTES]) {
   char hex[33];
   for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", key[i]);
-  snprintf(out, NAME_MAX_BYTES, "%s-%d.%d.%d.code", hex, VLPC_VERSION_MAJOR, VLPC_VERSION_MINOR,
-           VLPC_VERSION_PATCH);
+  snprintf(out, NAME_MAX_BYTES, "%s-%d.%d.%d.%.16s", hex, VLPC_VERSION_MAJOR, VLPC_VERSION_MINOR,
+           VLPC_VERSION_PATCH, c->kind);
+}
+
+/* ---- one entry ---------------------------------------------------------- */
+
+static void stored_hash(const StoredHeader *h, const void *payload, uint8_t out[16]) {
+  XXH128_canonical_t c;
+  XXH64_hash_t seed = XXH3_64bits(h, offsetof(StoredHeader, hash));
+  XXH128_canonicalFromHash(&c, XXH3_128bits_withSeed(payload, (size_t)h->bytes, seed));
+  memcpy(out, c.digest, 16);
+}
+
+StoredHeader stored_header(const uint8_t key[16], uint64_t maker, const void *payload,
+                           uint64_t bytes) {
+  StoredHeader h = {.magic = STORED_MAGIC, .version = STORED_VERSION, .bytes = bytes,
+                    .maker = maker};
+  memcpy(h.key, key, sizeof h.key);
+  stored_hash(&h, payload, h.hash);
+  return h;
+}
+
+bool stored_check(const uint8_t *at, uint64_t n, StoredHeader *h) {
+  uint8_t hash[16];
+  if (n < sizeof *h) return false;
+  memcpy(h, at, sizeof *h);
+  if (h->magic != STORED_MAGIC || h->version != STORED_VERSION || h->zero != 0 ||
+      h->bytes > n - sizeof *h)
+    return false;
+  stored_hash(h, at + sizeof *h, hash);
+  return memcmp(hash, h->hash, sizeof hash) == 0;
 }
 
 /* ---- folder ------------------------------------------------------------- */
@@ -45,17 +75,17 @@ static void make_folders(const char *dir) {
 
 static VlStatus unsafe(const char *dir, const char *found, Diag *d) {
   VlStatus s = diag_error(d, DIAG_CACHE_UNSAFE, (DiagAt){dir, NULL},
-                          "the code cache folder is not private, so code in it is not run");
+                          "the cache folder is not private, so nothing in it is used");
   diag_found(d, "%s", found);
   diag_expected(d, "a folder of this user with mode 0700");
   diag_fix(d, "chmod 700 it when it is yours, or name another folder (--cache-dir)");
   return s;
 }
 
-VlStatus code_cache_open(const char *dir, Diag *d, CodeCache *out) {
+VlStatus cache_open(const char *dir, const char *kind, Diag *d, Cache *out) {
   struct stat st;
   char found[80];
-  *out = CODE_CACHE_NONE;
+  *out = (Cache){-1, kind};
   make_folders(dir);
   int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) {
@@ -72,11 +102,11 @@ VlStatus code_cache_open(const char *dir, Diag *d, CodeCache *out) {
   return unsafe(dir, found, d);
 }
 
-bool code_cache_is_open(const CodeCache *c) { return c->fd >= 0; }
+bool cache_is_open(const Cache *c) { return c->fd >= 0; }
 
-void code_cache_close(CodeCache *c) {
+void cache_close(Cache *c) {
   if (c->fd >= 0) close(c->fd);
-  *c = CODE_CACHE_NONE;
+  *c = CACHE_NONE;
 }
 
 /* ---- entries ------------------------------------------------------------ */
@@ -91,7 +121,8 @@ static bool read_all(int fd, uint8_t *at, uint64_t n) {
   return true;
 }
 
-static bool write_all(int fd, const uint8_t *at, uint64_t n) {
+static bool write_all(int fd, const void *from, uint64_t n) {
+  const uint8_t *at = from;
   for (uint64_t done = 0; done < n;) {
     ssize_t put = write(fd, at + done, (size_t)(n - done));
     if (put < 0 && errno == EINTR) continue;
@@ -104,7 +135,7 @@ static bool write_all(int fd, const uint8_t *at, uint64_t n) {
 static CacheRead read_entry(int fd, uint8_t **out, uint64_t *n) {
   struct stat st;
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-      (st.st_mode & 022) != 0 || (uint64_t)st.st_size > CODE_CACHE_MAX_ENTRY || st.st_size == 0)
+      (st.st_mode & 022) != 0 || (uint64_t)st.st_size > CACHE_MAX_ENTRY || st.st_size == 0)
     return CACHE_BAD;
   uint8_t *at = malloc((size_t)st.st_size);
   if (!at || !read_all(fd, at, (uint64_t)st.st_size)) {
@@ -116,32 +147,39 @@ static CacheRead read_entry(int fd, uint8_t **out, uint64_t *n) {
   return CACHE_READ;
 }
 
-CacheRead code_cache_read(CodeCache *c, const uint8_t key[16], uint8_t **out, uint64_t *n) {
+CacheRead cache_read(Cache *c, const uint8_t key[16], uint8_t **out, StoredHeader *h) {
   char name[NAME_MAX_BYTES];
-  entry_name(key, name);
+  uint64_t n = 0;
+  entry_name(c, key, name);
   *out = NULL;
   int fd = openat(c->fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return errno == ENOENT ? CACHE_ABSENT : CACHE_BAD;
-  CacheRead r = read_entry(fd, out, n);
-  close(fd);
-  return r;
+  if (fd < 0 && errno == ENOENT) return CACHE_ABSENT;
+  CacheRead r = fd < 0 ? CACHE_BAD : read_entry(fd, out, &n);
+  if (fd >= 0) close(fd);
+  if (r == CACHE_READ && stored_check(*out, n, h) && n - sizeof *h == h->bytes &&
+      memcmp(h->key, key, sizeof h->key) == 0)
+    return CACHE_READ;
+  free(*out);
+  *out = NULL;
+  cache_remove(c, key);
+  return CACHE_BAD;
 }
 
-void code_cache_remove(CodeCache *c, const uint8_t key[16]) {
+void cache_remove(Cache *c, const uint8_t key[16]) {
   char name[NAME_MAX_BYTES];
-  entry_name(key, name);
+  entry_name(c, key, name);
   unlinkat(c->fd, name, 0);
 }
 
-bool code_cache_write(CodeCache *c, const uint8_t key[16], const uint8_t *at, uint64_t n) {
+bool cache_write(Cache *c, const StoredHeader *h, const void *payload) {
   char name[NAME_MAX_BYTES], part[NAME_MAX_BYTES + 24];
   uint64_t salt = 0;
   if (getrandom(&salt, sizeof salt, 0) != (ssize_t)sizeof salt) return false;
-  entry_name(key, name);
+  entry_name(c, h->key, name);
   snprintf(part, sizeof part, ".%s.%016llx", name, (unsigned long long)salt);
   int fd = openat(c->fd, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return false;
-  bool ok = write_all(fd, at, n);
+  bool ok = write_all(fd, h, sizeof *h) && write_all(fd, payload, h->bytes);
   ok = close(fd) == 0 && ok;
   ok = ok && renameat(c->fd, part, c->fd, name) == 0;
   if (!ok) unlinkat(c->fd, part, 0);
