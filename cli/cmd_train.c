@@ -14,6 +14,8 @@
 #include "cli/progress.h"
 #include "cli/team.h"
 #include "cli/templates.h"
+#include "train/checkpoint.h"
+#include "train/metrics.h"
 #include "train/plan.h"
 #include "vlpc/vlpc_train.h"
 
@@ -22,6 +24,7 @@ typedef struct {
   Team team;
   vlpc_team share; /* the same, as a trainer takes it */
   const char *run, *file; /* the run's folder, the artifact */
+  bool resume;
   const char **set;       /* NULL-terminated */
   uint32_t n_set;
   vlpc_trainer *t;
@@ -32,6 +35,7 @@ typedef struct {
   vlpc_train_scores before, after; /* n = 0: not scored */
   int64_t start_ns;
   uint64_t start_step;
+  Json *seeds; /* where results of several runs go; NULL: there is one */
 } Train;
 
 /* ---- options --------------------------------------------------------------- */
@@ -141,7 +145,11 @@ static void log_line(void *user, vlpc_log_level level, const char *line) {
   fprintf(stderr, "vlpc: warning: %s\n", line);
 }
 
-static void free_trainer(void *t) { vlpc_trainer_free(t); }
+static void free_trainer(void *train) {
+  Train *r = train;
+  vlpc_trainer_free(r->t);
+  r->t = NULL;
+}
 
 static VlStatus open_trainer(Train *r, Model *m) {
   Cli *c = r->c;
@@ -155,7 +163,7 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .data_root = opt(c, data_root),
                             .start = opt(c, start),
                             .run = r->run,
-                            .resume = opt_given(c, resume),
+                            .resume = r->resume,
                             .session = &session,
                             .team = r->team.size > 1 ? &r->share : NULL,
                             .log = log_line,
@@ -163,7 +171,6 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .cache_dir = session.cache_dir};
   VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
   if (!r->t) return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
-  arena_defer(c->arena, free_trainer, r->t);
   VL_TRY(fail(r, s));
   r->info.struct_size = sizeof r->info;
   vlpc_trainer_get_info(r->t, &r->info);
@@ -260,30 +267,35 @@ static void tell_features(Train *r) {
           r->info.features_found, r->info.features_made);
 }
 
+static void result_json(const Train *r, Json *j) {
+  js_text(j, "run", r->run);
+  js_text(j, "prompts", arena_printf(r->c->arena, "%s/prompts.safetensors", r->run));
+  js_int(j, "steps", (int64_t)r->last.step);
+  if (r->last.step > r->start_step) js_real(j, "loss", r->last.loss);
+  js_int(j, "photos", r->info.photos);
+  js_int(j, "classes", r->info.n_classes);
+  js_int(j, "features_found", (int64_t)r->info.features_found);
+  js_int(j, "features_made", (int64_t)r->info.features_made);
+  js_real(j, "train_s", (double)(clock_ns() - r->start_ns) * 1e-9);
+  js_int(j, "peak_rss_bytes", (int64_t)memory_peak());
+  print_scores(j, "before", &r->before);
+  print_scores(j, "after", &r->after);
+}
+
 static void print_result(const Train *r) {
-  double s = (double)(clock_ns() - r->start_ns) * 1e-9;
   if (!r->c->json) {
-    printf("%s/prompts.safetensors: %" PRIu64 " steps, loss %.4f", r->run, r->last.step,
-           r->last.loss);
-    if (r->after.n)
-      printf(", test accuracy %.2f %% -> %.2f %%", 100 * r->before.top1, 100 * r->after.top1);
+    printf("%s/prompts.safetensors: %" PRIu64 " steps", r->run, r->last.step);
+    if (r->last.step > r->start_step) printf(", loss %.4f", r->last.loss);
+    if (r->after.n) printf(", test accuracy");
+    if (r->after.n && r->before.n) printf(" %.2f %% ->", 100 * r->before.top1);
+    if (r->after.n) printf(" %.2f %%", 100 * r->after.top1);
     printf("\n");
     return;
   }
-  Json j = js_start(r->c);
-  js_text(&j, "run", r->run);
-  js_text(&j, "prompts", arena_printf(r->c->arena, "%s/prompts.safetensors", r->run));
-  js_int(&j, "steps", (int64_t)r->last.step);
-  js_real(&j, "loss", r->last.loss);
-  js_int(&j, "photos", r->info.photos);
-  js_int(&j, "classes", r->info.n_classes);
-  js_int(&j, "features_found", (int64_t)r->info.features_found);
-  js_int(&j, "features_made", (int64_t)r->info.features_made);
-  js_real(&j, "train_s", s);
-  js_int(&j, "peak_rss_bytes", (int64_t)memory_peak());
-  print_scores(&j, "before", &r->before);
-  print_scores(&j, "after", &r->after);
-  js_print(&j);
+  Json alone = {0};
+  if (!r->seeds) alone = js_start(r->c);
+  result_json(r, r->seeds ? r->seeds : &alone);
+  if (!r->seeds) js_print(&alone);
 }
 
 /* Processes but the first say nothing of a run that goes well. */
@@ -304,10 +316,9 @@ static VlStatus ready_artifact(Train *r) {
 }
 
 static VlStatus ready_trainer(Train *r, Model *m) {
-  VL_TRY(model_open_artifact(r->c, r->file, m));
   VL_TRY(open_trainer(r, m));
   VL_TRY(choose_plans(r, m));
-  return opt_given(r->c, resume) ? VLPC_OK : score(r, "before", &r->before);
+  return r->resume ? VLPC_OK : score(r, "before", &r->before);
 }
 
 static VlStatus finish(Train *r) {
@@ -319,22 +330,102 @@ static VlStatus finish(Train *r) {
 }
 
 /* All processes get the same status. */
-static VlStatus train(Train *r) {
-  Model m;
-  VL_TRY(team_agree(&r->team, r->c, ready_artifact(r), NULL));
-  VL_TRY(team_agree(&r->team, r->c, ready_trainer(r, &m), NULL));
+static VlStatus train_once(Train *r, Model *m) {
+  VL_TRY(team_agree(&r->team, r->c, ready_trainer(r, m), NULL));
   VL_TRY(run_steps(r));
-  return team_agree(&r->team, r->c, finish(r), NULL);
+  VL_TRY(team_agree(&r->team, r->c, finish(r), NULL));
+  free_trainer(r);
+  return VLPC_OK;
+}
+
+/* ---- several seeds --------------------------------------------------------- */
+
+/* A run in a folder of its own, which is gone on with where it was begun. */
+static VlStatus train_seed(Train *r, Model *m, const char *seed) {
+  const char *whole = r->run, **set = r->set;
+  uint32_t n_set = r->n_set;
+  RunFound found;
+  r->run = arena_printf(r->c->arena, "%s/seed-%s", whole, seed);
+  r->resume = opt_given(r->c, resume) &&
+              run_latest(r->run, r->c->arena, NULL, &found) == VLPC_OK;
+  r->before = r->after = (vlpc_train_scores){.n = 0};
+  add_item(r, arena_printf(r->c->arena, "seed=%s", seed));
+  if (r->seeds) js_object(r->seeds, NULL), js_text(r->seeds, "seed", seed);
+  VL_TRY(train_once(r, m));
+  if (r->seeds) js_end(r->seeds);
+  r->run = whole, r->set = set, r->n_set = n_set;
+  return VLPC_OK;
+}
+
+static void print_spread(const Train *r, const double *top1, uint32_t n) {
+  double mean, sd;
+  mean_and_sd(top1, n, &mean, &sd);
+  if (r->seeds)
+    js_real(r->seeds, "mean", mean), js_real(r->seeds, "sd", sd);
+  else if (r->team.rank == 0)
+    printf("%s: %" PRIu32 " seeds, test accuracy %.2f ± %.2f %%\n", r->run, n, 100 * mean,
+           100 * sd);
+}
+
+static VlStatus train_seeds(Train *r, Model *m) {
+  const char *list = opt(r->c, seeds);
+  double *top1 = arena_array(r->c->arena, double, strlen(list) + 1u);
+  uint32_t n = 0;
+  Json j = js_start(r->c);
+  js_text(&j, "run", r->run);
+  js_list(&j, "seeds");
+  if (r->c->json && r->team.rank == 0) r->seeds = &j;
+  for (const char *p = list; *p;) {
+    size_t length = strcspn(p, ",");
+    VL_TRY(train_seed(r, m, arena_strndup(r->c->arena, p, length)));
+    top1[n++] = r->after.top1;
+    p += length + (p[length] == ',');
+  }
+  js_end(&j);
+  if (r->after.n) print_spread(r, top1, n);
+  if (r->seeds) js_print(&j);
+  r->seeds = NULL;
+  return VLPC_OK;
+}
+
+/* ---- the command ----------------------------------------------------------- */
+
+/* A number each, before anything is made. */
+static VlStatus check_seeds(Cli *c) {
+  for (const char *p = opt(c, seeds); p && *p;) {
+    int64_t seed;
+    size_t length = strcspn(p, ",");
+    if (!parse_i64(arena_strndup(c->arena, p, length), &seed) || seed < 0) {
+      VlStatus s = diag_error(c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE,
+                              "the value of --seeds is wrong");
+      diag_found(c->diag, "'%s'", opt(c, seeds));
+      diag_expected(c->diag, "whole numbers with commas between them");
+      return s;
+    }
+    p += length + (p[length] == ',');
+  }
+  return VLPC_OK;
+}
+
+static VlStatus train(Train *r, Model *m) {
+  VL_TRY(team_agree(&r->team, r->c, ready_artifact(r), NULL));
+  VL_TRY(team_agree(&r->team, r->c, model_open_artifact(r->c, r->file, m), NULL));
+  if (!opt_given(r->c, seeds)) return train_once(r, m);
+  mkdir(r->run, 0777); /* where it cannot be, the first run says so */
+  return train_seeds(r, m);
 }
 
 VlStatus cmd_train(Cli *c) {
-  Train r = {.c = c};
+  Train *r = arena_one(c->arena, Train);
+  Model m;
+  *r = (Train){.c = c, .run = opt(c, output_run), .file = c->arg[0],
+               .resume = opt_given(c, resume)};
   VL_TRY(opt_need(c, OPT_data));
   VL_TRY(opt_need(c, OPT_output_run));
-  r.run = opt(c, output_run);
-  r.file = c->arg[0];
-  VL_TRY(join_team(&r));
-  VlStatus s = train(&r);
-  team_stop(&r.team);
+  VL_TRY(check_seeds(c));
+  arena_defer(c->arena, free_trainer, r);
+  VL_TRY(join_team(r));
+  VlStatus s = train(r, &m);
+  team_stop(&r->team);
   return s;
 }
