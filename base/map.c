@@ -155,7 +155,15 @@ uint64_t hash_bytes(const void *p, size_t n, uint64_t seed) {
   return XXH3_64bits_withSeed(p, n, seed);
 }
 
+Hash128 hash_128(const void *p, size_t n, uint64_t seed) {
+  Hash128 out;
+  XXH128_canonical_t c;
+  XXH128_canonicalFromHash(&c, XXH3_128bits_withSeed(p, n, seed));
+  memcpy(out.at, c.digest, sizeof out.at);
+  return out;
+}
+
 void hash_hex128(const void *p, size_t n, char out[33]) {
-  XXH128_hash_t h = XXH3_128bits(p, n);
-  snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
+  Hash128 h = hash_128(p, n, 0);
+  for (size_t i = 0; i < sizeof h.at; i++) snprintf(out + 2 * i, 3, "%02x", h.at[i]);
 }

@@ -22,7 +22,12 @@ uint32_t names_count(const Names *t);
 
 /* XXH3-64 of bytes. */
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed);
-/* XXH3-128 of bytes, as 32 lower-case hex digits and a NUL. */
+/* XXH3-128 of bytes. */
+typedef struct {
+  uint8_t at[16];
+} Hash128;
+Hash128 hash_128(const void *p, size_t n, uint64_t seed);
+/* The same unseeded, as 32 lower-case hex digits and a NUL. */
 void hash_hex128(const void *p, size_t n, char out[33]);
 
 #endif

@@ -155,7 +155,8 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .resume = opt_given(c, resume),
                             .session = &session,
                             .log = log_line,
-                            .log_user = c};
+                            .log_user = c,
+                            .cache_dir = session.cache_dir};
   VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
   if (!r->t) return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
   arena_defer(c->arena, free_trainer, r->t);
@@ -246,6 +247,13 @@ static void print_scores(Json *j, const char *key, const vlpc_train_scores *x) {
   js_end(j);
 }
 
+static void tell_features(Train *r) {
+  vlpc_trainer_get_info(r->t, &r->info);
+  if (opt_given(r->c, quiet) || r->info.features_found + r->info.features_made == 0) return;
+  fprintf(stderr, "vlpc: features of photos: %" PRIu64 " from the cache, %" PRIu64 " made\n",
+          r->info.features_found, r->info.features_made);
+}
+
 static void print_result(const Train *r) {
   double s = (double)(clock_ns() - r->start_ns) * 1e-9;
   if (!r->c->json) {
@@ -263,6 +271,8 @@ static void print_result(const Train *r) {
   js_real(&j, "loss", r->last.loss);
   js_int(&j, "photos", r->info.photos);
   js_int(&j, "classes", r->info.n_classes);
+  js_int(&j, "features_found", (int64_t)r->info.features_found);
+  js_int(&j, "features_made", (int64_t)r->info.features_made);
   js_real(&j, "train_s", s);
   js_int(&j, "peak_rss_bytes", (int64_t)memory_peak());
   print_scores(&j, "before", &r->before);
@@ -287,6 +297,7 @@ VlStatus cmd_train(Cli *c) {
   VL_TRY(run_steps(&r));
   VL_TRY(fail(&r, vlpc_trainer_finish(r.t)));
   VL_TRY(score(&r, "after", &r.after));
+  tell_features(&r);
   print_result(&r);
   return VLPC_OK;
 }

@@ -251,5 +251,6 @@ bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out) {
                             .code_bytes = s->code->code_bytes, .activation_bytes = s->temp.bytes,
                             .cache_rebuilt = s->code->rebuilt, .launches = s->launches,
                             .code_ns = s->code->ns};
+  memcpy(info.code_hash, s->code->code_hash, sizeof info.code_hash);
   return options_out(out, &info, sizeof info);
 }

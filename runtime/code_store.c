@@ -5,8 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "base/map.h"
 #include "runtime/compiler_lib.h"
 
 #define CODE_KIND "code"
@@ -14,10 +14,9 @@
 /* ---- one entry ---------------------------------------------------------- */
 
 static void make_key(Section kernels, const char *target, uint8_t out[16]) {
-  XXH128_canonical_t c;
-  XXH64_hash_t seed = XXH3_64bits_withSeed(target, strlen(target), STORED_VERSION);
-  XXH128_canonicalFromHash(&c, XXH3_128bits_withSeed(kernels.at, (size_t)kernels.bytes, seed));
-  memcpy(out, c.digest, 16);
+  uint64_t seed = hash_bytes(target, strlen(target), STORED_VERSION);
+  Hash128 h = hash_128(kernels.at, (size_t)kernels.bytes, seed);
+  memcpy(out, h.at, sizeof h.at);
 }
 
 static void fill_found(const uint8_t *entry, const StoredHeader *h, CodeFound *out) {

@@ -27,6 +27,7 @@ typedef struct LoadedCode {
   CompilerLib lib; /* open when the driver is the compiler library's */
   vlpc_code_origin origin;
   uint64_t code_bytes;
+  char code_hash[33]; /* "": the device needs none */
   uint32_t rebuilt;
   int64_t ns; /* time it took */
 } LoadedCode;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/cpu.h"
+#include "base/map.h"
 #include "runtime/model.h"
 
 static int64_t now_ns(void) {
@@ -53,6 +54,7 @@ static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCod
   if (c->driver->flags & DEVICE_NEEDS_CODE) VL_TRY(code_get(&r, d, &found));
   c->origin = found.origin;
   c->code_bytes = found.code_bytes;
+  if (found.code) hash_hex128(found.code, (size_t)found.code_bytes, c->code_hash);
   c->rebuilt = found.rebuilt;
   DeviceLoad l = {.artifact = m->path, .target = c->target,
                   .kernels = kernels.at, .kernels_bytes = kernels.bytes,

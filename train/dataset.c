@@ -31,6 +31,18 @@ void dataset_hash(const Dataset *d, Arena *a, char out[33]) {
   hash_hex128(str_text(&s), s.n, out);
 }
 
+VlStatus dataset_hash_photo(const Dataset *d, const Item *it, Diag *diag, Hash128 *out) {
+  if (it->shard >= 0) {
+    *out = hash_128(d->shards[it->shard].at + it->offset, (size_t)it->bytes, 0);
+    return VLPC_OK;
+  }
+  Mapped m;
+  VL_TRY(io_map(it->path, diag, &m));
+  *out = hash_128(m.at, (size_t)m.n, 0);
+  io_unmap(&m);
+  return VLPC_OK;
+}
+
 /* ---- names and paths ---------------------------------------------------- */
 
 static bool has_ending(const char *name, const char *ending) {

@@ -21,6 +21,7 @@
 #define VLPC_TRAIN_DATASET_H
 
 #include "base/io.h"
+#include "base/map.h"
 
 #define DATASET_MAX_ITEMS 16777216u
 #define DATASET_MAX_CLASSES 1048576u
@@ -61,6 +62,9 @@ VL_MUST_USE VlStatus dataset_open(const DatasetSource *s, Arena *a, Diag *d, Dat
 /* 32 hex digits and a NUL of what the photos are called, where they are and how
 ** they are labelled; not of their pixels.  Scratch is on a. */
 void dataset_hash(const Dataset *d, Arena *a, char out[33]);
+/* Hash of a photo's bytes.  Fails as io_map does. */
+VL_MUST_USE VlStatus dataset_hash_photo(const Dataset *d, const Item *it, Diag *diag,
+                                        Hash128 *out);
 /* "train", "val", "test". */
 const char *split_name(SplitId s);
 

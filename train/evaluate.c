@@ -11,6 +11,8 @@
 
 #include "runtime/image.h"
 
+typedef vlpc_status PhotosFn(vlpc_session *, const vlpc_image *, uint32_t, float *);
+
 typedef struct {
   const EvaluateSpec *s;
   const ItemList *items;
@@ -18,6 +20,9 @@ typedef struct {
   bool whole; /* scores are made of photos: texts follow them, or a module writes scores */
   float *labels;   /* [classes, embed] */
   float *features; /* [batch, embed] */
+  float *made;     /* [batch, embed]: of todo */
+  uint32_t *todo;  /* [batch]: photos that the session is to see */
+  Hash128 *key;    /* [batch]: theirs */
   float *scores;   /* [batch, classes] */
   uint32_t *label; /* [batch] */
   vlpc_image *image;
@@ -41,29 +46,56 @@ bool evaluate_keeps_images(const vlpc_artifact *a) {
 
 /* ---- a batch --------------------------------------------------------------- */
 
-static VlStatus name_photos(Eval *e, uint32_t at, uint32_t n, Diag *d) {
-  for (uint32_t i = 0; i < n; i++) {
-    const Item *it = &e->items->at[at + i];
-    e->image[i] = (vlpc_image){.path = it->path};
-    e->label[i] = it->label;
-    if (it->shard < 0) continue;
-    const Mapped *m = &e->s->data->shards[it->shard];
-    VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
-    const Image *read = &e->read[i];
-    e->image[i] = (vlpc_image){.rgb = read->pixels, .width = read->width, .height = read->height};
-  }
+/* Photo i of those that the session is to see. */
+static VlStatus name_photo(Eval *e, uint32_t i, Diag *d) {
+  const Item *it = &e->items->at[e->todo[i]];
+  e->image[i] = (vlpc_image){.path = it->path};
+  if (it->shard < 0) return VLPC_OK;
+  const Mapped *m = &e->s->data->shards[it->shard];
+  VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
+  const Image *read = &e->read[i];
+  e->image[i] = (vlpc_image){.rgb = read->pixels, .width = read->width, .height = read->height};
   return VLPC_OK;
 }
 
-static void drop_photos(Eval *e, uint32_t n) {
+/* fn of n photos, into out. */
+static VlStatus run_photos(Eval *e, uint32_t n, PhotosFn *fn, Diag *d, float *out) {
+  VlStatus st = VLPC_OK;
+  for (uint32_t i = 0; st == VLPC_OK && i < n; i++) st = name_photo(e, i, d);
+  if (st == VLPC_OK && n > 0) st = fn(e->s->session, e->image, n, out);
   for (uint32_t i = 0; i < n; i++) image_fini(&e->read[i]);
+  return st;
 }
 
-static VlStatus make_features(Eval *e, uint32_t at, uint32_t n, float **out) {
+/* Takes rows that an earlier run kept, of photos [at, at + *n); how many are left in todo is
+** *n. */
+static VlStatus take_found(Eval *e, uint32_t at, uint32_t *n, Diag *d, float *out) {
+  size_t embed = (size_t)e->info.embed_dim;
+  uint32_t left = 0;
+  for (uint32_t i = 0; e->s->kept && i < *n; i++) {
+    Hash128 key;
+    VL_TRY(dataset_hash_photo(e->s->data, &e->items->at[at + i], d, &key));
+    const float *row = features_find(e->s->kept, &key);
+    if (row) memcpy(out + i * embed, row, embed * sizeof *row);
+    else e->key[left] = key, e->todo[left++] = at + i;
+  }
+  if (e->s->kept) *n = left;
+  return VLPC_OK;
+}
+
+static VlStatus make_features(Eval *e, uint32_t at, uint32_t n, Diag *d, float **out) {
   const EvaluateSpec *s = e->s;
-  *out = s->features ? s->features + (size_t)at * (size_t)e->info.embed_dim : e->features;
+  size_t embed = (size_t)e->info.embed_dim;
+  *out = s->features ? s->features + at * embed : e->features;
   if (s->features && *s->has) return VLPC_OK;
-  return vlpc_embed_images(s->session, e->image, n, *out);
+  VL_TRY(take_found(e, at, &n, d, *out));
+  VL_TRY(run_photos(e, n, vlpc_embed_images, d, e->made));
+  for (uint32_t i = 0; i < n; i++) {
+    const float *row = e->made + i * embed;
+    memcpy(*out + (e->todo[i] - at) * embed, row, embed * sizeof *row);
+    features_add(s->kept, &e->key[i], row);
+  }
+  return VLPC_OK;
 }
 
 static void cosines(const Eval *e, const float *x, uint32_t n) {
@@ -78,14 +110,15 @@ static void cosines(const Eval *e, const float *x, uint32_t n) {
     }
 }
 
-static VlStatus score(Eval *e, uint32_t at, uint32_t n) {
+static VlStatus score(Eval *e, uint32_t at, uint32_t n, Diag *d) {
   float *x = NULL;
+  for (uint32_t i = 0; i < n; i++) e->todo[i] = at + i, e->label[i] = e->items->at[at + i].label;
   if (!e->whole) {
-    VL_TRY(make_features(e, at, n, &x));
+    VL_TRY(make_features(e, at, n, d, &x));
     cosines(e, x, n);
     return VLPC_OK;
   }
-  VL_TRY(vlpc_classify(e->s->session, e->image, n, e->scores));
+  VL_TRY(run_photos(e, n, vlpc_classify, d, e->scores));
   for (size_t i = 0; i < (size_t)n * e->s->data->n_classes; i++)
     e->scores[i] = logf(fmaxf(e->scores[i], FLT_MIN));
   return VLPC_OK;
@@ -97,6 +130,9 @@ static void make_room(Eval *e, Arena *a) {
   size_t batch = e->s->batch, classes = e->s->data->n_classes, embed = (size_t)e->info.embed_dim;
   e->labels = arena_array(a, float, classes * embed);
   e->features = arena_array(a, float, batch * embed);
+  e->made = arena_array(a, float, batch * embed);
+  e->todo = arena_array(a, uint32_t, batch);
+  e->key = arena_array(a, Hash128, batch);
   e->scores = arena_array(a, float, batch * classes);
   e->label = arena_array(a, uint32_t, batch);
   e->image = arena_array(a, vlpc_image, batch);
@@ -117,13 +153,11 @@ VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
   if (!e.whole) VL_TRY(vlpc_embed_labels(s->session, e.labels));
   for (uint32_t at = 0; at < e.items->n; at += s->batch) {
     uint32_t n = VL_MIN(s->batch, e.items->n - at);
-    VlStatus st = name_photos(&e, at, n, d);
-    if (st == VLPC_OK) st = score(&e, at, n);
-    drop_photos(&e, n);
-    VL_TRY(st);
+    VL_TRY(score(&e, at, n, d));
     VL_TRY(scores_add(sum, e.scores, e.label, n, d));
   }
   if (s->has) *s->has = true;
+  features_keep(s->kept);
   scores_finish(sum, a, out);
   return VLPC_OK;
 }

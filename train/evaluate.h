@@ -4,6 +4,7 @@
 #define VLPC_TRAIN_EVALUATE_H
 
 #include "train/dataset.h"
+#include "train/features.h"
 #include "train/metrics.h"
 #include "vlpc/vlpc.h"
 
@@ -17,6 +18,7 @@ typedef struct {
   ** false, and kept for the next time.  NULL: not kept. */
   float *features;
   bool *has;
+  Features *kept; /* between runs, where they are also kept; NULL: not */
 } EvaluateSpec;
 
 /* Photos are read as in inference.  *out is on a, which also has the scratch.  Fails with

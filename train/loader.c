@@ -92,11 +92,13 @@ static VlStatus augmented(const Loader *l, AugmentKey key, const Image *im, Diag
   return st;
 }
 
+static bool is_augmented(const Loader *l) { return l->spec.train && l->spec.augment != NULL; }
+
 static VlStatus load_photo(const Loader *l, uint32_t epoch, uint32_t photo, Diag *d, float *out) {
   const Item *it = &l->items->at[photo];
   Image im;
   VL_TRY(decode(l, it, d, &im));
-  VlStatus st = l->spec.train && l->spec.augment != NULL
+  VlStatus st = is_augmented(l)
                     ? augmented(l, (AugmentKey){l->spec.seed, epoch, photo}, &im, d, out)
                     : preprocess_image(&l->spec.preprocess, &im, it->path, d, out);
   image_fini(&im);
@@ -129,6 +131,27 @@ VlStatus loader_photos(Loader *l, const LoaderPhotos *p, Diag *d, float *out) {
   for (uint32_t j = 0; j < p->n; j++)
     if (l->status[j] != VLPC_OK)
       VL_TRY(load_photo(l, p->epoch, p->photo[j], d, out + floats * j));
+  return VLPC_OK;
+}
+
+/* An augmented photo's key has also what its crop is drawn from. */
+static VlStatus key_of(const Loader *l, uint32_t epoch, uint32_t photo, Diag *d, Hash128 *out) {
+  const Augment *g = l->spec.augment;
+  VL_TRY(dataset_hash_photo(l->spec.data, &l->items->at[photo], d, out));
+  if (!is_augmented(l)) return VLPC_OK;
+  struct {
+    Hash128 photo;
+    double range[5];
+    uint64_t of[5];
+  } drawn = {*out,
+             {g->scale_min, g->scale_max, g->ratio_min, g->ratio_max, g->flip},
+             {(uint64_t)g->side, g->filter, l->spec.seed, epoch, photo}};
+  *out = hash_128(&drawn, sizeof drawn, 0);
+  return VLPC_OK;
+}
+
+VlStatus loader_keys(Loader *l, const LoaderPhotos *p, Diag *d, Hash128 *out) {
+  for (uint32_t j = 0; j < p->n; j++) VL_TRY(key_of(l, p->epoch, p->photo[j], d, &out[j]));
   return VLPC_OK;
 }
 

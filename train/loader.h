@@ -51,6 +51,8 @@ typedef struct {
   const uint32_t *photo; /* numbers in the split */
   uint32_t n;
 } LoaderPhotos;
+/* Of each of them, a hash of all that decides its pixels but the preprocessing. */
+VL_MUST_USE VlStatus loader_keys(Loader *l, const LoaderPhotos *p, Diag *d, Hash128 *out);
 VL_MUST_USE VlStatus loader_photos(Loader *l, const LoaderPhotos *p, Diag *d, float *out);
 /* Batch number i of an epoch.  *out holds until the next call.  A photo that
 ** cannot be read fails the batch, with the message of the first such photo. */

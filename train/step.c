@@ -135,6 +135,12 @@ bool step_is_there(const vlpc_artifact *a, uint32_t stage) {
   return vlpc_artifact_port(a, train_entries[stage].whole, VLPC_OUTPUT, 0, &x);
 }
 
+void step_keep(Step *s) { features_keep(s->photos.features); }
+
+void step_count(const Step *s, uint64_t *found, uint64_t *made) {
+  features_count(s->photos.features, found, made);
+}
+
 bool step_reaches(const Step *s, uint32_t i) { return s->grad[i] != NULL; }
 
 /* ---- a step ---------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #define VLPC_TRAIN_STEP_H
 
 #include "base/train_entries.h"
+#include "train/features.h"
 #include "train/loader.h"
 #include "vlpc/vlpc.h"
 
@@ -29,6 +30,9 @@ typedef struct {
   uint32_t batch;
   uint32_t views; /* of each photo that are kept: view v is that of epochs v, v + views …;
                      0: each epoch has its own, and none is kept */
+  /* Where views are kept between runs, and what makes them but the entries; its width is
+  ** not looked at. */
+  FeaturesSpec kept;
   const char *const *plain; /* templates of texts without learned rows (vlpc_label_inputs) */
   uint32_t n_plain;
   StepTensor *tensor; /* gets its grad */
@@ -58,6 +62,10 @@ VL_MUST_USE VlStatus step_begin(const Step *s);
 /* The i-th way to run a whole batch, as vlpc_session_plan tells it, with room for the
 ** features of its photos; begun before.  Nothing runs. */
 VL_MUST_USE VlStatus step_plan(const Step *s, uint32_t i, vlpc_plan *out);
+/* Writes rows of photos that were made to where they are kept between runs. */
+void step_keep(Step *s);
+/* Adds how many rows of photos were kept from earlier runs, and how many were made. */
+void step_count(const Step *s, uint64_t *found, uint64_t *made);
 /* Loss, and the gradients in the tensors. */
 VL_MUST_USE VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss);
 

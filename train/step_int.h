@@ -15,7 +15,6 @@ typedef struct {
 
 #define PHOTO_INPUTS 8
 
-
 typedef struct {
   PhotoRows in[PHOTO_INPUTS];
   uint32_t n;
@@ -23,6 +22,9 @@ typedef struct {
   uint32_t *slot;  /* [batch]: row of kept; the photo's number where none is kept */
   uint32_t *todo;  /* [batch]: photos whose rows are to be made */
   uint32_t *place; /* [batch]: of which row of the batch each is */
+  Features *features; /* rows of all inputs side by side, between runs; NULL: none */
+  Hash128 *key;       /* [batch]: of todo */
+  float *row;         /* [sum of widths] */
 } Photos;
 
 typedef struct {

@@ -27,6 +27,21 @@ static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
   p->place = arena_array(a, uint32_t, spec->batch);
 }
 
+/* Views that no epoch takes again are not worth keeping. */
+static VlStatus open_features(Photos *p, const StepSpec *spec, Arena *a, Diag *d) {
+  FeaturesSpec kept = {.dir = spec->views ? spec->kept.dir : NULL, .most = spec->kept.most};
+  Str of = {.arena = a};
+  str_printf(&of, "%s", spec->kept.of);
+  for (uint32_t i = 0; i < p->n; i++) {
+    str_printf(&of, "\n%s %s", p->in[i].entry, p->in[i].name);
+    kept.width += p->in[i].width;
+  }
+  kept.of = str_text(&of);
+  p->key = arena_array(a, Hash128, spec->batch);
+  p->row = arena_array(a, float, kept.width);
+  return features_open(&kept, a, d, &p->features);
+}
+
 VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, Photos *out) {
   vlpc_port x = {.struct_size = sizeof x};
   const char *images = train_entries[spec->stage].images;
@@ -37,8 +52,9 @@ VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, 
     if (strcmp(x.name, "image_features") == 0) from = "image";
     if (from) VL_TRY(add_input(out, from, &x, spec, d));
   }
-  if (out->n) make_room(out, spec, a);
-  return VLPC_OK;
+  if (out->n == 0) return VLPC_OK;
+  make_room(out, spec, a);
+  return open_features(out, spec, a, d);
 }
 
 /* ---- making rows ----------------------------------------------------------- */
@@ -107,24 +123,59 @@ VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels, vlpc_
   return VLPC_OK;
 }
 
+/* ---- rows that are kept ---------------------------------------------------- */
+
+static float *kept_row(const PhotoRows *x, uint32_t slot) { return x->kept + slot * x->width; }
+
+static size_t row_bytes(const PhotoRows *x) { return (size_t)x->width * sizeof(float); }
+
+/* Takes those of n photos that an earlier run kept; how many are left is *n. */
+static VlStatus take_found(Photos *p, const StepSpec *spec, uint32_t view, Diag *d, uint32_t *n) {
+  uint32_t left = 0;
+  if (!p->features || *n == 0) return VLPC_OK;
+  VL_TRY(loader_keys(spec->loader, &(LoaderPhotos){view, p->todo, *n}, d, p->key));
+  for (uint32_t k = 0; k < *n; k++) {
+    const float *row = features_find(p->features, &p->key[k]);
+    uint32_t slot = p->slot[p->place[k]];
+    for (uint32_t i = 0; row && i < p->n; row += p->in[i++].width)
+      memcpy(kept_row(&p->in[i], slot), row, row_bytes(&p->in[i]));
+    if (row) p->has[slot] = true;
+    else p->todo[left] = p->todo[k], p->place[left] = p->place[k], p->key[left++] = p->key[k];
+  }
+  *n = left;
+  return VLPC_OK;
+}
+
+/* Keeps rows of the batch that were made, of n photos. */
+static void keep_made(Photos *p, uint32_t n) {
+  for (uint32_t k = 0; k < n; k++) {
+    uint32_t slot = p->slot[p->place[k]];
+    float *to = p->row;
+    for (uint32_t i = 0; i < p->n; to += p->in[i++].width) {
+      PhotoRows *x = &p->in[i];
+      memcpy(to, x->rows + p->place[k] * x->width, row_bytes(x));
+      memcpy(kept_row(x, slot), to, row_bytes(x));
+    }
+    if (p->features) features_add(p->features, &p->key[k], p->row);
+    p->has[slot] = true;
+  }
+}
+
 VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float *pixels,
                      Diag *d) {
   uint32_t epoch = spec->views ? b->epoch % spec->views : b->epoch;
   if (p->n == 0) return VLPC_OK;
   uint32_t n = find_todo(p, spec, b);
+  VL_TRY(take_found(p, spec, epoch, d, &n));
   if (n > 0) {
     VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
     VL_TRY(run_entries(p, spec, &(PhotoPixels){pixels, n}));
   }
   if (!spec->views) return VLPC_OK;
-  for (uint32_t i = 0; i < p->n; i++) {
-    PhotoRows *x = &p->in[i];
-    size_t bytes = (size_t)x->width * sizeof(float);
-    for (uint32_t k = 0; k < n; k++)
-      memcpy(x->kept + p->slot[p->place[k]] * x->width, x->rows + p->place[k] * x->width, bytes);
+  keep_made(p, n);
+  for (uint32_t i = 0; i < p->n; i++)
     for (uint32_t k = 0; k < b->n; k++)
-      memcpy(x->rows + k * x->width, x->kept + p->slot[k] * x->width, bytes);
-  }
-  for (uint32_t k = 0; k < n; k++) p->has[p->slot[p->place[k]]] = true;
+      memcpy(p->in[i].rows + k * p->in[i].width, kept_row(&p->in[i], p->slot[k]),
+             row_bytes(&p->in[i]));
   return VLPC_OK;
 }

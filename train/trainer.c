@@ -17,6 +17,7 @@ static void keep_options(vlpc_trainer *t) {
   o->recipe = text(t->arena, o->recipe), o->config = text(t->arena, o->config);
   o->data = text(t->arena, o->data), o->data_root = text(t->arena, o->data_root);
   o->start = text(t->arena, o->start), o->run = text(t->arena, o->run);
+  o->cache_dir = text(t->arena, o->cache_dir);
   while (o->set && o->set[n]) n++;
   const char **set = arena_array(t->arena, const char *, n + 1u);
   for (uint32_t i = 0; i < n; i++) set[i] = text(t->arena, o->set[i]);
@@ -89,6 +90,9 @@ bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out) {
                             .batch = (uint32_t)t->config.batch,
                             .photos = loader_count(t->loader), .n_classes = t->data.n_classes,
                             .n_trainables = t->n_tensors, .warning = t->warning};
+  for (uint32_t i = 0; i < TRAIN_LOSSES; i++)
+    if (t->step[i]) step_count(t->step[i], &info.features_found, &info.features_made);
+  features_count(t->scored, &info.features_found, &info.features_made);
   return options_out(out, &info, sizeof info);
 }
 

@@ -48,6 +48,8 @@ struct vlpc_trainer {
   const char *warning;
   float *features[SPLIT__COUNT]; /* of a split's images, kept where prompts do not matter */
   bool has_features[SPLIT__COUNT];
+  FeaturesSpec kept;  /* where features stay between runs, and what makes them */
+  Features *scored;   /* those of evaluations; NULL: not kept, or not asked for yet */
 };
 
 /* trainer_new.c: fills a trainer with its arena, diag and options. */

@@ -122,6 +122,22 @@ static VlStatus make_loader(vlpc_trainer *t) {
   return VLPC_OK;
 }
 
+/* What decides the bits of features: the code, and what it runs on.  A device whose code is
+** not known keeps none. */
+static void describe_rows(vlpc_trainer *t) {
+  static const char *const of[] = {"program", "weights", "preprocess"};
+  vlpc_session_info info = {.struct_size = sizeof info};
+  vlpc_section x = {.struct_size = sizeof x};
+  Str s = {.arena = t->arena};
+  vlpc_session_get_info(t->session, &info);
+  str_printf(&s, "code %s", info.code_hash);
+  for (uint32_t i = 0; vlpc_artifact_section(t->artifact, i, &x); i++)
+    for (size_t k = 0; k < VL_COUNT(of); k++)
+      if (strcmp(x.name, of[k]) == 0) str_printf(&s, "\n%s %s", x.name, x.hash);
+  t->kept = (FeaturesSpec){.dir = info.code_hash[0] ? t->o.cache_dir : NULL, .of = str_text(&s),
+                           .most = FEATURES_MAX};
+}
+
 /* ---- session, start values ------------------------------------------------- */
 
 static void free_session(void *s) { vlpc_session_free(s); }
@@ -188,7 +204,7 @@ static VlStatus make_step(vlpc_trainer *t) {
   *plain = c->template;
   StepSpec spec = {.artifact = t->artifact, .session = t->session, .loader = t->loader,
                    .batch = (uint32_t)c->batch, .views = fresh ? (uint32_t)c->views : 1,
-                   .plain = plain, .n_plain = c->template[0] != '\0',
+                   .kept = t->kept, .plain = plain, .n_plain = c->template[0] != '\0',
                    .tensor = t->tensor, .n_tensors = t->n_tensors};
   VL_TRY(step_new(&spec, t->arena, t->diag, &t->step[0]));
   spec.stage = 1;
@@ -278,6 +294,7 @@ VlStatus trainer_make(vlpc_trainer *t) {
   VL_TRY(read_config(t, m.method));
   VL_TRY(read_data(t));
   VL_TRY(make_session(t, &m));
+  describe_rows(t);
   VL_TRY(make_loader(t));
   VL_TRY(open_start(t));
   copy_values(t);

@@ -82,6 +82,7 @@ static void advance(vlpc_trainer *t) {
     const OptimParam *p = &t->optim->param[i];
     gpa_add(t->average[i], p->value, p->n, t->weight[t->epoch], t->epoch == 0);
   }
+  step_keep(t->begun);
   t->batch = 0;
   t->epoch++;
   t->ordered = false;

@@ -226,6 +226,9 @@ typedef struct vlpc_session_info {
   uint64_t cache_rebuilt;    /* damaged cache entries thrown away */
   uint64_t launches;         /* steps launched so far */
   int64_t code_ns;           /* time it took to get the code */
+  /* XXH3-128 of the code, hexadecimal; "": the device needs none.  Equal code, weights
+  ** and program give equal bits. */
+  char code_hash[33];
 } vlpc_session_info;
 
 VLPC_API bool vlpc_session_get_info(const vlpc_session *s, vlpc_session_info *out);

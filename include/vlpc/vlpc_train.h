@@ -39,6 +39,10 @@ typedef struct vlpc_trainer_options {
   const vlpc_session_options *session; /* NULL: defaults */
   vlpc_log_fn *log;
   void *log_user;
+  /* Private folder where features of photos that prompts do not change are kept between
+  ** runs, found again by the photo's bytes and all that makes them; prompts are the same
+  ** bit for bit with and without.  NULL: they are not kept. */
+  const char *cache_dir;
 } vlpc_trainer_options;
 
 /* The artifact must stay open as long as the trainer. */
@@ -58,6 +62,8 @@ typedef struct vlpc_trainer_info {
   uint32_t n_classes;
   uint32_t n_trainables;
   const char *warning; /* a damaged checkpoint that was passed over; NULL: none */
+  /* Features of photos so far: taken from options.cache_dir, made and put there. */
+  uint64_t features_found, features_made;
 } vlpc_trainer_info;
 
 VLPC_API bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out);

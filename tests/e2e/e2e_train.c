@@ -90,6 +90,7 @@ typedef struct {
   const char *const *set;
   int32_t threads, resume;
   uint64_t memory; /* of activations; 0: no limit */
+  const char *features; /* folder where they are kept; NULL: nowhere */
 } Run;
 
 static vlpc_artifact *open_artifact(const char *path) {
@@ -108,7 +109,8 @@ static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) 
                             .set = r->set,
                             .start = r->start,
                             .resume = r->resume,
-                            .session = &s};
+                            .session = &s,
+                            .cache_dir = r->features};
   return vlpc_trainer_new(a, &o, out);
 }
 
@@ -244,6 +246,57 @@ static void plans_have_room_for_photos(void **state) {
   assert_true(plan_of(&r, 0, 0).used);
   assert_true(go(&r, UINT32_MAX));
   same_files(e2e_file("whole/prompts.safetensors"), result(&r));
+}
+
+typedef struct {
+  uint64_t found, made;
+} Kept;
+
+/* A whole run, with the loss on the validation photos at its end. */
+static Kept run_of(const Run *r, double *loss) {
+  vlpc_artifact *a = open_artifact(r->artifact);
+  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_train_scores scores = {.struct_size = sizeof scores};
+  vlpc_trainer_info info = {.struct_size = sizeof info};
+  vlpc_trainer *t = trainer_of(r, a);
+  while (!step.done) trainer_ok(t, vlpc_trainer_step(t, &step));
+  trainer_ok(t, vlpc_trainer_finish(t));
+  trainer_ok(t, vlpc_trainer_evaluate(t, VLPC_VAL, &scores));
+  assert_true(vlpc_trainer_get_info(t, &info));
+  vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+  *loss = scores.loss;
+  return (Kept){info.features_found, info.features_made};
+}
+
+static void expect_run(Run r, const char *run, Kept want, double loss) {
+  double got;
+  r.run = e2e_file("%s", run);
+  Kept k = run_of(&r, &got);
+  assert_int_equal(k.found, want.found);
+  assert_int_equal(k.made, want.made);
+  assert_true(got == loss);
+}
+
+/* What is kept between runs changes no bit: with crops that come back, and for evaluation. */
+static void a_second_run_makes_no_features(void **state) {
+  static const char *const set[] = {"epochs=4", "shots=1", "batch=5", "views=2", NULL};
+  static const char *const other[] = {"epochs=6", "shots=1", "batch=5", "views=3", NULL};
+  (void)state;
+  Run r = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("none"), .set = set, .data = "one"};
+  double loss, more;
+  Kept none = run_of(&r, &loss);
+  assert_int_equal(none.found + none.made, 0);
+  r.features = e2e_file("features");
+  expect_run(r, "cold", (Kept){0, 20 + 10}, loss);
+  r.threads = 1;
+  expect_run(r, "warm", (Kept){20 + 10, 0}, loss);
+  same_files(e2e_file("none/prompts.safetensors"), e2e_file("cold/prompts.safetensors"));
+  same_files(e2e_file("none/prompts.safetensors"), e2e_file("warm/prompts.safetensors"));
+  r.set = other, r.run = e2e_file("other");
+  Kept k = run_of(&r, &more); /* one view more */
+  assert_int_equal(k.found, 20 + 10);
+  assert_int_equal(k.made, 10);
 }
 
 static void a_run_is_not_mixed_with_another(void **state) {
@@ -504,6 +557,7 @@ int main(void) {
       cmocka_unit_test(any_number_of_threads_gives_the_same),
       cmocka_unit_test(a_limit_chooses_the_plan),
       cmocka_unit_test(plans_have_room_for_photos),
+      cmocka_unit_test(a_second_run_makes_no_features),
       cmocka_unit_test(a_run_is_not_mixed_with_another),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
