@@ -15,22 +15,22 @@ static bool text_takes(const Model *m, const char *name) {
   return false;
 }
 
-VlStatus learned_rows(Cli *c, const Model *m, const vlpc_prompts *p, LearnedRows **out) {
+LearnedRows *learned_rows(Cli *c, const Model *m, const vlpc_prompts *p) {
   vlpc_prompts_info info = {.struct_size = sizeof info};
   vlpc_tensor t;
   const char *name;
   uint32_t n = 0;
   vlpc_prompts_get_info(p, &info);
-  *out = arena_array(c->arena, LearnedRows, info.n_tensors + 1u);
+  LearnedRows *out = arena_array(c->arena, LearnedRows, info.n_tensors + 1u);
   for (uint32_t i = 0; vlpc_prompts_tensor(p, i, &name, &t); i++) {
     uint64_t rows = 1;
     if (t.dtype != VLPC_F32 || t.rank < 2 || !text_takes(m, name)) continue;
     for (int32_t k = 0; k + 1 < t.rank; k++) rows *= (uint64_t)t.shape[k];
     if (rows > 0 && rows <= UINT32_MAX)
-      (*out)[n++] = (LearnedRows){name, (uint32_t)rows, (uint32_t)t.shape[t.rank - 1], t.data};
+      out[n++] = (LearnedRows){name, (uint32_t)rows, (uint32_t)t.shape[t.rank - 1], t.data};
   }
-  (*out)[n] = (LearnedRows){.n_rows = 0};
-  return VLPC_OK;
+  out[n] = (LearnedRows){.n_rows = 0};
+  return out;
 }
 
 static void print_row(const LearnedRows *x, uint32_t row, const vlpc_near_token *near,
@@ -72,19 +72,18 @@ static VlStatus tell(Cli *c, const Model *m, const LearnedRows *x, uint32_t top,
 VlStatus prompt_words(Cli *c) {
   Model m;
   vlpc_prompts *p;
-  LearnedRows *rows;
   int64_t top;
   VL_TRY(opt_need(c, OPT_for_artifact));
   VL_TRY(opt_int(c, OPT_top, (int64_t[]){1, 1000}, 5, &top));
   VL_TRY(model_open(c, opt(c, for_artifact), &m));
   VL_TRY(open_prompts(c, c->arg[1], &p));
   VL_TRY(fail_session(c, &m, vlpc_session_set_prompts(m.session, p))); /* whether it fits */
-  VL_TRY(learned_rows(c, &m, p, &rows));
   Json j = js_start(c);
   js_text(&j, "file", c->arg[1]);
   js_list(&j, "rows");
   if (!c->json) printf("%s: tokens nearest to learned rows, and how far they are\n", c->arg[1]);
-  for (; rows->n_rows > 0; rows++) VL_TRY(tell(c, &m, rows, (uint32_t)top, &j));
+  for (const LearnedRows *x = learned_rows(c, &m, p); x->n_rows > 0; x++)
+    VL_TRY(tell(c, &m, x, (uint32_t)top, &j));
   js_end(&j);
   if (c->json) js_print(&j);
   return VLPC_OK;

@@ -13,9 +13,8 @@ typedef struct {
 } LearnedRows;
 
 /* Trainables of a set that the text entry takes as rows, in the set's order: those that are
-** as they are, not computed from others; NULL behind the last (n_rows 0). */
-VL_MUST_USE VlStatus learned_rows(Cli *c, const Model *m, const vlpc_prompts *p,
-                                  LearnedRows **out);
+** as they are, not computed from others; one of no rows behind the last. */
+LearnedRows *learned_rows(Cli *c, const Model *m, const vlpc_prompts *p);
 /* vlpc prompt words SET --for A.vlpc */
 VL_MUST_USE VlStatus prompt_words(Cli *c);
 

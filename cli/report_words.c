@@ -27,7 +27,6 @@ VlStatus report_read_words(Cli *c, const char *run, Words *out) {
   const char *artifact = opt(c, for_artifact);
   Model m;
   vlpc_prompts *p;
-  LearnedRows *rows;
   *out = (Words){.n_rows = 0};
   if (artifact == NULL) artifact = arena_printf(c->arena, "%s/model.vlpc", run);
   if (!is_there(set) || (!opt_given(c, for_artifact) && !is_there(artifact))) return VLPC_OK;
@@ -35,7 +34,7 @@ VlStatus report_read_words(Cli *c, const char *run, Words *out) {
   VL_TRY(open_prompts(c, set, &p));
   VL_TRY(fail_session(c, &m, vlpc_session_set_prompts(m.session, p))); /* whether it fits */
   if (m.info.tokenizer == NULL) return VLPC_OK;
-  VL_TRY(learned_rows(c, &m, p, &rows));
-  for (; rows->n_rows > 0; rows++) VL_TRY(add_rows(c, &m, rows, out));
+  for (const LearnedRows *x = learned_rows(c, &m, p); x->n_rows > 0; x++)
+    VL_TRY(add_rows(c, &m, x, out));
   return VLPC_OK;
 }
