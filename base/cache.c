@@ -15,26 +15,25 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
+#include "base/io.h"
+#include "base/map.h"
 #include "vlpc/vlpc.h"
 
 #define NAME_MAX_BYTES 96
 
 static void entry_name(const Cache *c, const uint8_t key[16], char out[NAME_MAX_BYTES]) {
   char hex[33];
-  for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", key[i]);
+  hash_hex(key, hex);
   snprintf(out, NAME_MAX_BYTES, "%s-%d.%d.%d.%.16s", hex, VLPC_VERSION_MAJOR, VLPC_VERSION_MINOR,
            VLPC_VERSION_PATCH, c->kind);
 }
 
 /* ---- one entry ---------------------------------------------------------- */
 
-static void stored_hash(const StoredHeader *h, const void *payload, uint8_t out[16]) {
-  XXH128_canonical_t c;
-  XXH64_hash_t seed = XXH3_64bits(h, offsetof(StoredHeader, hash));
-  XXH128_canonicalFromHash(&c, XXH3_128bits_withSeed(payload, (size_t)h->bytes, seed));
-  memcpy(out, c.digest, 16);
+static Hash128 stored_hash(const StoredHeader *h, const void *payload) {
+  uint64_t seed = hash_bytes(h, offsetof(StoredHeader, hash), 0);
+  return hash_128(payload, (size_t)h->bytes, seed);
 }
 
 StoredHeader stored_header(const uint8_t key[16], uint64_t maker, const void *payload,
@@ -42,19 +41,19 @@ StoredHeader stored_header(const uint8_t key[16], uint64_t maker, const void *pa
   StoredHeader h = {.magic = STORED_MAGIC, .version = STORED_VERSION, .bytes = bytes,
                     .maker = maker};
   memcpy(h.key, key, sizeof h.key);
-  stored_hash(&h, payload, h.hash);
+  Hash128 hash = stored_hash(&h, payload);
+  memcpy(h.hash, hash.at, sizeof h.hash);
   return h;
 }
 
 bool stored_check(const uint8_t *at, uint64_t n, StoredHeader *h) {
-  uint8_t hash[16];
   if (n < sizeof *h) return false;
   memcpy(h, at, sizeof *h);
   if (h->magic != STORED_MAGIC || h->version != STORED_VERSION || h->zero != 0 ||
       h->bytes > n - sizeof *h)
     return false;
-  stored_hash(h, at + sizeof *h, hash);
-  return memcmp(hash, h->hash, sizeof hash) == 0;
+  Hash128 hash = stored_hash(h, at + sizeof *h);
+  return memcmp(hash.at, h->hash, sizeof h->hash) == 0;
 }
 
 /* ---- folder ------------------------------------------------------------- */
@@ -111,39 +110,19 @@ void cache_close(Cache *c) {
 
 /* ---- entries ------------------------------------------------------------ */
 
-static bool read_all(int fd, uint8_t *at, uint64_t n) {
-  for (uint64_t done = 0; done < n;) {
-    ssize_t got = read(fd, at + done, (size_t)(n - done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += (uint64_t)got;
-  }
-  return true;
-}
-
-static bool write_all(int fd, const void *from, uint64_t n) {
-  const uint8_t *at = from;
-  for (uint64_t done = 0; done < n;) {
-    ssize_t put = write(fd, at + done, (size_t)(n - done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    done += (uint64_t)put;
-  }
-  return true;
-}
-
 static CacheRead read_entry(int fd, uint8_t **out, uint64_t *n) {
   struct stat st;
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
       (st.st_mode & 022) != 0 || (uint64_t)st.st_size > CACHE_MAX_ENTRY || st.st_size == 0)
     return CACHE_BAD;
-  uint8_t *at = malloc((size_t)st.st_size);
-  if (!at || !read_all(fd, at, (uint64_t)st.st_size)) {
+  size_t size = (size_t)st.st_size, done = 0;
+  uint8_t *at = malloc(size);
+  if (!at || !io_read_fd(fd, 0, at, size, &done) || done != size) {
     free(at);
     return CACHE_BAD;
   }
   *out = at;
-  *n = (uint64_t)st.st_size;
+  *n = size;
   return CACHE_READ;
 }
 
@@ -179,7 +158,8 @@ bool cache_write(Cache *c, const StoredHeader *h, const void *payload) {
   snprintf(part, sizeof part, ".%s.%016llx", name, (unsigned long long)salt);
   int fd = openat(c->fd, part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return false;
-  bool ok = write_all(fd, h, sizeof *h) && write_all(fd, payload, h->bytes);
+  bool ok = io_write_fd(fd, 0, h, sizeof *h) &&
+            io_write_fd(fd, sizeof *h, payload, (size_t)h->bytes);
   ok = close(fd) == 0 && ok;
   ok = ok && renameat(c->fd, part, c->fd, name) == 0;
   if (!ok) unlinkat(c->fd, part, 0);

@@ -141,22 +141,25 @@ static void close_kept(void *p) {
   *fd = -1;
 }
 
-static VlStatus read_all(int fd, const char *path, Diag *d, uint8_t *to, size_t n) {
-  for (size_t done = 0; done < n;) {
-    ssize_t got = read(fd, to + done, n - done);
+bool io_read_fd(int fd, uint64_t off, void *to, size_t n, size_t *done) {
+  for (*done = 0; *done < n;) {
+    ssize_t got = pread(fd, (char *)to + *done, n - *done, (off_t)(off + *done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(d, DIAG_READ, path, "cannot be read", errno);
-    if (got > 0) {
-      done += (size_t)got;
-      continue;
-    }
-    VlStatus status = diag_error(d, DIAG_READ, (DiagAt){path, NULL}, "became shorter while read");
-    diag_found(d, "%zu bytes", done);
-    diag_expected(d, "%zu bytes", n);
-    diag_fix(d, "wait until the file is written, then try again");
-    return status;
+    if (got <= 0) return got == 0;
+    *done += (size_t)got;
   }
-  return VLPC_OK;
+  return true;
+}
+
+static VlStatus read_all(int fd, const char *path, Diag *d, uint8_t *to, size_t n) {
+  size_t done;
+  if (!io_read_fd(fd, 0, to, n, &done)) return fail(d, DIAG_READ, path, "cannot be read", errno);
+  if (done == n) return VLPC_OK;
+  VlStatus status = diag_error(d, DIAG_READ, (DiagAt){path, NULL}, "became shorter while read");
+  diag_found(d, "%zu bytes", done);
+  diag_expected(d, "%zu bytes", n);
+  diag_fix(d, "wait until the file is written, then try again");
+  return status;
 }
 
 static VlStatus too_large(Diag *d, const char *path, uint64_t n, uint64_t limit) {
@@ -291,17 +294,23 @@ VlStatus io_create(const char *path, Diag *d, FileWriter **out) {
   return VLPC_OK;
 }
 
+bool io_write_fd(int fd, uint64_t off, const void *p, size_t n) {
+  for (size_t done = 0; done < n;) {
+    ssize_t put = pwrite(fd, (const char *)p + done, n - done, (off_t)(off + done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put == 0) errno = EIO;
+    if (put <= 0) return false;
+    done += (size_t)put;
+  }
+  return true;
+}
+
 VlStatus io_write_at(FileWriter *w, uint64_t off, const void *p, size_t n) {
   uint64_t end = 0;
   if (w->status != VLPC_OK) return w->status;
   if (!vl_add_u64(off, n, &end) || end > INT64_MAX)
     return write_failed(w, "cannot be written", EFBIG);
-  for (size_t done = 0; done < n;) {
-    ssize_t put = pwrite(w->fd, (const char *)p + done, n - done, (off_t)(off + done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return write_failed(w, "cannot be written", put < 0 ? errno : EIO);
-    done += (size_t)put;
-  }
+  if (!io_write_fd(w->fd, off, p, n)) return write_failed(w, "cannot be written", errno);
   if (n != 0) w->end = VL_MAX(w->end, end);
   return VLPC_OK;
 }

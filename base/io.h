@@ -31,6 +31,12 @@ VL_MUST_USE VlStatus io_map_fd(int fd, const char *path, Diag *d, Mapped *out);
 ** needed soon, so they leave the resident set; they read the same afterwards. */
 void io_forget(const Mapped *m, uint64_t off, uint64_t n);
 
+/* All of n bytes from an offset of an open descriptor, and to one (to the end where it was
+** opened to append).  *done: bytes read, fewer than n where the file ends before.  False with
+** errno set: the system refuses. */
+bool io_read_fd(int fd, uint64_t off, void *to, size_t n, size_t *done);
+bool io_write_fd(int fd, uint64_t off, const void *p, size_t n);
+
 /* Reads a regular file of at most limit bytes into the arena, NUL added behind
 ** the *out_n bytes.  Fails with OPEN, NOT_REGULAR, TOO_LARGE, READ. */
 VL_MUST_USE VlStatus io_read(const char *path, uint64_t limit, Arena *a, Diag *d,

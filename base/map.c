@@ -163,7 +163,11 @@ Hash128 hash_128(const void *p, size_t n, uint64_t seed) {
   return out;
 }
 
+void hash_hex(const uint8_t hash[16], char out[33]) {
+  for (size_t i = 0; i < 16; i++) snprintf(out + 2 * i, 3, "%02x", hash[i]);
+}
+
 void hash_hex128(const void *p, size_t n, char out[33]) {
   Hash128 h = hash_128(p, n, 0);
-  for (size_t i = 0; i < sizeof h.at; i++) snprintf(out + 2 * i, 3, "%02x", h.at[i]);
+  hash_hex(h.at, out);
 }

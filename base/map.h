@@ -27,7 +27,9 @@ typedef struct {
   uint8_t at[16];
 } Hash128;
 Hash128 hash_128(const void *p, size_t n, uint64_t seed);
-/* The same unseeded, as 32 lower-case hex digits and a NUL. */
+/* 128 bits as 32 lower-case hex digits and a NUL. */
+void hash_hex(const uint8_t hash[16], char out[33]);
+/* XXH3-128 unseeded, as 32 lower-case hex digits and a NUL. */
 void hash_hex128(const void *p, size_t n, char out[33]);
 
 #endif

@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
@@ -49,20 +51,10 @@ static VlStatus check_kernel(const CodeHeader *h, const CodeKernel *k, Diag *d) 
 
 /* ---- mapping ------------------------------------------------------------ */
 
-static bool write_all(int fd, const uint8_t *at, uint64_t n) {
-  for (uint64_t done = 0; done < n;) {
-    ssize_t put = write(fd, at + done, (size_t)(n - done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    done += (uint64_t)put;
-  }
-  return true;
-}
-
 static void *map_fd(int fd, const uint8_t *image, uint64_t n) {
   void *at = MAP_FAILED;
   if (fd < 0) return at;
-  if (write_all(fd, image, n))
+  if (io_write_fd(fd, 0, image, (size_t)n))
     at = mmap(NULL, (size_t)n, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
   int error = errno;
   close(fd);

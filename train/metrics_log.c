@@ -93,15 +93,11 @@ static VlStatus cannot_write(const char *path, Diag *d) {
 /* All of it or nothing: what was written of a failed piece is cut off again. */
 static VlStatus append(int fd, const char *path, const Str *s, Diag *d) {
   off_t start = lseek(fd, 0, SEEK_END);
-  for (size_t done = 0; start >= 0 && done < s->n;) {
-    ssize_t put = write(fd, s->at + done, s->n - done);
-    if (put > 0) done += (size_t)put;
-    if (put > 0 || (put < 0 && errno == EINTR)) continue;
-    VlStatus st = cannot_write(path, d);
-    if (ftruncate(fd, start) != 0) diag_note(d, "its last line is cut short");
-    return st;
-  }
-  return start >= 0 ? VLPC_OK : cannot_write(path, d);
+  if (start < 0) return cannot_write(path, d);
+  if (io_write_fd(fd, (uint64_t)start, s->at, s->n)) return VLPC_OK;
+  VlStatus st = cannot_write(path, d);
+  if (ftruncate(fd, start) != 0) diag_note(d, "its last line is cut short");
+  return st;
 }
 
 static VlStatus open_append(const char *path, Diag *d, int *out) {
