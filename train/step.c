@@ -87,18 +87,20 @@ static VlStatus keep_texts(Step *s, Arena *a) {
 /* Gradients lie one behind the other in the sum of the parts. */
 static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
   const StepSpec *spec = &s->spec;
-  uint64_t floats = 0;
+  uint64_t floats = 0, at = PART_GRADIENTS;
+  bool *there = arena_array(a, bool, spec->n_tensors);
   s->grad_name = arena_array(a, const char *, spec->n_tensors);
   s->grad = arena_array(a, float *, spec->n_tensors);
-  for (int pass = 0; pass < 2; pass++) {
-    if (pass == 1) parts_new(spec, floats, a, &s->parts);
-    floats = 0;
-    for (uint32_t i = 0; i < spec->n_tensors; i++) {
-      s->grad_name[i] = arena_printf(a, "grad.%s", spec->tensor[i].name);
-      if (!step_has(spec, s->entry, VLPC_OUTPUT, s->grad_name[i])) continue;
-      if (pass == 1) s->grad[i] = s->parts.sum + PART_GRADIENTS + floats;
-      floats += spec->tensor[i].n;
-    }
+  for (uint32_t i = 0; i < spec->n_tensors; i++) {
+    s->grad_name[i] = arena_printf(a, "grad.%s", spec->tensor[i].name);
+    there[i] = step_has(spec, s->entry, VLPC_OUTPUT, s->grad_name[i]);
+    if (there[i]) floats += spec->tensor[i].n;
+  }
+  parts_new(spec, floats, a, &s->parts);
+  for (uint32_t i = 0; i < spec->n_tensors; i++) {
+    if (!there[i]) continue;
+    s->grad[i] = s->parts.sum + at;
+    at += spec->tensor[i].n;
   }
   return floats ? VLPC_OK : step_misfit(spec, d, "the artifact has nothing to train");
 }
