@@ -33,6 +33,13 @@ LearnedRows *learned_rows(Cli *c, const Model *m, const vlpc_prompts *p) {
   return out;
 }
 
+VlStatus open_fitting(Cli *c, const char *artifact, const char *set, Model *m,
+                      vlpc_prompts **p) {
+  VL_TRY(model_open(c, artifact, m));
+  VL_TRY(open_prompts(c, set, p));
+  return fail_session(c, m, vlpc_session_set_prompts(m->session, *p));
+}
+
 static void print_row(const LearnedRows *x, uint32_t row, const vlpc_near_token *near,
                       uint32_t n) {
   printf("  %s[%" PRIu32 "] ", x->name, row);
@@ -59,10 +66,10 @@ static void json_row(Json *j, const LearnedRows *x, uint32_t row, const vlpc_nea
 }
 
 static VlStatus tell(Cli *c, const Model *m, const LearnedRows *x, uint32_t top, Json *j) {
-  vlpc_near_token *near = arena_array(c->arena, vlpc_near_token, top);
-  for (uint32_t i = 0; i < x->n_rows; i++) {
-    const float *row = x->at + (size_t)i * x->width;
-    VL_TRY(fail_session(c, m, vlpc_nearest_tokens(m->session, row, x->width, top, near)));
+  vlpc_near_token *near = arena_array_bytes(c->arena, x->n_rows, top * sizeof *near);
+  VL_TRY(fail_session(c, m, vlpc_nearest_tokens(m->session, x->at, x->n_rows, x->width, top,
+                                                near)));
+  for (uint32_t i = 0; i < x->n_rows; i++, near += top) {
     if (c->json) json_row(j, x, i, near, top);
     else print_row(x, i, near, top);
   }
@@ -75,9 +82,7 @@ VlStatus prompt_words(Cli *c) {
   int64_t top;
   VL_TRY(opt_need(c, OPT_for_artifact));
   VL_TRY(opt_int(c, OPT_top, (int64_t[]){1, 1000}, 5, &top));
-  VL_TRY(model_open(c, opt(c, for_artifact), &m));
-  VL_TRY(open_prompts(c, c->arg[1], &p));
-  VL_TRY(fail_session(c, &m, vlpc_session_set_prompts(m.session, p))); /* whether it fits */
+  VL_TRY(open_fitting(c, opt(c, for_artifact), c->arg[1], &m, &p));
   Json j = js_start(c);
   js_text(&j, "file", c->arg[1]);
   js_list(&j, "rows");

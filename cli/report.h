@@ -72,7 +72,7 @@ enum { WORDS_OF_ROW = 5, WORD_ROWS_MAX = 64 };
 typedef struct {
   const char *name; /* of the trainable */
   uint32_t row;
-  vlpc_near_token near[WORDS_OF_ROW];
+  const vlpc_near_token *near; /* [WORDS_OF_ROW] */
 } WordRow;
 
 /* What learned rows of texts are near to. */

@@ -12,13 +12,14 @@ static bool is_there(const char *path) {
 }
 
 static VlStatus add_rows(Cli *c, const Model *m, const LearnedRows *x, Words *out) {
-  for (uint32_t i = 0; i < x->n_rows && out->row.n < WORD_ROWS_MAX; i++) {
-    WordRow *row = vec_push(c->arena, &out->row);
-    *row = (WordRow){.name = x->name, .row = i};
-    VL_TRY(fail_session(c, m, vlpc_nearest_tokens(m->session, x->at + (size_t)i * x->width,
-                                                  x->width, WORDS_OF_ROW, row->near)));
-  }
+  uint32_t n = VL_MIN(x->n_rows, WORD_ROWS_MAX - out->row.n);
+  vlpc_near_token *near = arena_array(c->arena, vlpc_near_token, (size_t)n * WORDS_OF_ROW);
   out->n_rows += x->n_rows;
+  if (n == 0) return VLPC_OK;
+  VL_TRY(fail_session(c, m, vlpc_nearest_tokens(m->session, x->at, n, x->width, WORDS_OF_ROW,
+                                                near)));
+  for (uint32_t i = 0; i < n; i++)
+    *vec_push(c->arena, &out->row) = (WordRow){x->name, i, near + (size_t)i * WORDS_OF_ROW};
   return VLPC_OK;
 }
 
@@ -30,9 +31,7 @@ VlStatus report_read_words(Cli *c, const char *run, Words *out) {
   *out = (Words){.n_rows = 0};
   if (artifact == NULL) artifact = arena_printf(c->arena, "%s/model.vlpc", run);
   if (!is_there(set) || (!opt_given(c, for_artifact) && !is_there(artifact))) return VLPC_OK;
-  VL_TRY(model_open(c, artifact, &m));
-  VL_TRY(open_prompts(c, set, &p));
-  VL_TRY(fail_session(c, &m, vlpc_session_set_prompts(m.session, p))); /* whether it fits */
+  VL_TRY(open_fitting(c, artifact, set, &m, &p));
   if (m.info.tokenizer == NULL) return VLPC_OK;
   for (const LearnedRows *x = learned_rows(c, &m, p); x->n_rows > 0; x++)
     VL_TRY(add_rows(c, &m, x, out));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tokens.c - rows of the model's token table, which the entry `tokens` gives: those of
-** ids, and those nearest to a row. */
+** ids, and those nearest to given ones. */
 #include <math.h>
 #include <string.h>
 
@@ -35,55 +35,68 @@ static double apart(const float *a, const float *b, int64_t n) {
   return sqrt(sum);
 }
 
-/* Keeps out[*n] sorted, at most k of them; ids come in rising order. */
-static void insert(vlpc_near_token *out, uint32_t *n, uint32_t k, int64_t id, double distance) {
-  uint32_t at = *n;
+/* Keeps out[n] sorted, k of them when there are more; ids come in rising order. */
+static void insert(vlpc_near_token *out, uint32_t n, uint32_t k, int64_t id, double distance) {
+  uint32_t at = n;
   while (at > 0 && out[at - 1].distance > distance) at--;
   if (at == k) return;
-  if (*n < k) (*n)++;
-  memmove(out + at + 1, out + at, (*n - at - 1) * sizeof *out);
+  memmove(out + at + 1, out + at, (VL_MIN(n, k - 1) - at) * sizeof *out);
   out[at] = (vlpc_near_token){.id = id, .distance = distance};
 }
 
 static VlStatus misfit(vlpc_session *s, uint32_t width, int64_t expected) {
-  VlStatus st = session_argument(s, "the row is not as wide as the model's tokens");
+  VlStatus st = session_argument(s, "the rows are not as wide as the model's tokens");
   diag_found(s->diag, "%u", width);
   diag_expected(s->diag, "%lld", (long long)expected);
   return st;
 }
 
-static VlStatus nearest(vlpc_session *s, const float *row, uint32_t width, uint32_t k,
-                        vlpc_near_token *out) {
+/* What is looked for. */
+typedef struct {
+  const float *row; /* [n, width] */
+  uint32_t n, width, k;
+  vlpc_near_token *out; /* [n, k] */
+} Search;
+
+/* Tokens come by rising id from 0, so each row has as many as were seen, up to k. */
+static void compare(const Search *x, uint32_t id, const float *token) {
+  for (uint32_t r = 0; r < x->n; r++)
+    insert(x->out + (size_t)r * x->k, VL_MIN(id, x->k), x->k, id,
+           apart(x->row + (size_t)r * x->width, token, x->width));
+}
+
+static VlStatus nearest(vlpc_session *s, const Search *x) {
   const Tokenizer *t = s->model->tokenizer;
-  uint32_t n = 0, vocab = tokenizer_info(t).vocab;
+  uint32_t vocab = tokenizer_info(t).vocab;
   int64_t ids[CHUNK];
   vlpc_tensor rows;
   for (uint32_t at = 0; at < vocab; at += CHUNK) {
     uint32_t count = VL_MIN(vocab - at, CHUNK);
     for (uint32_t i = 0; i < count; i++) ids[i] = at + i;
     VL_TRY(tokens_rows(s, ids, count, &rows));
-    if (rows.shape[1] != (int64_t)width) return misfit(s, width, rows.shape[1]);
+    if (rows.shape[1] != (int64_t)x->width) return misfit(s, x->width, rows.shape[1]);
     for (uint32_t i = 0; i < count; i++)
-      insert(out, &n, k, ids[i], apart(row, (const float *)rows.data + i * width, width));
+      compare(x, at + i, (const float *)rows.data + (size_t)i * x->width);
   }
-  for (uint32_t i = 0; i < n; i++)
-    tokenizer_token(t, (uint32_t)out[i].id, out[i].text, sizeof out[i].text);
+  for (size_t i = 0; i < (size_t)x->n * x->k; i++)
+    tokenizer_token(t, (uint32_t)x->out[i].id, x->out[i].text, sizeof x->out[i].text);
   return VLPC_OK;
 }
 
-static VlStatus find(vlpc_session *s, const float *row, uint32_t width, uint32_t k,
-                     vlpc_near_token *out) {
-  if (!row || !out || !k) return session_argument(s, "row or out is NULL, or k is 0");
+static VlStatus find(vlpc_session *s, const Search *x) {
+  if (!x->row || !x->out || !x->n || !x->k)
+    return session_argument(s, "rows or out is NULL, or n or k is 0");
   if (!s->model->tokenizer)
     return easy_lacks(s, "tokenizer", "compile with --tokenizer FILE");
-  if (k > tokenizer_info(s->model->tokenizer).vocab)
+  if (x->k > tokenizer_info(s->model->tokenizer).vocab)
     return diag_error(s->diag, DIAG_ARGUMENT, (DiagAt){s->model->path, NULL},
                       "the vocabulary has fewer tokens than are asked for");
-  return nearest(s, row, width, k, out);
+  return nearest(s, x);
 }
 
-vlpc_status vlpc_nearest_tokens(vlpc_session *s, const float *row, uint32_t width, uint32_t k,
-                                vlpc_near_token *out) {
+vlpc_status vlpc_nearest_tokens(vlpc_session *s, const float *rows, uint32_t n, uint32_t width,
+                                uint32_t k, vlpc_near_token *out) {
+  Search x = {.row = rows, .n = n, .width = width, .k = k, .out = out};
   if (!session_enter(s)) return VLPC_E_INVALID_ARG;
-  return session_leave(s, find(s, row, width, k, out));
+  return session_leave(s, find(s, &x));
 }

@@ -371,12 +371,12 @@ typedef struct vlpc_near_token {
   char text[64]; /* "photo"; "phot-": a part that a word goes on from */
 } vlpc_near_token;
 
-/* The k tokens of the model whose embeddings are nearest to a row, by Euclidean distance, the
-** nearest first; equal ones by id (CoOp, interpret_prompt.py).  row has as many floats as a
-** text's rows; k beyond the vocabulary is VLPC_E_LIMIT.  Needs a prompt module: others have no
-** entry that gives embeddings. */
-VLPC_API vlpc_status vlpc_nearest_tokens(vlpc_session *s, const float *row, uint32_t width,
-                                         uint32_t k, vlpc_near_token *out);
+/* For each of rows[n · width] the k tokens of the model whose embeddings are nearest to it, by
+** Euclidean distance, the nearest first; equal ones by id (CoOp, interpret_prompt.py):
+** out[n · k].  width is that of a text's rows; k beyond the vocabulary is VLPC_E_LIMIT.  Needs
+** a prompt module: others have no entry that gives embeddings. */
+VLPC_API vlpc_status vlpc_nearest_tokens(vlpc_session *s, const float *rows, uint32_t n,
+                                         uint32_t width, uint32_t k, vlpc_near_token *out);
 /* Features of unit length: out[n · embed_dim].  Results are the same for any
 ** division into batches. */
 VLPC_API vlpc_status vlpc_embed_images(vlpc_session *s, const vlpc_image *images, uint32_t n,
