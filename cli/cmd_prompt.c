@@ -11,15 +11,11 @@
 
 /* n whole numbers with commas between them. */
 static VlStatus number_list(Cli *c, OptId id, uint32_t n, int64_t *const out[]) {
-  const char *p = c->value[id];
-  for (uint32_t i = 0; p != NULL && i < n; i++) {
-    size_t length = strcspn(p, ",");
-    bool last = i + 1 == n, end = p[length] == '\0';
-    if (!parse_i64(arena_strndup(c->arena, p, length), out[i]) || *out[i] < 1 || last != end) break;
-    if (last) return VLPC_OK;
-    p += length + 1;
-  }
-  if (p == NULL) return VLPC_OK;
+  if (c->value[id] == NULL) return VLPC_OK;
+  Texts list = split_text(c, c->value[id]);
+  bool ok = list.n == n;
+  for (uint32_t i = 0; ok && i < n; i++) ok = parse_i64(list.at[i], out[i]) && *out[i] >= 1;
+  if (ok) return VLPC_OK;
   VlStatus s = diag_error(c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE, "the value of --%s is wrong",
                           opt_info[id].name);
   diag_found(c->diag, "'%s'", c->value[id]);

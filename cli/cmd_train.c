@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/train_entries.h"
+#include "cli/files.h"
 #include "cli/json.h"
 #include "cli/machine.h"
 #include "cli/model.h"
@@ -22,7 +23,6 @@
 typedef struct {
   Cli *c;
   Team team;
-  vlpc_team share; /* the same, as a trainer takes it */
   const char *run, *file; /* the run's folder, the artifact */
   bool resume;
   const char **set;       /* NULL-terminated */
@@ -35,7 +35,8 @@ typedef struct {
   vlpc_train_scores before, after; /* n = 0: not scored */
   int64_t start_ns;
   uint64_t start_step;
-  Json *seeds; /* where results of several runs go; NULL: there is one */
+  Texts seeds; /* of --seeds; n = 0: one run */
+  Json *runs;  /* where results of several runs go; NULL: there is one */
 } Train;
 
 /* ---- options --------------------------------------------------------------- */
@@ -154,6 +155,8 @@ static void free_trainer(void *train) {
 static VlStatus open_trainer(Train *r, Model *m) {
   Cli *c = r->c;
   vlpc_session_options session;
+  vlpc_team team = {.struct_size = sizeof team, .rank = r->team.rank, .size = r->team.size};
+  if (r->team.driver) team.gather = r->team.driver->gather;
   VL_TRY(model_session_options(c, m, &session));
   vlpc_trainer_options o = {.struct_size = sizeof o,
                             .recipe = opt(c, recipe),
@@ -165,7 +168,7 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .run = r->run,
                             .resume = r->resume,
                             .session = &session,
-                            .team = r->team.size > 1 ? &r->share : NULL,
+                            .team = r->team.size > 1 ? &team : NULL,
                             .log = log_line,
                             .log_user = c,
                             .cache_dir = session.cache_dir};
@@ -293,17 +296,14 @@ static void print_result(const Train *r) {
     return;
   }
   Json alone = {0};
-  if (!r->seeds) alone = js_start(r->c);
-  result_json(r, r->seeds ? r->seeds : &alone);
-  if (!r->seeds) js_print(&alone);
+  if (!r->runs) alone = js_start(r->c);
+  result_json(r, r->runs ? r->runs : &alone);
+  if (!r->runs) js_print(&alone);
 }
 
 /* Processes but the first say nothing of a run that goes well. */
 static VlStatus join_team(Train *r) {
   VL_TRY(team_start(r->c, &r->team));
-  r->share = (vlpc_team){.struct_size = sizeof r->share, .rank = r->team.rank,
-                         .size = r->team.size};
-  if (r->team.driver) r->share.gather = r->team.driver->gather;
   if (r->team.rank > 0) r->c->value[OPT_quiet] = "", progress_start(true);
   return VLPC_OK;
 }
@@ -350,59 +350,56 @@ static VlStatus train_seed(Train *r, Model *m, const char *seed) {
               run_latest(r->run, r->c->arena, NULL, &found) == VLPC_OK;
   r->before = r->after = (vlpc_train_scores){.n = 0};
   add_item(r, arena_printf(r->c->arena, "seed=%s", seed));
-  if (r->seeds) js_object(r->seeds, NULL), js_text(r->seeds, "seed", seed);
+  if (r->runs) js_object(r->runs, NULL), js_text(r->runs, "seed", seed);
   VL_TRY(train_once(r, m));
-  if (r->seeds) js_end(r->seeds);
+  if (r->runs) js_end(r->runs);
   r->run = whole, r->set = set, r->n_set = n_set;
   return VLPC_OK;
 }
 
-static void print_spread(const Train *r, const double *top1, uint32_t n) {
+static void print_spread(const Train *r, const double *top1) {
   double mean, sd;
+  uint32_t n = r->seeds.n;
   mean_and_sd(top1, n, &mean, &sd);
-  if (r->seeds)
-    js_real(r->seeds, "mean", mean), js_real(r->seeds, "sd", sd);
+  if (r->runs)
+    js_real(r->runs, "mean", mean), js_real(r->runs, "sd", sd);
   else if (r->team.rank == 0)
     printf("%s: %" PRIu32 " seeds, test accuracy %.2f ± %.2f %%\n", r->run, n, 100 * mean,
            100 * sd);
 }
 
 static VlStatus train_seeds(Train *r, Model *m) {
-  const char *list = opt(r->c, seeds);
-  double *top1 = arena_array(r->c->arena, double, strlen(list) + 1u);
-  uint32_t n = 0;
+  double *top1 = arena_array(r->c->arena, double, r->seeds.n);
   Json j = js_start(r->c);
   js_text(&j, "run", r->run);
   js_list(&j, "seeds");
-  if (r->c->json && r->team.rank == 0) r->seeds = &j;
-  for (const char *p = list; *p;) {
-    size_t length = strcspn(p, ",");
-    VL_TRY(train_seed(r, m, arena_strndup(r->c->arena, p, length)));
-    top1[n++] = r->after.top1;
-    p += length + (p[length] == ',');
+  if (r->c->json && r->team.rank == 0) r->runs = &j;
+  for (uint32_t i = 0; i < r->seeds.n; i++) {
+    VL_TRY(train_seed(r, m, r->seeds.at[i]));
+    top1[i] = r->after.top1;
   }
   js_end(&j);
-  if (r->after.n) print_spread(r, top1, n);
-  if (r->seeds) js_print(&j);
-  r->seeds = NULL;
+  if (r->after.n) print_spread(r, top1);
+  if (r->runs) js_print(&j);
+  r->runs = NULL;
   return VLPC_OK;
 }
 
 /* ---- the command ----------------------------------------------------------- */
 
 /* A number each, before anything is made. */
-static VlStatus check_seeds(Cli *c) {
-  for (const char *p = opt(c, seeds); p && *p;) {
+static VlStatus read_seeds(Train *r) {
+  Cli *c = r->c;
+  if (!opt_given(c, seeds)) return VLPC_OK;
+  r->seeds = split_text(c, opt(c, seeds));
+  for (uint32_t i = 0; i < r->seeds.n; i++) {
     int64_t seed;
-    size_t length = strcspn(p, ",");
-    if (!parse_i64(arena_strndup(c->arena, p, length), &seed) || seed < 0) {
-      VlStatus s = diag_error(c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE,
-                              "the value of --seeds is wrong");
-      diag_found(c->diag, "'%s'", opt(c, seeds));
-      diag_expected(c->diag, "whole numbers with commas between them");
-      return s;
-    }
-    p += length + (p[length] == ',');
+    if (parse_i64(r->seeds.at[i], &seed) && seed >= 0) continue;
+    VlStatus s = diag_error(c->diag, DIAG_OPTION_VALUE, DIAG_NOWHERE,
+                            "the value of --seeds is wrong");
+    diag_found(c->diag, "'%s'", opt(c, seeds));
+    diag_expected(c->diag, "whole numbers with commas between them");
+    return s;
   }
   return VLPC_OK;
 }
@@ -410,7 +407,7 @@ static VlStatus check_seeds(Cli *c) {
 static VlStatus train(Train *r, Model *m) {
   VL_TRY(team_agree(&r->team, r->c, ready_artifact(r), NULL));
   VL_TRY(team_agree(&r->team, r->c, model_open_artifact(r->c, r->file, m), NULL));
-  if (!opt_given(r->c, seeds)) return train_once(r, m);
+  if (r->seeds.n == 0) return train_once(r, m);
   mkdir(r->run, 0777); /* where it cannot be, the first run says so */
   return train_seeds(r, m);
 }
@@ -422,7 +419,7 @@ VlStatus cmd_train(Cli *c) {
                .resume = opt_given(c, resume)};
   VL_TRY(opt_need(c, OPT_data));
   VL_TRY(opt_need(c, OPT_output_run));
-  VL_TRY(check_seeds(c));
+  VL_TRY(read_seeds(r));
   arena_defer(c->arena, free_trainer, r);
   VL_TRY(join_team(r));
   VlStatus s = train(r, &m);

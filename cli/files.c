@@ -117,14 +117,21 @@ static const char *trim(Arena *a, const char *s, size_t n) {
   return arena_strndup(a, s, n);
 }
 
-static void split_labels(Cli *c, const char *text, Texts *out) {
-  VEC(const char *) list = {0};
+Texts split_text(Cli *c, const char *text) {
+  TextList list = {0};
   for (const char *p = text;;) {
     size_t n = strcspn(p, ",");
-    *vec_push(c->arena, &list) = trim(c->arena, p, n);
+    *vec_push(c->arena, &list) = arena_strndup(c->arena, p, n);
     p += n;
-    if (*p++ == '\0') break;
+    if (*p++ == '\0') return (Texts){list.at, list.n};
   }
+}
+
+static void split_labels(Cli *c, const char *text, Texts *out) {
+  Texts piece = split_text(c, text);
+  TextList list = {0};
+  for (uint32_t i = 0; i < piece.n; i++)
+    *vec_push(c->arena, &list) = trim(c->arena, piece.at[i], strlen(piece.at[i]));
   *out = (Texts){list.at, list.n};
 }
 

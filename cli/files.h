@@ -18,6 +18,8 @@ typedef struct {
   uint32_t n;
 } Texts;
 
+/* What commas part, in order: one more than there are commas. */
+Texts split_text(Cli *c, const char *text);
 /* Lines of a text file, without the last empty one; "\r\n" ends a line too.
 ** Errors: those of io_read, E0007. */
 VL_MUST_USE VlStatus read_lines(Cli *c, const char *path, Texts *out);
