@@ -6,6 +6,7 @@
 #define VLPC_BASE_TRAIN_ENTRIES_H
 
 #define TRAIN_ENTRY "train" /* that of the first loss, whole */
+#define ATTENTION_ENTRY "attention" /* no step: where features of photos come from */
 
 enum { TRAIN_LOSSES = 2 };
 

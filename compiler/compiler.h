@@ -12,6 +12,7 @@
 #ifndef VLPC_COMPILER_COMPILER_H
 #define VLPC_COMPILER_COMPILER_H
 
+#include "base/train_entries.h"
 #include "base/vec.h"
 #include "compiler/declaration.h"
 #include "frontend/frontend.h"

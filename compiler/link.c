@@ -83,6 +83,12 @@ static VlStatus check_trainable(const Compile *c, const Graph *g, const char *na
   return s;
 }
 
+static const Named *output_named(const Named *out, uint32_t n, const char *name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(out[i].name, name) == 0) return &out[i];
+  return NULL;
+}
+
 /* ---- linking ---------------------------------------------------------------------- */
 
 static LinkSpec spec_of(Compile *c, const Graph *module) {
@@ -99,6 +105,7 @@ static LinkSpec spec_of(Compile *c, const Graph *module) {
                     .place = x->place,
                     .logit_scale = c->logit_scale,
                     .lift = x->lift,
+                    .frozen_image = c->o->train,
                     .layout = &c->layout};
 }
 
@@ -110,6 +117,19 @@ static VlStatus hash_base(Compile *c) {
   hash_hex128(str_text(&text), text.n, hash);
   c->base_hash = hash;
   return VLPC_OK;
+}
+
+/* Where features of images come from, with prompts and without. */
+static void add_maps(Graph *g) {
+  const Named *point = NULL, *out = NULL;
+  uint32_t n_points = ir_points(g, &point), n_out = ir_outputs(g, &out);
+  const Named *feat = output_named(point, n_points, "V.feat");
+  const Named *frozen = output_named(out, n_out, LINK_FROZEN_IMAGE);
+  if (!feat || !frozen) return;
+  Val plain = frozen->v, with = pass_attention_map(g, feat->v);
+  if (val_ok(with)) ir_output(g, LINK_LOOK "attention", with);
+  plain = val_eq(plain, feat->v) ? VAL_NONE : pass_attention_map(g, plain);
+  if (val_ok(plain)) ir_output(g, LINK_LOOK "plain_attention", plain);
 }
 
 VlStatus compile_link(Compile *c) {
@@ -135,11 +155,22 @@ VlStatus compile_link(Compile *c) {
   VL_TRY(pass_relower(g, &c->pass, c->d, &again));
   c->graph = c->pass.skip ? pass_apart(again.g, c->pass.skip, c->a) : again.g;
   if (spec.n_losses == 0) return VLPC_OK;
+  add_maps(c->graph);
   if (!(c->sched_flags & COMPILE_NO_ABSORB)) c->graph = pass_absorb(c->graph, c->a);
   return compile_gradients(c);
 }
 
 /* ---- entries ------------------------------------------------------------------------ */
+
+/* Outputs that begin with LINK_LOOK, without it. */
+static bool maps_entry(const Compile *c, const Named *out, uint32_t n, PassEntry *e) {
+  Named *to = arena_array(c->a, Named, n);
+  *e = (PassEntry){.name = ATTENTION_ENTRY, .out = to};
+  for (uint32_t i = 0; i < n; i++)
+    if (strncmp(out[i].name, LINK_LOOK, strlen(LINK_LOOK)) == 0)
+      to[e->n_out++] = (Named){out[i].name + strlen(LINK_LOOK), out[i].v};
+  return e->n_out > 0;
+}
 
 static PassEntry *entry_named(Compile *c, const char *name) {
   for (uint32_t i = 0; i < c->n_entries; i++)
@@ -164,6 +195,7 @@ static void give(const Compile *c, PassEntry *e, CutList more) {
 /* What the image tower reads of the texts: results of the text entry. */
 static void cut_classes(Compile *c) {
   PassEntry *image = entry_named(c, "image"), *text = entry_named(c, "text");
+  PassEntry *maps = entry_named(c, ATTENTION_ENTRY);
   if (!image || !text) return;
   Cut cut = {.at = pass_binding(c->graph, c->a, &c->trainables, BIND_prompts), .time = BIND_classes,
              .late = image, .early = text, .n_late = 1};
@@ -175,6 +207,7 @@ static void cut_classes(Compile *c) {
     if (!is_there) fresh.at[fresh.n++] = list.at[i];
   }
   give(c, image, list);
+  if (maps) give(c, maps, list);
   append(c, &text->out, &text->n_out, fresh);
 }
 
@@ -192,12 +225,6 @@ static bool tokens_entry(Compile *c, PassEntry *out) {
   *to = (Named){"token_rows", ir_node(g, OP_embedding, 2, in, 0, NULL)};
   *out = (PassEntry){.name = "tokens", .out = to, .n_out = 1};
   return val_ok(to->v);
-}
-
-static const Named *output_named(const Named *out, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(out[i].name, name) == 0) return &out[i];
-  return NULL;
 }
 
 /* What a module makes of scores, of the features that the towers' entries give. */
@@ -222,6 +249,7 @@ void compile_entries(Compile *c) {
   uint32_t n = ir_outputs(c->graph, &out);
   c->n_entries = pass_entries(c->graph, c->entry);
   if (!c->o->prompt) return;
+  if (maps_entry(c, out, n, &c->entry[c->n_entries])) c->n_entries++;
   cut_classes(c);
   add_scores(c, out, n);
   for (uint32_t i = 0; i < n; i++)

@@ -22,7 +22,8 @@ static bool is_features(const Graph *g, Val v, Val feat) {
 
 /* Outputs of entries of their own, which the caller makes. */
 static bool is_apart(const char *name) {
-  return strcmp(name, LINK_FROZEN_TEXT) == 0 || strcmp(name, LINK_LOSS) == 0 ||
+  return strcmp(name, LINK_FROZEN_TEXT) == 0 || strcmp(name, LINK_FROZEN_IMAGE) == 0 ||
+         strcmp(name, LINK_LOSS) == 0 || strncmp(name, LINK_LOOK, strlen(LINK_LOOK)) == 0 ||
          strncmp(name, PASS_GRAD, strlen(PASS_GRAD)) == 0 ||
          strncmp(name, LINK_STEP, strlen(LINK_STEP)) == 0 ||
          strncmp(name, LINK_NEXT, strlen(LINK_NEXT)) == 0;

@@ -289,6 +289,15 @@ static VlStatus put_frozen_text(Walk *w) {
   return VLPC_OK;
 }
 
+static VlStatus put_frozen_image(Walk *w) {
+  Link *l = w->l;
+  Item it = {ITEM_frozen, point_value(l, "V.feat")};
+  if (!l->spec->frozen_image || !val_ok(it.v)) return VLPC_OK;
+  VL_TRY(walk(w, it));
+  ir_output(l->dst, LINK_FROZEN_IMAGE, link_made(l, it));
+  return VLPC_OK;
+}
+
 static VlStatus put_loss(Walk *w, const LinkLoss *loss) {
   Item it;
   for (uint32_t i = 0; i < loss->n_taps; i++)
@@ -310,6 +319,7 @@ static VlStatus link_all(Link *l) {
   VL_TRY(put_outputs(&w));
   for (uint32_t i = 0; i < l->spec->n_losses; i++) VL_TRY(put_loss(&w, &l->spec->loss[i]));
   VL_TRY(put_frozen_text(&w));
+  VL_TRY(put_frozen_image(&w));
   ir_set_loc(l->dst, (LocId){0});
   return VLPC_OK;
 }

@@ -76,6 +76,7 @@ typedef struct {
   bool lift;
   const LinkLoss *loss; /* with them taps stop gradients that are to be stopped */
   uint32_t n_losses;
+  bool frozen_image; /* also features of the image tower without any write */
   LinkLayout *layout; /* filled on success; NULL: not asked for */
 } LinkSpec;
 
@@ -86,8 +87,10 @@ typedef struct {
 VL_MUST_USE VlStatus pass_link(Graph *base, const LinkSpec *spec, Arena *a, Diag *d, Graph **out);
 /* The input, and the output that makes it of other texts (not of the text entry). */
 #define LINK_FROZEN_TEXT "frozen_text_features"
+#define LINK_FROZEN_IMAGE "frozen_image_features" /* the output */
 #define LINK_LOSS "train.loss"
 #define LINK_NEXT "next." /* outputs of the loss that takes over from the first */
+#define LINK_LOOK "look." /* outputs that show where features come from */
 #define LINK_STEP "step." /* outputs of entries that stand in for training's */
 
 #endif

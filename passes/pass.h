@@ -171,6 +171,10 @@ Graph *pass_fix_length(const Graph *g, int64_t length, Arena *a);
 /* For one query row, keys and values are not made (absorb.c): up to rounding. */
 Graph *pass_absorb(const Graph *g, Arena *a);
 
+/* How the last attention that features depend on shares itself out, f32[batch, keys]
+** (attention_map.c); VAL_NONE: there is none without a mask. */
+Val pass_attention_map(Graph *g, Val features);
+
 /* Products make no columns that nobody reads (narrow.c). */
 Graph *pass_narrow(const Graph *g, Arena *a);
 

@@ -176,11 +176,10 @@ static float *ready_pixels(vlpc_session *s, uint64_t bytes) {
   return s->pixels;
 }
 
-VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
+VlStatus easy_run_photos(vlpc_session *s, const ManifestRole *role, const PhotoRows *to,
+                         const vlpc_image *images, uint32_t n, float *out) {
   Role r;
-  uint32_t embed;
-  VL_TRY(easy_role(s, &s->model->manifest.image, "image entry", IMAGE_CHUNK, &r));
-  VL_TRY(easy_embed_dim(s, &embed));
+  VL_TRY(easy_role(s, role, "image entry", IMAGE_CHUNK, &r));
   VL_TRY(check_images(s, images, n));
   VL_TRY(labels_for_photos(s));
   size_t each = photo_floats(s->model);
@@ -194,11 +193,17 @@ VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, floa
     st = preprocess_all(s, images + at, rows, p, pixels);
     if (st == VLPC_OK) st = set_photos(s, &r, r.fixed ? r.chunk : rows, pixels);
     if (st == VLPC_OK) st = session_run(s, r.bound);
-    if (st == VLPC_OK) st = easy_features(s, &r, rows, out + (size_t)at * embed);
+    if (st == VLPC_OK) st = to->take(s, &r, rows, out + (size_t)at * to->width);
   }
   easy_forget_inputs(r.bound);
   free(p);
   return st;
+}
+
+VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out) {
+  PhotoRows to = {.take = easy_features};
+  VL_TRY(easy_embed_dim(s, &to.width));
+  return easy_run_photos(s, &s->model->manifest.image, &to, images, n, out);
 }
 
 /* ---- outward ------------------------------------------------------------ */

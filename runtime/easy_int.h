@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* easy_int.h - what the files of the easy path share: easy.c (photos, and the
 ** outward calls), easy_sets.c (photos of several prompt sets), easy_text.c (texts),
-** labels.c (labels), classify.c (probabilities) and tokens.c (rows of tokens). */
+** labels.c (labels), classify.c (probabilities), attention.c (maps) and tokens.c (rows
+** of tokens). */
 #ifndef VLPC_RUNTIME_EASY_INT_H
 #define VLPC_RUNTIME_EASY_INT_H
 
@@ -31,6 +32,15 @@ VL_MUST_USE VlStatus easy_features(vlpc_session *s, const Role *r, uint32_t n, f
 /* Before the memory that they point to goes; prompts stay. */
 void easy_forget_inputs(Bound *b);
 VL_MUST_USE VlStatus easy_embed_dim(vlpc_session *s, uint32_t *out);
+/* Takes the first n rows of what a run of an entry made, each of width floats. */
+typedef struct {
+  VlStatus (*take)(vlpc_session *s, const Role *r, uint32_t n, float *out);
+  uint32_t width;
+} PhotoRows;
+/* Photos through an entry that takes them as the image entry does: out[n, width]. */
+VL_MUST_USE VlStatus easy_run_photos(vlpc_session *s, const ManifestRole *role,
+                                     const PhotoRows *to, const vlpc_image *images, uint32_t n,
+                                     float *out);
 /* Features of unit length: out[n, embed]. */
 VL_MUST_USE VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
 int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: none */

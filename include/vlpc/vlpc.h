@@ -383,6 +383,15 @@ VLPC_API vlpc_status vlpc_embed_images(vlpc_session *s, const vlpc_image *images
                                        float *out);
 VLPC_API vlpc_status vlpc_embed_texts(vlpc_session *s, const char *const *texts, uint32_t n,
                                       float *out);
+/* Where features of images come from: out[n · rows], how much of the image tower's last
+** attention its class row gives to each row of the stream, mean over the heads: to the class
+** row, to the patches in row-major order, to prompt rows; a map's sum is 1.  output is
+** "attention", with the session's prompts, or "plain_attention", of the tower without any,
+** which is there where prompts change it; how many rows one has is the last axis of this
+** output of the entry "attention" (vlpc_artifact_port).  Artifacts compiled for training have
+** them. */
+VLPC_API vlpc_status vlpc_attention_maps(vlpc_session *s, const vlpc_image *images, uint32_t n,
+                                         const char *output, float *out);
 /* Computes and keeps the text features of n labels.  In the template each "{}"
 ** becomes the label; NULL: the label alone, or with prompts the template of the set
 ** or the words that the module's rows take the place of.  A text is cut to the model's
