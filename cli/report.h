@@ -2,7 +2,7 @@
 /* report.h - what a page about a run shows, and the page.
 **
 **   RUN/config.yaml, metrics.jsonl, eval.json  ->  Report  ->  HTML
-**   RUN/prompts.safetensors, model.vlpc        ->
+**   RUN/prompts.safetensors, model.vlpc, photos  ->
 **
 ** Files are hostile: each figure is checked when it is read, and the page escapes every
 ** name.  All of a Report is on the arena. */
@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "cli/cli.h"
+#include "cli/model.h"
 #include "train/config.h"
 
 #define REPORT_FILE_MAX ((uint64_t)1 << 30)
@@ -81,6 +82,21 @@ typedef struct {
   uint64_t n_rows;  /* that there are */
 } Words;
 
+enum { LOOKS_MAX = 12 };
+
+typedef struct {
+  const char *path;
+  const uint8_t *rgb; /* [side, side, 3], as the model sees it */
+  float *map, *plain; /* vlpc_attention_maps; plain NULL: prompts do not change it */
+} Look;
+
+/* Photos, and where their features come from. */
+typedef struct {
+  VEC(Look) photo;
+  uint32_t side, patches;    /* of a photo's side */
+  uint32_t rows, plain_rows; /* of map and plain */
+} Looks;
+
 typedef struct {
   const char *run;
   Config config;
@@ -88,7 +104,15 @@ typedef struct {
   SeriesList series;
   Evaluation evaluation;
   Words words;
+  Looks looks;
 } Report;
+
+/* A run's result, in its artifact (--for, else RUN/model.vlpc). */
+typedef struct {
+  const char *file; /* NULL: one of them is absent */
+  Model m;
+  vlpc_prompts *set;
+} RunModel;
 
 /* report_read.c: config.yaml and metrics.jsonl, of which a torn last line does not count.
 ** Fails with OPEN, RUN_FIGURES, and as config_read and io_read do. */
@@ -99,9 +123,13 @@ VlStatus bad_figures(Diag *d, const char *path, const char *place, const char *w
 /* report_scores.c: what vlpc eval -o wrote; a file that is absent is no fault. */
 VL_MUST_USE VlStatus report_read_scores(Cli *c, const char *path, Evaluation *out);
 
-/* report_words.c: of the run's result and artifact (--for, else RUN/model.vlpc); none where
-** one of them is absent. */
-VL_MUST_USE VlStatus report_read_words(Cli *c, const char *run, Words *out);
+/* report_words.c: none where the artifact has no tokenizer. */
+VL_MUST_USE VlStatus report_read_words(Cli *c, const RunModel *run, Words *out);
+
+/* report_look.c: of up to LOOKS_MAX of --photos. */
+VL_MUST_USE VlStatus report_read_looks(Cli *c, const RunModel *run, Looks *out);
+/* report_photos.c */
+void report_photos(const Looks *l, Str *s);
 
 /* report_charts.c: SVG, coloured by the page's style. */
 void chart_escape(Str *s, const char *text); /* for HTML and attributes in double quotes */

@@ -31,7 +31,7 @@ static void write_head(const Report *r, Str *s) {
   const Config *c = &r->config;
   str_add(s, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
              "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-             "style-src 'unsafe-inline'\">\n"
+             "style-src 'unsafe-inline'; img-src data:\">\n"
              "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
   chart_escape(s, r->run);
   str_add(s, " - vlpc</title>\n<style>\n" REPORT_STYLE "</style>\n<header>\n<h1>");
@@ -221,6 +221,7 @@ void report_page(const Report *r, Str *s) {
   write_head(r, s);
   write_curves(r, s);
   if (r->evaluation.split) write_evaluation(&r->evaluation, s);
+  if (r->looks.photo.n > 0) report_photos(&r->looks, s);
   if (r->words.row.n > 0) write_words(&r->words, s);
   str_add(s, "<h2>Configuration</h2>\n<details class=\"card\">\n<summary>config.yaml</summary>\n"
              "<pre>");

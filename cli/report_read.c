@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/prompt_words.h"
 #include "cli/report.h"
 
 VlStatus bad_figures(Diag *d, const char *path, const char *place, const char *what) {
@@ -114,25 +115,49 @@ static VlStatus read_config(Cli *c, const char *path, Report *out) {
   return config_parse(&out->config, out->config_text, path, c->arena, c->diag);
 }
 
-/* A file that every run has. */
-static VlStatus need(Cli *c, const char *path) {
+static bool is_there(const char *path) {
   struct stat st;
-  if (stat(path, &st) == 0) return VLPC_OK;
-  VlStatus s = diag_error(c->diag, DIAG_OPEN, (DiagAt){path, NULL},
-                          "there is no such file, which every run has");
-  diag_fix(c->diag, "name the folder that vlpc train wrote into");
+  return stat(path, &st) == 0;
+}
+
+/* what: "which every run has" */
+static VlStatus need(Cli *c, const char *path, const char *what, const char *fix) {
+  if (is_there(path)) return VLPC_OK;
+  VlStatus s = diag_error(c->diag, DIAG_OPEN, (DiagAt){path, NULL}, "there is no such file, %s",
+                          what);
+  diag_fix(c->diag, "%s", fix);
   return s;
+}
+
+static VlStatus open_run(Cli *c, const char *run, RunModel *out) {
+  const char *set = arena_printf(c->arena, "%s/prompts.safetensors", run);
+  const char *artifact = opt(c, for_artifact);
+  *out = (RunModel){.file = NULL};
+  if (artifact == NULL) artifact = arena_printf(c->arena, "%s/model.vlpc", run);
+  if (opt_given(c, photos)) {
+    VL_TRY(need(c, set, "which --photos needs", "let the run come to its end (--resume)"));
+    VL_TRY(need(c, artifact, "which --photos needs", "name the run's artifact with --for"));
+  }
+  if (!is_there(set) || (!opt_given(c, for_artifact) && !is_there(artifact))) return VLPC_OK;
+  out->file = artifact;
+  return open_fitting(c, artifact, set, &out->m, &out->set);
 }
 
 VlStatus report_read(Cli *c, const char *run, Report *out) {
   const char *config = arena_printf(c->arena, "%s/config.yaml", run);
   const char *metrics = arena_printf(c->arena, "%s/metrics.jsonl", run);
   const char *scores = arena_printf(c->arena, "%s/eval.json", run);
+  static const char every[] = "which every run has";
+  static const char fix[] = "name the folder that vlpc train wrote into";
+  RunModel model;
   *out = (Report){.run = run};
-  VL_TRY(need(c, config));
-  VL_TRY(need(c, metrics));
+  VL_TRY(need(c, config, every, fix));
+  VL_TRY(need(c, metrics, every, fix));
   VL_TRY(read_config(c, config, out));
   VL_TRY(read_metrics(c, metrics, &out->series));
   VL_TRY(report_read_scores(c, scores, &out->evaluation));
-  return report_read_words(c, run, &out->words);
+  VL_TRY(open_run(c, run, &model));
+  if (model.file == NULL) return VLPC_OK;
+  VL_TRY(report_read_words(c, &model, &out->words));
+  return opt_given(c, photos) ? report_read_looks(c, &model, &out->looks) : VLPC_OK;
 }

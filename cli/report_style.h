@@ -34,6 +34,10 @@
   "white-space:normal;overflow-wrap:anywhere}\n" \
   ".bar{width:45%}.bar i{display:block;height:.7rem;border-radius:.2rem;" \
   "background:var(--right);min-width:1px}\n" \
+  ".looks{display:grid;gap:.6rem;grid-template-columns:repeat(auto-fit,minmax(6rem,1fr))}\n" \
+  ".looks figure{margin:0}.looks figcaption{font-size:.8rem}\n" \
+  ".look{aspect-ratio:1;border-radius:.3rem;overflow:hidden;" \
+  "background:var(--photo) 0 0/cover}.look img{display:block;width:100%;height:100%}\n" \
   "pre{overflow:auto;margin:.8rem 0 0;font-size:.85rem}summary{cursor:pointer}\n" \
   "@media print{body{max-width:none;padding:0}.scroll{max-height:none}}\n"
 

@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* report_words.c - the tokens that a run's learned rows are nearest to. */
-#include <sys/stat.h>
-
-#include "cli/prompt_sets.h"
 #include "cli/prompt_words.h"
 #include "cli/report.h"
-
-static bool is_there(const char *path) {
-  struct stat st;
-  return stat(path, &st) == 0;
-}
 
 static VlStatus add_rows(Cli *c, const Model *m, const LearnedRows *x, Words *out) {
   uint32_t n = VL_MIN(x->n_rows, WORD_ROWS_MAX - out->row.n);
@@ -23,17 +15,10 @@ static VlStatus add_rows(Cli *c, const Model *m, const LearnedRows *x, Words *ou
   return VLPC_OK;
 }
 
-VlStatus report_read_words(Cli *c, const char *run, Words *out) {
-  const char *set = arena_printf(c->arena, "%s/prompts.safetensors", run);
-  const char *artifact = opt(c, for_artifact);
-  Model m;
-  vlpc_prompts *p;
+VlStatus report_read_words(Cli *c, const RunModel *run, Words *out) {
   *out = (Words){.n_rows = 0};
-  if (artifact == NULL) artifact = arena_printf(c->arena, "%s/model.vlpc", run);
-  if (!is_there(set) || (!opt_given(c, for_artifact) && !is_there(artifact))) return VLPC_OK;
-  VL_TRY(open_fitting(c, artifact, set, &m, &p));
-  if (m.info.tokenizer == NULL) return VLPC_OK;
-  for (const LearnedRows *x = learned_rows(c, &m, p); x->n_rows > 0; x++)
-    VL_TRY(add_rows(c, &m, x, out));
+  if (run->m.info.tokenizer == NULL) return VLPC_OK;
+  for (const LearnedRows *x = learned_rows(c, &run->m, run->set); x->n_rows > 0; x++)
+    VL_TRY(add_rows(c, &run->m, x, out));
   return VLPC_OK;
 }

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* report_photos.c - photos and maps over them, as pictures inside the page. */
+#include <png.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/report.h"
+
+/* ---- pictures ---------------------------------------------------------------------- */
+
+static void add_base64(Str *s, const uint8_t *at, size_t n) {
+  static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (size_t i = 0; i < n; i += 3) {
+    uint32_t left = (uint32_t)VL_MIN(n - i, 3), v = 0;
+    for (uint32_t k = 0; k < 3; k++) v = v << 8 | (k < left ? at[i + k] : 0u);
+    char four[4] = {digit[v >> 18], digit[v >> 12 & 63], digit[v >> 6 & 63], digit[v & 63]};
+    for (uint32_t k = left + 1; k < 4; k++) four[k] = '=';
+    str_addn(s, four, 4);
+  }
+}
+
+/* Bytes of side × side pixels as a URL. */
+static void add_url(Str *s, const uint8_t *at, uint32_t side, uint32_t format) {
+  png_image image = {.version = PNG_IMAGE_VERSION, .width = side, .height = side,
+                     .format = format};
+  png_alloc_size_t n = PNG_IMAGE_PNG_SIZE_MAX(image);
+  uint8_t *png = arena_array(s->arena, uint8_t, n);
+  VL_CHECK(png_image_write_to_memory(&image, png, &n, 0, at, 0, NULL), "a picture fits its bound");
+  str_add(s, "data:image/png;base64,");
+  add_base64(s, png, n);
+}
+
+/* Patches as one colour, the more opaque the more attention; the most of the map is 230. */
+static void add_heat(Str *s, const float *map, uint32_t patches) {
+  size_t n = (size_t)patches * patches;
+  uint8_t *at = arena_array(s->arena, uint8_t, 4 * n);
+  float most = 0;
+  for (size_t i = 0; i < n; i++) most = map[1 + i] > most ? map[1 + i] : most;
+  for (size_t i = 0; i < n; i++) {
+    const uint8_t colour[4] = {255, 96, 0, (uint8_t)(most > 0 ? 230 * map[1 + i] / most : 0)};
+    memcpy(at + 4 * i, colour, sizeof colour);
+  }
+  str_add(s, "<img alt=\"\" src=\"");
+  add_url(s, at, patches, PNG_FORMAT_RGBA);
+  str_add(s, "\">");
+}
+
+/* ---- figures ----------------------------------------------------------------------- */
+
+static void add_map(Str *s, const Looks *l, const float *map, uint32_t rows, const char *title) {
+  double prompts = 0;
+  for (uint32_t i = 1 + l->patches * l->patches; i < rows; i++) prompts += (double)map[i];
+  str_add(s, "<figure><div class=\"look\">");
+  add_heat(s, map, l->patches);
+  str_printf(s, "</div><figcaption>%s: class row %.1f %%", title, 100 * (double)map[0]);
+  if (rows > 1 + l->patches * l->patches) str_printf(s, ", prompt rows %.1f %%", 100 * prompts);
+  str_add(s, "</figcaption></figure>\n");
+}
+
+void report_photos(const Looks *l, Str *s) {
+  str_add(s, "<h2>Where features of photos come from</h2>\n<p class=\"soft\">What the class row "
+             "attends to in the last layer of the image tower, mean over its heads; colours are "
+             "relative to the most of each map.");
+  if (!l->plain_rows) str_add(s, " This method does not change the image tower.");
+  str_add(s, "</p>\n<div class=\"grid2\">\n");
+  for (uint32_t i = 0; i < l->photo.n; i++) {
+    const Look *x = &l->photo.at[i];
+    str_add(s, "<div class=\"card\"><h3>");
+    chart_escape(s, x->path);
+    str_add(s, "</h3><div class=\"looks\" style=\"--photo:url(");
+    add_url(s, x->rgb, l->side, PNG_FORMAT_RGB);
+    str_add(s, ")\">\n<figure><div class=\"look\"></div><figcaption>photo</figcaption></figure>\n");
+    if (x->plain) add_map(s, l, x->plain, l->plain_rows, "without prompts");
+    add_map(s, l, x->map, l->rows, x->plain ? "with prompts" : "attention");
+    str_add(s, "</div></div>\n");
+  }
+  str_add(s, "</div>\n");
+}
