@@ -19,6 +19,7 @@ enum { EVENTS_MAX = 64 };
 
 struct DeviceStream {
   DeviceCode *code;
+  ThreadPool *pool; /* the session's; may be NULL */
   cl_command_queue queue;
   cl_kernel *kernels; /* NULL until first launched */
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
@@ -65,8 +66,9 @@ static VlStatus cl_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_MA
 static void cl_unload(DeviceCode *c) {
   if (!c) return;
   cl_weights_free(c);
-  if (c->program) c->lib.clReleaseProgram(c->program);
+  cl_programs_free(c);
   if (c->context) c->lib.clReleaseContext(c->context);
+  pthread_mutex_destroy(&c->building);
   arena_free(c->arena);
 }
 
@@ -76,6 +78,8 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   c->target = (ClTarget){c->device.class, c->device.fp64};
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
+  c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
+  c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
   cl_context_properties p[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)c->device.platform_id,
                                0};
   c->context = c->lib.clCreateContext(p, 1, &c->device.id, NULL, NULL, &error);
@@ -85,7 +89,6 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
 static VlStatus fill(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   if (ARENA_GUARD(c->arena)) return no_memory(d);
   VL_TRY(open_device(c, l, d));
-  VL_TRY(cl_program_make(c, l->scratch_dir, d));
   return cl_weights_make(c, l, d);
 }
 
@@ -99,6 +102,7 @@ VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   }
   DeviceCode *c = arena_one(a, DeviceCode);
   c->arena = a;
+  pthread_mutex_init(&c->building, NULL);
   VlStatus s = fill(c, l, d);
   if (s == VLPC_OK)
     *out = c;
@@ -234,11 +238,11 @@ static VlStatus stream_parts(DeviceStream *s, Diag *d) {
 }
 
 static VlStatus cl_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceStream **out) {
-  (void)pool;
   DeviceStream *s = calloc(1, sizeof *s);
   *out = NULL;
   if (!s) return no_memory(d);
   s->code = c;
+  s->pool = pool;
   sem_init(&s->done, 0, 0);
   s->kernels = calloc((size_t)c->kernels.n + 1, sizeof(cl_kernel));
   VlStatus status = s->kernels ? stream_parts(s, d) : no_memory(d);
@@ -247,6 +251,10 @@ static VlStatus cl_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceSt
   else
     cl_stream_free(s);
   return status;
+}
+
+static VlStatus cl_ready(DeviceStream *s, const ProgStep *steps, uint32_t n, Diag *d) {
+  return cl_programs_ready(s->code, steps, n, s->pool, d);
 }
 
 /* ---- launches ------------------------------------------------------------ */
@@ -266,8 +274,8 @@ static bool kernel_at(DeviceStream *s, uint32_t i, cl_int *error) {
   char name[16];
   *error = CL_SUCCESS;
   if (s->kernels[i]) return true;
-  snprintf(name, sizeof name, "k%u", i);
-  s->kernels[i] = s->code->lib.clCreateKernel(s->code->program, name, error);
+  snprintf(name, sizeof name, "k%u", i % CL_GROUP);
+  s->kernels[i] = s->code->lib.clCreateKernel(s->code->group[i / CL_GROUP].program, name, error);
   if (*error != CL_SUCCESS) s->kernels[i] = NULL;
   return *error == CL_SUCCESS;
 }
@@ -451,6 +459,7 @@ const DeviceDriver device_opencl = {
     .reach = cl_reach,
     .stream_new = cl_stream_new,
     .stream_free = cl_stream_free,
+    .ready = cl_ready,
     .alloc = cl_alloc,
     .release = cl_release,
     .write = cl_write,
