@@ -25,6 +25,7 @@ struct DeviceStream {
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
   DeviceFault trouble;
   bool failed, lost, profiled;
+  bool owed;  /* the driver will still post done */
   sem_t done; /* posted when what wait waits for is done */
   cl_event event[EVENTS_MAX]; /* of the last launch, when profiled */
   uint32_t n_events;
@@ -220,7 +221,7 @@ static void cl_stream_free(DeviceStream *s) {
   memory_free(s->code, s->fault);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
   free(s->kernels);
-  if (s->lost) return; /* a late call of the driver may still post done */
+  if (s->owed) return; /* the device is gone, but its driver may still call */
   sem_destroy(&s->done);
   free(s);
 }
@@ -363,6 +364,7 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += 1;
     woken = sem_timedwait(&s->done, &t) == 0;
+    s->owed = !woken;
     cl_int error = s->code->lib.clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
                                                sizeof status, &status, NULL);
     if (error == CL_SUCCESS && status < 0) error = status;
@@ -373,6 +375,7 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
     if (!woken && status == CL_COMPLETE) {
       while (sem_wait(&s->done) != 0 && errno == EINTR) continue; /* the call is on its way */
       woken = true;
+      s->owed = false;
     }
   }
   return CL_SUCCESS;
@@ -385,6 +388,7 @@ static cl_int finish(DeviceStream *s, cl_int *fault) {
                                           sizeof *fault, fault, 0, NULL, &event);
   if (error == CL_SUCCESS) {
     error = lib->clSetEventCallback(event, CL_COMPLETE, wake, &s->done);
+    s->owed = error == CL_SUCCESS;
     if (error == CL_SUCCESS) error = lib->clFlush(s->queue);
     if (error == CL_SUCCESS) error = sleep_until(s, event);
     lib->clReleaseEvent(event);
