@@ -5,7 +5,8 @@
 
 static const ClKind *const kinds[KK__END] = {
     [KK_LOOPS] = &cl_loops,    [KK_GEMM] = &cl_gemm,   [KK_ATTENTION] = &cl_attention,
-    [KK_LAYERNORM] = &cl_rows, [KK_SOFTMAX] = &cl_rows, [KK_L2NORM] = &cl_rows,
+    [KK_LAYERNORM] = &cl_rows, [KK_LAYERNORM_GRAD] = &cl_rows, [KK_SOFTMAX] = &cl_rows,
+    [KK_L2NORM] = &cl_rows,
     [KK_SCAN] = &cl_axis,      [KK_TOPK] = &cl_axis,
 };
 
