@@ -7,6 +7,7 @@
 ** means the device is gone the stream stays lost. */
 #include <errno.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,13 @@
 
 enum { EVENTS_MAX = 64 };
 
+/* What wait sleeps on.  Callbacks on their way hold it too: those of a device that is gone
+** may come when the stream is no more, or never. */
+typedef struct {
+  sem_t done;
+  atomic_int holders;
+} Wake;
+
 struct DeviceStream {
   DeviceCode *code;
   ThreadPool *pool; /* the session's; may be NULL */
@@ -25,8 +33,7 @@ struct DeviceStream {
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
   DeviceFault trouble;
   bool failed, lost, profiled;
-  bool owed;  /* the driver will still post done */
-  sem_t done; /* posted when what wait waits for is done */
+  Wake *wake;
   cl_event event[EVENTS_MAX]; /* of the last launch, when profiled */
   uint32_t n_events;
 };
@@ -204,6 +211,29 @@ static VlStatus cl_read(DeviceStream *s, void *to, DeviceSpan from, uint64_t n) 
   return error == CL_SUCCESS ? VLPC_OK : refused(s, DEVICE_ANY, error);
 }
 
+/* ---- waking -------------------------------------------------------------- */
+
+static Wake *wake_new(void) {
+  Wake *w = calloc(1, sizeof *w);
+  if (!w) return NULL;
+  sem_init(&w->done, 0, 0);
+  atomic_init(&w->holders, 1);
+  return w;
+}
+
+static void wake_release(Wake *w) {
+  if (!w || atomic_fetch_sub(&w->holders, 1) > 1) return;
+  sem_destroy(&w->done);
+  free(w);
+}
+
+static void CL_CALLBACK wake(cl_event event, cl_int status, void *user) {
+  Wake *w = user;
+  (void)event, (void)status;
+  sem_post(&w->done);
+  wake_release(w);
+}
+
 /* ---- streams ------------------------------------------------------------- */
 
 static void drop_events(DeviceStream *s) {
@@ -220,9 +250,8 @@ static void cl_stream_free(DeviceStream *s) {
   }
   memory_free(s->code, s->fault);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
+  wake_release(s->wake);
   free(s->kernels);
-  if (s->owed) return; /* the device is gone, but its driver may still call */
-  sem_destroy(&s->done);
   free(s);
 }
 
@@ -244,9 +273,9 @@ static VlStatus cl_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceSt
   if (!s) return no_memory(d);
   s->code = c;
   s->pool = pool;
-  sem_init(&s->done, 0, 0);
+  s->wake = wake_new();
   s->kernels = calloc((size_t)c->kernels.n + 1, sizeof(cl_kernel));
-  VlStatus status = s->kernels ? stream_parts(s, d) : no_memory(d);
+  VlStatus status = s->kernels && s->wake ? stream_parts(s, d) : no_memory(d);
   if (status == VLPC_OK)
     *out = s;
   else
@@ -350,11 +379,6 @@ static VlStatus cl_launch(DeviceStream *s, const DeviceLaunch *l) {
 
 /* ---- waiting ------------------------------------------------------------- */
 
-static void CL_CALLBACK wake(cl_event event, cl_int status, void *user) {
-  (void)event, (void)status;
-  sem_post(user);
-}
-
 /* Sleeps until the event is done; now and then looks itself, for a device that
 ** is gone may never call. */
 static cl_int sleep_until(DeviceStream *s, cl_event event) {
@@ -363,8 +387,7 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += 1;
-    woken = sem_timedwait(&s->done, &t) == 0;
-    s->owed = !woken;
+    woken = sem_timedwait(&s->wake->done, &t) == 0;
     cl_int error = s->code->lib.clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
                                                sizeof status, &status, NULL);
     if (error == CL_SUCCESS && status < 0) error = status;
@@ -373,9 +396,9 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
       return error;
     }
     if (!woken && status == CL_COMPLETE) {
-      while (sem_wait(&s->done) != 0 && errno == EINTR) continue; /* the call is on its way */
+      while (sem_wait(&s->wake->done) != 0 && errno == EINTR)
+        continue; /* the call is on its way */
       woken = true;
-      s->owed = false;
     }
   }
   return CL_SUCCESS;
@@ -387,8 +410,9 @@ static cl_int finish(DeviceStream *s, cl_int *fault) {
   cl_int error = lib->clEnqueueReadBuffer(s->queue, s->fault->part[0].mem, CL_FALSE, 0,
                                           sizeof *fault, fault, 0, NULL, &event);
   if (error == CL_SUCCESS) {
-    error = lib->clSetEventCallback(event, CL_COMPLETE, wake, &s->done);
-    s->owed = error == CL_SUCCESS;
+    atomic_fetch_add(&s->wake->holders, 1);
+    error = lib->clSetEventCallback(event, CL_COMPLETE, wake, s->wake);
+    if (error != CL_SUCCESS) wake_release(s->wake);
     if (error == CL_SUCCESS) error = lib->clFlush(s->queue);
     if (error == CL_SUCCESS) error = sleep_until(s, event);
     lib->clReleaseEvent(event);

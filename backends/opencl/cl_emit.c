@@ -79,8 +79,7 @@ static bool has_bf16(const Kernel *k) {
 
 const char *cl_cannot_run(const ClTarget *target, const Kernel *k) {
   if (!target->fp64 && has_double(k)) return "the device has no double precision";
-  if (!kinds[k->kind] || (k->kind == KK_GEMM && k->gemm.transposed))
-    return "gradients do not run on OpenCL yet";
+  if (!kinds[k->kind]) return "gradients do not run on OpenCL yet";
   return has_bf16(k) ? "bf16 does not run on OpenCL yet" : NULL;
 }
 
