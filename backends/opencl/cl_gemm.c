@@ -161,9 +161,7 @@ static void turned_text(Str *s, const KGemm *g) {
   row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
   if (g->has_residual) row_function(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
   str_add(s, "    for (uint j = 0; j < COLS && column + j < N; j++) {\n"
-             "      const float8 f8 = sum[i * COLS + j].lo + sum[i * COLS + j].hi;\n"
-             "      const float4 f4 = f8.lo + f8.hi;\n      const float2 f2 = f4.lo + f4.hi;\n"
-             "      float v = f2.lo + f2.hi;\n");
+             "      float v = vl_sum16(sum[i * COLS + j]);\n");
   if (g->has_bias) str_add(s, "      v += x3[column + j];\n");
   if (g->act != ACT_NONE) str_printf(s, "      %s", act_text[g->act]);
   if (g->has_residual)
