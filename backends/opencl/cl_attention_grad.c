@@ -45,7 +45,8 @@ static const char words[] =
     "    EACH part = fma(x[e], VLOAD(e, row), part); \\\n"
     "    name = SUM(part); \\\n"
     "  }\n"
-    "#undef ADD\n#define ADD(to, factor, row) EACH to[e] = fma((V)(factor), VLOAD(e, row), to[e])\n";
+    "#undef ADD\n"
+    "#define ADD(to, factor, row) EACH to[e] = fma((V)(factor), VLOAD(e, row), to[e])\n";
 
 static void vector_words(Str *s, uint32_t lanes) {
   str_add(s, words);
@@ -83,7 +84,8 @@ static void row_words(Str *s, const KAttentionGrad *a) {
 static void head(Str *s, const KAttentionGrad *a, const ClClass *c) {
   vector_words(s, lanes_of(c, a->d));
   row_words(s, a);
-  str_printf(s, "  enum { HEADS = %lld, D = %lld, LANES = %u, ITEMS = %u, LQ = %lld, CAUSAL = %d };\n"
+  str_printf(s, "  enum { HEADS = %lld, D = %lld, LANES = %u, ITEMS = %u, LQ = %lld, "
+                "CAUSAL = %d };\n"
                 "  const float scale = %af;\n"
                 "  local float top[LQ], less[LQ], mean[LQ];\n"
                 "  const uint item = get_local_id(0);\n"

@@ -151,7 +151,8 @@ static void turned_text(Str *s, const KGemm *g) {
              "    w[j] = x2 + (long)min(column + j, N - 1u) * 16;\n"
              "#pragma unroll\n  for (uint i = 0; i < ROWS * COLS; i++) sum[i] = 0;\n"
              "  for (long k = 0; k < K; k += 16) {\n    float16 b[COLS];\n"
-             "#pragma unroll\n    for (uint j = 0; j < COLS; j++) b[j] = vload16(k / 16 * N, w[j]);\n"
+             "#pragma unroll\n"
+             "    for (uint j = 0; j < COLS; j++) b[j] = vload16(k / 16 * N, w[j]);\n"
              "#pragma unroll\n    for (uint i = 0; i < ROWS; i++) {\n      float16 r = 0;\n"
              "      if (k + 16 <= K) r = vload16(0, a[i] + k);\n"
              "      else for (uint e = 0; k + e < K; e++) ((private float *)&r)[e] = a[i][k + e];\n"
@@ -197,7 +198,8 @@ static const char fetch_turned[] =
     "    for (uint i = 0; i < W_EACH; i++) {\n"
     "      const uint f = t + i * ITEMS, k = k0 + f % (DEPTH / 4) * 4;\n"
     "      const uint column = min(panel0 * 16 + f / (DEPTH / 4), N - 1u);\n"
-    "      w_next[i] = @ ((global const float4 *)x2)[((long)(k / 16) * N + column) * 4 + k % 16 / 4];\n"
+    "      const long at = ((long)(k / 16) * N + column) * 4 + k % 16 / 4;\n"
+    "      w_next[i] = @ ((global const float4 *)x2)[at];\n"
     "    }\n";
 static const char keep_turned[] =
     "#pragma unroll\n"
