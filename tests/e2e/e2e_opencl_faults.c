@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/e2e/cl_shim.h"
 #include "tests/e2e/e2e_kit.h"
+#include "vlpc/vlpc_train.h"
 
-enum { SKIPPED = 77, EMBED = 48, IMAGES = 2, MOST_CALLS = 400 };
+enum { SKIPPED = 77, EMBED = 48, IMAGES = 2, MOST_CALLS = 400, MOST_LAUNCHES = 1 << 30 };
 enum {
   NOT_FOUND = -1,
   NO_ALLOC = -4,
@@ -89,12 +92,18 @@ static void build_that_fails(void **state) {
   works(e2e_file("cache"));
 }
 
-/* A function that fails from a call on, each in turn, until none is left to fail. */
+static bool is_long(void) {
+  const char *s = getenv("VLPC_TEST_LONG");
+  return s != NULL && strcmp(s, "1") == 0;
+}
+
+/* A function that fails from a call on, until none is left to fail: from each in turn, or
+** outside of a long test from calls further and further apart. */
 static void every_call(const char *function, int error, const char *const code[]) {
   char text[512];
   float out[IMAGES * EMBED];
   int nth = 1;
-  for (vlpc_status st = VLPC_E_DEVICE; st != VLPC_OK; nth++) {
+  for (vlpc_status st = VLPC_E_DEVICE; st != VLPC_OK; nth += is_long() ? 1 : 1 + nth / 2) {
     fail_from(function, nth, error);
     st = run(e2e_file("cache"), out, text);
     bool known = st == VLPC_OK;
@@ -170,6 +179,98 @@ static void builds_what_is_run(void **state) {
   line_close(&l);
 }
 
+/* ---- training ------------------------------------------------------------- */
+
+#define CLIP VLPC_SOURCE_DIR "/models/small_clip/"
+#define PHOTOS VLPC_SOURCE_DIR "/models/photos/eurosat_test/"
+
+enum { CLASSES = 2, EACH = 2, STEPS = 6 };
+
+static const char *learner(void) {
+  vlpc_prompt_options p = {.struct_size = sizeof p, .method = "coop", .length = 2,
+                           .models = {CLIP "model.onnx"}, .output = e2e_file("coop.onnx")};
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &p));
+  vlpc_compile_options o = {.models = {CLIP "model.onnx"}, .tokenizer = CLIP "tokenizer.json",
+                            .prompt = p.output, .train = 1};
+  return e2e_compile(o, "coop.vlpc");
+}
+
+/* A folder of few photos. */
+static const char *photos(void) {
+  static const char *const name[CLASSES][EACH] = {{"Forest_1015.jpg", "Forest_1026.jpg"},
+                                                  {"River_1006.jpg", "River_1078.jpg"}};
+  static const char *const class[CLASSES] = {"Forest", "River"};
+  assert_int_equal(mkdir(e2e_file("data"), 0777), 0);
+  for (int i = 0; i < CLASSES; i++) {
+    assert_int_equal(mkdir(e2e_file("data/%s", class[i]), 0777), 0);
+    for (int k = 0; k < EACH; k++)
+      assert_int_equal(symlink(arena_printf(e2e, PHOTOS "%s/%s", class[i], name[i][k]),
+                               e2e_file("data/%s/%s", class[i], name[i][k])), 0);
+  }
+  return e2e_file("data");
+}
+
+typedef struct {
+  vlpc_artifact *a;
+  vlpc_trainer *t;
+} Training;
+
+static Training begin(const char *artifact_file, const char *folder, const char *data, int resume) {
+  static const char *const set[] = {"epochs=3", "batch=2", "augment=none", "lr=0.01", NULL};
+  vlpc_session_options s = {.struct_size = sizeof s, .threads = 2, .device = "opencl",
+                            .cache_dir = e2e_file("cache")};
+  vlpc_trainer_options o = {.struct_size = sizeof o, .data = data, .run = folder, .set = set,
+                            .resume = resume, .session = &s};
+  Training x = {NULL, NULL};
+  assert_int_equal(vlpc_artifact_open(artifact_file, NULL, &x.a), VLPC_OK);
+  if (vlpc_trainer_new(x.a, &o, &x.t) != VLPC_OK) fail_msg("%s", vlpc_trainer_error(x.t));
+  return x;
+}
+
+/* Steps until one fails or none is left; returns how many were done. */
+static int steps(const Training *x, vlpc_status *st) {
+  vlpc_train_step step = {.struct_size = sizeof step};
+  int n = 0;
+  while ((*st = vlpc_trainer_step(x->t, &step)) == VLPC_OK && !step.done) n++;
+  return n;
+}
+
+static void end(Training *x) {
+  vlpc_trainer_free(x->t);
+  vlpc_artifact_close(x->a);
+}
+
+static void finish(Training *x) {
+  if (vlpc_trainer_finish(x->t) != VLPC_OK) fail_msg("%s", vlpc_trainer_error(x->t));
+  end(x);
+}
+
+/* The run goes on from its last checkpoint as if nothing had been. */
+static void training_that_loses_its_device(void **state) {
+  (void)state;
+  vlpc_status st;
+  const char *file = learner(), *data = photos();
+  fail_from("clEnqueueNDRangeKernel", MOST_LAUNCHES, NO_RESOURCES); /* counts, and never fails */
+  Training whole = begin(file, e2e_file("whole"), data, 0);
+  assert_int_equal(steps(&whole, &st), STEPS);
+  assert_int_equal(st, VLPC_OK);
+  int launches = shim->calls;
+  finish(&whole);
+  fail_from("clEnqueueNDRangeKernel", launches * 2 / 3, NO_RESOURCES);
+  Training cut = begin(file, e2e_file("cut"), data, 0);
+  int done = steps(&cut, &st);
+  assert_int_equal(st, VLPC_E_DEVICE_LOST);
+  assert_in_range(done, 2, STEPS - 1);
+  assert_non_null(strstr(vlpc_trainer_error(cut.t), "error[E0626]"));
+  end(&cut);
+  fail_from(NULL, 0, 0);
+  Training rest = begin(file, e2e_file("cut"), data, 1);
+  assert_in_range(steps(&rest, &st), 1, STEPS - 1);
+  assert_int_equal(st, VLPC_OK);
+  finish(&rest);
+  same_files(e2e_file("whole/prompts.safetensors"), e2e_file("cut/prompts.safetensors"));
+}
+
 static int skip_all(const char *why) {
   printf("skipped: %s\n", why);
   exit(SKIPPED);
@@ -199,6 +300,7 @@ int main(void) {
       cmocka_unit_test(without_platform_or_device), cmocka_unit_test(build_that_fails),
       cmocka_unit_test(memory_that_runs_out),       cmocka_unit_test(calls_that_fail),
       cmocka_unit_test(device_that_is_lost),        cmocka_unit_test(builds_what_is_run),
+      cmocka_unit_test(training_that_loses_its_device),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
 }
