@@ -26,7 +26,7 @@ typedef struct {
   float *scores;   /* [batch, classes] */
   uint32_t *label; /* [batch] */
   vlpc_image *image;
-  Image *read;     /* those that lie in shards */
+  Image *read;     /* those that lie in no files of their own */
 } Eval;
 
 static bool has_input(const vlpc_artifact *a, const char *entry, const char *name) {
@@ -50,9 +50,8 @@ bool evaluate_keeps_images(const vlpc_artifact *a) {
 static VlStatus name_photo(Eval *e, uint32_t i, Diag *d) {
   const Item *it = &e->items->at[e->todo[i]];
   e->image[i] = (vlpc_image){.path = it->path};
-  if (it->shard < 0) return VLPC_OK;
-  const Mapped *m = &e->s->data->shards[it->shard];
-  VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
+  if (it->shard == ITEM_FILE) return VLPC_OK;
+  VL_TRY(dataset_open_photo(e->s->data, it, d, &e->read[i]));
   const Image *read = &e->read[i];
   e->image[i] = (vlpc_image){.rgb = read->pixels, .width = read->width, .height = read->height};
   return VLPC_OK;
@@ -63,7 +62,8 @@ static VlStatus run_photos(Eval *e, uint32_t n, PhotosFn *fn, Diag *d, float *ou
   VlStatus st = VLPC_OK;
   for (uint32_t i = 0; st == VLPC_OK && i < n; i++) st = name_photo(e, i, d);
   if (st == VLPC_OK && n > 0) st = fn(e->s->session, e->image, n, out);
-  for (uint32_t i = 0; i < n; i++) image_fini(&e->read[i]);
+  for (uint32_t i = 0; i < n; i++)
+    dataset_close_photo(&e->items->at[e->todo[i]], &e->read[i]);
   return st;
 }
 
