@@ -10,7 +10,7 @@
 typedef struct {
   const char *name, *entry;
   uint64_t width;
-  float *kept; /* [photos · views, width]; NULL: rows are not kept */
+  float *kept; /* [photos · views, width]; NULL: rows are not kept by number */
   float *rows; /* [batch, width], of the batch */
 } PhotoRows;
 
@@ -19,11 +19,12 @@ typedef struct {
 typedef struct {
   PhotoRows in[PHOTO_INPUTS];
   uint32_t n;
+  bool by_number;  /* rows are kept by the photo's number */
   bool *has;       /* [photos · views]: kept rows are there */
-  uint32_t *slot;  /* [batch]: row of kept; the photo's number where none is kept */
+  uint32_t *slot;  /* [batch]: row of kept */
   uint32_t *todo;  /* [batch]: photos whose rows are to be made */
   uint32_t *place; /* [batch]: of which row of the batch each is */
-  Features *features; /* rows of all inputs side by side, between runs; NULL: none */
+  Features *features; /* rows of all inputs side by side, by what photos show; NULL: none */
   Hash128 *key;       /* [batch]: of todo */
   float *row;         /* [sum of widths] */
 } Photos;
