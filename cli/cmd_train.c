@@ -301,13 +301,6 @@ static void print_result(const Train *r) {
   if (!r->runs) js_print(&alone);
 }
 
-/* Processes but the first say nothing of a run that goes well. */
-static VlStatus join_team(Train *r) {
-  VL_TRY(team_start(r->c, &r->team));
-  if (r->team.rank > 0) r->c->value[OPT_quiet] = "", progress_start(true);
-  return VLPC_OK;
-}
-
 static VlStatus ready_artifact(Train *r) {
   Cli *c = r->c;
   VL_TRY(read_set(r));
@@ -421,7 +414,7 @@ VlStatus cmd_train(Cli *c) {
   VL_TRY(opt_need(c, OPT_output_run));
   VL_TRY(read_seeds(r));
   arena_defer(c->arena, free_trainer, r);
-  VL_TRY(join_team(r));
+  VL_TRY(team_start(c, &r->team));
   VlStatus s = train(r, &m);
   team_stop(&r->team);
   return s;
