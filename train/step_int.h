@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* step_int.h - what step.c takes from step_photos.c, rows of photos, and from
-** step_parts.c, results of parts of a batch. */
+/* step_int.h - what step.c takes from step_photos.c, rows of photos. */
 #ifndef VLPC_TRAIN_STEP_INT_H
 #define VLPC_TRAIN_STEP_INT_H
 
@@ -43,24 +42,6 @@ VL_MUST_USE VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatc
 /* Makes a way to run the step one that has room for the rows of a whole batch too. */
 VL_MUST_USE VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels,
                                  vlpc_plan *out);
-/* Results of the shards of a batch: a row each. */
-typedef struct {
-  float *at;             /* [shards, width] */
-  uint64_t width;
-  uint32_t n, first, own; /* shards; of them this process's */
-  float *sum;            /* as a row */
-} Parts;
-
-/* What a row holds. */
-enum { PART_MADE, PART_LOSS, PART_GRADIENTS };
-
-/* Room for rows with so many floats of gradients. */
-void parts_new(const StepSpec *spec, uint64_t floats, Arena *a, Parts *out);
-/* An empty row for shard i. */
-float *parts_row(Parts *p, uint32_t i);
-/* Has all rows made, and sums them in their order.  mine: whether this process's are; its
-** error passes.  Fails with TRAIN_TEAM. */
-VL_MUST_USE VlStatus parts_sum(Parts *p, const StepSpec *spec, VlStatus mine, Diag *d);
 
 /* Input number i of an entry; false past the last. */
 bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,

@@ -35,7 +35,8 @@ static VlStatus score(vlpc_trainer *t, const EvaluateSpec *e, Arena *a, Scores *
 
 VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split, Scores *out) {
   EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = data,
-                    .split = split, .batch = (uint32_t)t->config.test_batch};
+                    .split = split, .batch = (uint32_t)t->config.test_batch,
+                    .team = t->team.size > 1 ? &t->team : NULL};
   VL_TRY(keep_features(t, &e));
   Arena *a = arena_new(0); /* what one evaluation makes goes with it */
   if (!a || ARENA_GUARD(a)) {

@@ -105,8 +105,7 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const M
 static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
   uint32_t every = (uint32_t)t->config.eval_epochs;
   Scores s;
-  if (t->team.rank > 0 || !x->epoch_done || !every || t->epoch % every != 0 ||
-      t->data.split[SPLIT_val].n == 0)
+  if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
     return VLPC_OK;
   VL_TRY(trainer_evaluate(t, &t->data, SPLIT_val, &s));
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
