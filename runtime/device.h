@@ -97,6 +97,8 @@ typedef struct DeviceDriver {
   /* pool is the session's; it stays longer than the stream. */
   VlStatus (*stream_new)(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceStream **out);
   void (*stream_free)(DeviceStream *s); /* takes NULL */
+  /* Before these steps are launched for the first time; NULL: nothing is to be done. */
+  VlStatus (*ready)(DeviceStream *s, const ProgStep *steps, uint32_t n, Diag *d);
   /* Memory aligned to 64 bytes; bytes > 0.  false: there is none. */
   bool (*alloc)(DeviceStream *s, uint64_t bytes, DeviceMem *out);
   void (*release)(DeviceStream *s, DeviceMem *m); /* leaves *m empty; takes an empty one */

@@ -160,10 +160,20 @@ static VlStatus run_bound(vlpc_session *s, Bound *b) {
                     s->code->driver->name);
 }
 
+/* Kernels that the device builds itself, once. */
+static VlStatus ready_kernels(vlpc_session *s, Bound *b) {
+  const DeviceDriver *dr = s->code->driver;
+  const ProgStep *steps = s->model->program.steps + b->e->step;
+  if (!b->ready && dr->ready) VL_TRY(dr->ready(s->stream, steps, b->e->n_steps, s->diag));
+  b->ready = true;
+  return VLPC_OK;
+}
+
 static VlStatus run_itself(vlpc_session *s, Bound *b) {
   fenv_t callers;
   b->ran = false;
   VL_TRY(bound_bind(s, b));
+  VL_TRY(ready_kernels(s, b));
   VL_TRY(ready_outputs(s, b));
   feholdexcept(&callers);
   fesetenv(FE_DFL_ENV);

@@ -47,6 +47,7 @@ typedef struct {
   bool made;     /* the arrays below are there */
   bool measured; /* sizes hold for bound_shape */
   bool bound;    /* and there is memory */
+  bool ready; /* the device has its kernels */
   bool ran;   /* outputs are those of the last run */
   InPort *in;
   OutPort *out;

@@ -104,12 +104,16 @@ static VlStatus first_wrong(DeviceCode *c, KernelList l, Arena *a, Diag *d, int 
   Operands o = {0};
   *wrong = -1;
   VL_TRY(device_opencl.stream_new(c, NULL, d, &s));
-  bool ready = fill(s, &o, a);
+  ProgStep *step = arena_array(a, ProgStep, l.n);
+  for (uint32_t i = 0; i < l.n; i++) step[i].kernel = i;
+  VlStatus built = device_opencl.ready(s, step, l.n, d);
+  bool ready = built == VLPC_OK && fill(s, &o, a);
   for (uint32_t i = 0; ready && *wrong < 0 && i < l.n; i++)
     if (!run_one(s, &l.at[i], i, &o, a)) *wrong = (int)i;
   for (uint32_t i = 0; i < OPERANDS; i++)
     if (o.memory[i].handle) device_opencl.release(s, &o.memory[i]);
   device_opencl.stream_free(s);
+  if (built != VLPC_OK) return built;
   return ready ? VLPC_OK : cl_fail(d, "clCreateBuffer", CL_MEM_OBJECT_ALLOCATION_FAILURE);
 }
 

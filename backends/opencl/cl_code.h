@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cl_code.h - kernels and weights of one artifact on one device: context,
-** program and memory.  Shared by any number of streams and threads; cl_kernel
+** programs and memory.  Shared by any number of streams and threads; cl_kernel
 ** objects are not, so each stream makes its own. */
 #ifndef VLPC_BACKENDS_OPENCL_CL_CODE_H
 #define VLPC_BACKENDS_OPENCL_CL_CODE_H
+
+#include <pthread.h>
 
 #include "backends/opencl/cl_device.h"
 #include "base/program.h"
@@ -20,6 +22,17 @@ typedef struct {
   ClPart part[];
 } ClMemory;
 
+/* Kernels go to the driver in programs of CL_GROUP, in the artifact's order, each built
+** before the first run that needs it: an artifact has kernels for towers and training, and
+** drivers take a third of a second for one.  In its program a kernel is "k" and its number
+** there, so that the same kernels of two artifacts are one binary of the cache. */
+enum { CL_GROUP = 4 };
+
+typedef struct {
+  cl_program program; /* NULL: nothing of it runs on the device */
+  bool ready;
+} ClGroup;
+
 struct DeviceCode {
   Arena *arena;
   ClLib lib;
@@ -27,7 +40,9 @@ struct DeviceCode {
   ClTarget target;
   KernelList kernels;
   cl_context context;
-  cl_program program;
+  pthread_mutex_t building; /* guards groups */
+  ClGroup *group;
+  const char *cache_dir; /* NULL: none */
   ClMemory *weights;
   uint64_t weight_bytes;
 };
@@ -35,9 +50,12 @@ struct DeviceCode {
 /* The part that holds the byte at offset; NULL: none.  *at is the offset in it. */
 const ClPart *cl_part(const ClMemory *m, uint64_t offset, uint64_t *at);
 
-/* cl_program.c: from the private cache, or built now and kept there.  A build
-** that failed is remembered too.  Fails with CL_BUILD. */
-VL_MUST_USE VlStatus cl_program_make(DeviceCode *c, const char *cache_dir, Diag *d);
+/* cl_program.c: the programs that steps need, side by side on the pool's threads (NULL: this
+** one alone), from the private cache or built now and kept there.  A build that failed is
+** remembered too.  Fails with CL_BUILD. */
+VL_MUST_USE VlStatus cl_programs_ready(DeviceCode *c, const ProgStep *steps, uint32_t n,
+                                       ThreadPool *pool, Diag *d);
+void cl_programs_free(DeviceCode *c);
 
 /* cl_weights.c: uploads the constants, cut between them where they must be. */
 VL_MUST_USE VlStatus cl_weights_make(DeviceCode *c, const DeviceLoad *l, Diag *d);

@@ -7,6 +7,7 @@
 ** means the device is gone the stream stays lost. */
 #include <errno.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,22 @@
 
 enum { EVENTS_MAX = 64 };
 
+/* What wait sleeps on.  Callbacks on their way hold it too: those of a device that is gone
+** may come when the stream is no more, or never. */
+typedef struct {
+  sem_t done;
+  atomic_int holders;
+} Wake;
+
 struct DeviceStream {
   DeviceCode *code;
+  ThreadPool *pool; /* the session's; may be NULL */
   cl_command_queue queue;
   cl_kernel *kernels; /* NULL until first launched */
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
   DeviceFault trouble;
   bool failed, lost, profiled;
-  sem_t done; /* posted when what wait waits for is done */
+  Wake *wake;
   cl_event event[EVENTS_MAX]; /* of the last launch, when profiled */
   uint32_t n_events;
 };
@@ -65,8 +74,9 @@ static VlStatus cl_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_MA
 static void cl_unload(DeviceCode *c) {
   if (!c) return;
   cl_weights_free(c);
-  if (c->program) c->lib.clReleaseProgram(c->program);
+  cl_programs_free(c);
   if (c->context) c->lib.clReleaseContext(c->context);
+  pthread_mutex_destroy(&c->building);
   arena_free(c->arena);
 }
 
@@ -76,6 +86,8 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   c->target = (ClTarget){c->device.class, c->device.fp64};
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
+  c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
+  c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
   cl_context_properties p[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)c->device.platform_id,
                                0};
   c->context = c->lib.clCreateContext(p, 1, &c->device.id, NULL, NULL, &error);
@@ -85,7 +97,6 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
 static VlStatus fill(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   if (ARENA_GUARD(c->arena)) return no_memory(d);
   VL_TRY(open_device(c, l, d));
-  VL_TRY(cl_program_make(c, l->scratch_dir, d));
   return cl_weights_make(c, l, d);
 }
 
@@ -99,6 +110,7 @@ VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   }
   DeviceCode *c = arena_one(a, DeviceCode);
   c->arena = a;
+  pthread_mutex_init(&c->building, NULL);
   VlStatus s = fill(c, l, d);
   if (s == VLPC_OK)
     *out = c;
@@ -199,6 +211,29 @@ static VlStatus cl_read(DeviceStream *s, void *to, DeviceSpan from, uint64_t n) 
   return error == CL_SUCCESS ? VLPC_OK : refused(s, DEVICE_ANY, error);
 }
 
+/* ---- waking -------------------------------------------------------------- */
+
+static Wake *wake_new(void) {
+  Wake *w = calloc(1, sizeof *w);
+  if (!w) return NULL;
+  sem_init(&w->done, 0, 0);
+  atomic_init(&w->holders, 1);
+  return w;
+}
+
+static void wake_release(Wake *w) {
+  if (!w || atomic_fetch_sub(&w->holders, 1) > 1) return;
+  sem_destroy(&w->done);
+  free(w);
+}
+
+static void CL_CALLBACK wake(cl_event event, cl_int status, void *user) {
+  Wake *w = user;
+  (void)event, (void)status;
+  sem_post(&w->done);
+  wake_release(w);
+}
+
 /* ---- streams ------------------------------------------------------------- */
 
 static void drop_events(DeviceStream *s) {
@@ -215,9 +250,8 @@ static void cl_stream_free(DeviceStream *s) {
   }
   memory_free(s->code, s->fault);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
+  wake_release(s->wake);
   free(s->kernels);
-  if (s->lost) return; /* a late call of the driver may still post done */
-  sem_destroy(&s->done);
   free(s);
 }
 
@@ -234,19 +268,23 @@ static VlStatus stream_parts(DeviceStream *s, Diag *d) {
 }
 
 static VlStatus cl_stream_new(DeviceCode *c, ThreadPool *pool, Diag *d, DeviceStream **out) {
-  (void)pool;
   DeviceStream *s = calloc(1, sizeof *s);
   *out = NULL;
   if (!s) return no_memory(d);
   s->code = c;
-  sem_init(&s->done, 0, 0);
+  s->pool = pool;
+  s->wake = wake_new();
   s->kernels = calloc((size_t)c->kernels.n + 1, sizeof(cl_kernel));
-  VlStatus status = s->kernels ? stream_parts(s, d) : no_memory(d);
+  VlStatus status = s->kernels && s->wake ? stream_parts(s, d) : no_memory(d);
   if (status == VLPC_OK)
     *out = s;
   else
     cl_stream_free(s);
   return status;
+}
+
+static VlStatus cl_ready(DeviceStream *s, const ProgStep *steps, uint32_t n, Diag *d) {
+  return cl_programs_ready(s->code, steps, n, s->pool, d);
 }
 
 /* ---- launches ------------------------------------------------------------ */
@@ -266,8 +304,8 @@ static bool kernel_at(DeviceStream *s, uint32_t i, cl_int *error) {
   char name[16];
   *error = CL_SUCCESS;
   if (s->kernels[i]) return true;
-  snprintf(name, sizeof name, "k%u", i);
-  s->kernels[i] = s->code->lib.clCreateKernel(s->code->program, name, error);
+  snprintf(name, sizeof name, "k%u", i % CL_GROUP);
+  s->kernels[i] = s->code->lib.clCreateKernel(s->code->group[i / CL_GROUP].program, name, error);
   if (*error != CL_SUCCESS) s->kernels[i] = NULL;
   return *error == CL_SUCCESS;
 }
@@ -341,11 +379,6 @@ static VlStatus cl_launch(DeviceStream *s, const DeviceLaunch *l) {
 
 /* ---- waiting ------------------------------------------------------------- */
 
-static void CL_CALLBACK wake(cl_event event, cl_int status, void *user) {
-  (void)event, (void)status;
-  sem_post(user);
-}
-
 /* Sleeps until the event is done; now and then looks itself, for a device that
 ** is gone may never call. */
 static cl_int sleep_until(DeviceStream *s, cl_event event) {
@@ -354,7 +387,7 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     t.tv_sec += 1;
-    woken = sem_timedwait(&s->done, &t) == 0;
+    woken = sem_timedwait(&s->wake->done, &t) == 0;
     cl_int error = s->code->lib.clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS,
                                                sizeof status, &status, NULL);
     if (error == CL_SUCCESS && status < 0) error = status;
@@ -363,7 +396,8 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
       return error;
     }
     if (!woken && status == CL_COMPLETE) {
-      while (sem_wait(&s->done) != 0 && errno == EINTR) continue; /* the call is on its way */
+      while (sem_wait(&s->wake->done) != 0 && errno == EINTR)
+        continue; /* the call is on its way */
       woken = true;
     }
   }
@@ -376,7 +410,9 @@ static cl_int finish(DeviceStream *s, cl_int *fault) {
   cl_int error = lib->clEnqueueReadBuffer(s->queue, s->fault->part[0].mem, CL_FALSE, 0,
                                           sizeof *fault, fault, 0, NULL, &event);
   if (error == CL_SUCCESS) {
-    error = lib->clSetEventCallback(event, CL_COMPLETE, wake, &s->done);
+    atomic_fetch_add(&s->wake->holders, 1);
+    error = lib->clSetEventCallback(event, CL_COMPLETE, wake, s->wake);
+    if (error != CL_SUCCESS) wake_release(s->wake);
     if (error == CL_SUCCESS) error = lib->clFlush(s->queue);
     if (error == CL_SUCCESS) error = sleep_until(s, event);
     lib->clReleaseEvent(event);
@@ -451,6 +487,7 @@ const DeviceDriver device_opencl = {
     .reach = cl_reach,
     .stream_new = cl_stream_new,
     .stream_free = cl_stream_free,
+    .ready = cl_ready,
     .alloc = cl_alloc,
     .release = cl_release,
     .write = cl_write,

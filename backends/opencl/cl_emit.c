@@ -5,7 +5,9 @@
 
 static const ClKind *const kinds[KK__END] = {
     [KK_LOOPS] = &cl_loops,    [KK_GEMM] = &cl_gemm,   [KK_ATTENTION] = &cl_attention,
-    [KK_LAYERNORM] = &cl_rows, [KK_SOFTMAX] = &cl_rows, [KK_L2NORM] = &cl_rows,
+    [KK_ATTENTION_GRAD] = &cl_attention_grad,
+    [KK_LAYERNORM] = &cl_rows, [KK_LAYERNORM_GRAD] = &cl_rows, [KK_SOFTMAX] = &cl_rows,
+    [KK_L2NORM] = &cl_rows,
     [KK_SCAN] = &cl_axis,      [KK_TOPK] = &cl_axis,
 };
 
@@ -78,8 +80,6 @@ static bool has_bf16(const Kernel *k) {
 
 const char *cl_cannot_run(const ClTarget *target, const Kernel *k) {
   if (!target->fp64 && has_double(k)) return "the device has no double precision";
-  if (!kinds[k->kind] || (k->kind == KK_GEMM && k->gemm.transposed))
-    return "gradients do not run on OpenCL yet";
   return has_bf16(k) ? "bf16 does not run on OpenCL yet" : NULL;
 }
 

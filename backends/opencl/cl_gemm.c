@@ -11,12 +11,23 @@
 ** while this one is multiplied.  A panel's slice lies in one run of DEPTH × 64
 ** bytes, so the packed layout is read as it is.
 **
-** Both sum over K in ascending order, one element in one work-item. */
+** Transposed, W's panels hold 16 of K for each column.  Processors take them as lanes: a
+** work-item makes 8 × 3 results, each of 16 sums that are joined at the end.  Others fetch
+** four of K at once and turn them on the way to local memory.
+**
+** Each result is summed in one order, by one work-item. */
 #include "backends/opencl/cl_text.h"
 
 #define LANES GEMM_PANEL
 
 static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+enum { TURNED_COLS = 3 };
+
+/* Columns of a tile: of a work-item on processors, else of a group. */
+static uint32_t cols_of(const ClClass *c, const KGemm *g) {
+  return c->cpu && g->transposed ? TURNED_COLS : c->cols;
+}
 
 static void local_size(const ClClass *c, uint64_t out[2]) {
   out[0] = c->cpu ? 1 : (uint64_t)c->rows / 8 * (c->cols / 8);
@@ -26,7 +37,7 @@ static void local_size(const ClClass *c, uint64_t out[2]) {
 static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
   const ClClass *c = t->class;
   uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
-  uint64_t down = div_up(rows, c->rows), across = div_up((uint64_t)k->gemm.n, c->cols);
+  uint64_t down = div_up(rows, c->rows), across = div_up((uint64_t)k->gemm.n, cols_of(c, &k->gemm));
   local_size(c, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = rows == 0 ? 0 : c->cpu ? across : down;
@@ -35,7 +46,7 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 
 static void constants(Str *s, const KGemm *g, const ClClass *c) {
   str_printf(s, "  enum { K = %lld, N = %lld, PANELS = (N + 15) / 16, ROWS = %u, COLS = %u",
-             (long long)g->k, (long long)g->n, c->rows, c->cols);
+             (long long)g->k, (long long)g->n, c->rows, cols_of(c, g));
   if (!c->cpu) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", c->depth);
   str_add(s, " };\n");
   cl_const(s, "G", g->g);
@@ -128,6 +139,37 @@ static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
   cpu_finish(s, g, c);
 }
 
+/* K as lanes: eight rows by three columns, whose lanes are joined at the end. */
+static void turned_text(Str *s, const KGemm *g) {
+  KSize gm[2] = {g->g, g->m};
+  str_add(s, "  const uint row = get_global_id(0) * ROWS, column = get_global_id(1) * COLS;\n"
+             "  global const float *a[ROWS], *w[COLS];\n  float16 sum[ROWS * COLS];\n"
+             "#pragma unroll\n  for (uint i = 0; i < ROWS; i++) {\n");
+  row_function(s, "at", "min(row + i, rows - 1)", gm, (KSize[2]){g->a_g, g->a_m});
+  str_add(s, "    a[i] = x1 + at;\n  }\n"
+             "#pragma unroll\n  for (uint j = 0; j < COLS; j++)\n"
+             "    w[j] = x2 + (long)min(column + j, N - 1u) * 16;\n"
+             "#pragma unroll\n  for (uint i = 0; i < ROWS * COLS; i++) sum[i] = 0;\n"
+             "  for (long k = 0; k < K; k += 16) {\n    float16 b[COLS];\n"
+             "#pragma unroll\n"
+             "    for (uint j = 0; j < COLS; j++) b[j] = vload16(k / 16 * N, w[j]);\n"
+             "#pragma unroll\n    for (uint i = 0; i < ROWS; i++) {\n      float16 r = 0;\n"
+             "      if (k + 16 <= K) r = vload16(0, a[i] + k);\n"
+             "      else for (uint e = 0; k + e < K; e++) ((private float *)&r)[e] = a[i][k + e];\n"
+             "#pragma unroll\n      for (uint j = 0; j < COLS; j++)\n"
+             "        sum[i * COLS + j] = fma(r, b[j], sum[i * COLS + j]);\n    }\n  }\n"
+             "  for (uint i = 0; i < ROWS && row + i < rows; i++) {\n");
+  row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
+  if (g->has_residual) row_function(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
+  str_add(s, "    for (uint j = 0; j < COLS && column + j < N; j++) {\n"
+             "      float v = vl_sum16(sum[i * COLS + j]);\n");
+  if (g->has_bias) str_add(s, "      v += x3[column + j];\n");
+  if (g->act != ACT_NONE) str_printf(s, "      %s", act_text[g->act]);
+  if (g->has_residual)
+    str_printf(s, "      v += x%u[r_row + column + j];\n", 3u + g->has_bias);
+  str_add(s, "      x0[c_row + column + j] = v;\n    }\n  }\n");
+}
+
 /* ---- others -------------------------------------------------------------- */
 
 static const char tile_head[] =
@@ -150,16 +192,35 @@ static const char fetch_w[] =
     "      const uint k = k0 + f / 4 % DEPTH;\n"
     "      w_next[i] = @ ((global const float4 *)x2)[((long)p * K + k) * 4 + f % 4];\n"
     "    }\n";
+/* Four of K for a column at a time. */
+static const char fetch_turned[] =
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < W_EACH; i++) {\n"
+    "      const uint f = t + i * ITEMS, k = k0 + f % (DEPTH / 4) * 4;\n"
+    "      const uint column = min(panel0 * 16 + f / (DEPTH / 4), N - 1u);\n"
+    "      const long at = ((long)(k / 16) * N + column) * 4 + k % 16 / 4;\n"
+    "      w_next[i] = @ ((global const float4 *)x2)[at];\n"
+    "    }\n";
+static const char keep_turned[] =
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < W_EACH; i++) {\n"
+    "      const uint f = t + i * ITEMS, k = f % (DEPTH / 4) * 4, column = f / (DEPTH / 4);\n"
+    "      w_tile[slot][k][column] = w_next[i].x;\n"
+    "      w_tile[slot][k + 1][column] = w_next[i].y;\n"
+    "      w_tile[slot][k + 2][column] = w_next[i].z;\n"
+    "      w_tile[slot][k + 3][column] = w_next[i].w;\n"
+    "    }\n";
 static const char fetch_a[] =
     "#pragma unroll\n"
     "    for (uint i = 0; i < A_EACH; i++) {\n"
     "      const uint k = k0 + t % DEPTH;\n"
     "      a_next[i] = @ x1[a_row[i] + k];\n"
     "    }\n";
-static const char keep[] =
+static const char keep_a[] =
     "#pragma unroll\n"
     "    for (uint i = 0; i < A_EACH; i++)\n"
-    "      a_tile[slot][t % DEPTH][t / DEPTH + i * (ITEMS / DEPTH)] = a_next[i];\n"
+    "      a_tile[slot][t % DEPTH][t / DEPTH + i * (ITEMS / DEPTH)] = a_next[i];\n";
+static const char keep_w[] =
     "#pragma unroll\n"
     "    for (uint i = 0; i < W_EACH; i++) {\n"
     "      const uint f = t + i * ITEMS, at = f / (DEPTH * 4) * 16 + f % 4 * 4;\n"
@@ -183,9 +244,14 @@ static void guarded(Str *s, const char *text, const char *guard) {
   }
 }
 
-static void fetch(Str *s, bool whole) {
+static void fetch(Str *s, const KGemm *g, bool whole) {
   guarded(s, fetch_a, whole ? "" : "k >= K ? 0.0f :");
-  guarded(s, fetch_w, whole ? "" : "k >= K ? (float4)(0.0f) :");
+  guarded(s, g->transposed ? fetch_turned : fetch_w, whole ? "" : "k >= K ? (float4)(0.0f) :");
+}
+
+static void keep(Str *s, const KGemm *g) {
+  str_add(s, keep_a);
+  str_add(s, g->transposed ? keep_turned : keep_w);
 }
 
 static void multiply_text(Str *s) {
@@ -228,14 +294,14 @@ static void tile_text(Str *s, const KGemm *g, const ClClass *c) {
              "    const uint row = min(row0 + t / DEPTH + i * (ITEMS / DEPTH), rows - 1);\n");
   row_function(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
   str_add(s, "    a_row[i] = at;\n  }\n  uint slot = 0;\n  {\n    const uint k0 = 0;\n");
-  fetch(s, whole);
-  str_add(s, keep);
+  fetch(s, g, whole);
+  keep(s, g);
   str_add(s, "  }\n  barrier(CLK_LOCAL_MEM_FENCE);\n"
              "  for (uint k0 = DEPTH; k0 < K; k0 += DEPTH) {\n");
-  fetch(s, whole);
+  fetch(s, g, whole);
   multiply_text(s);
   str_add(s, "    slot ^= 1;\n");
-  str_add(s, keep);
+  keep(s, g);
   str_add(s, "    barrier(CLK_LOCAL_MEM_FENCE);\n  }\n  {\n");
   multiply_text(s);
   str_add(s, "  }\n");
@@ -248,7 +314,9 @@ static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   local_size(c, local);
   cl_begin(t, k, i, local);
   constants(&t->out, &k->gemm, c);
-  if (c->cpu)
+  if (c->cpu && k->gemm.transposed)
+    turned_text(&t->out, &k->gemm);
+  else if (c->cpu)
     cpu_text(&t->out, &k->gemm, c);
   else
     tile_text(&t->out, &k->gemm, c);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cl_program.c - kernels built by the driver, and kept as its binary in the
+/* cl_program.c - programs of a few kernels built by the driver, each kept as its binary in the
 ** private cache (unless the driver has a cache of its own, and making a binary
 ** costs as much as building) under device, driver, options, source and version of vlpc.
 **
@@ -36,14 +36,14 @@ typedef struct {
   uint8_t key[16];
 } Entry;
 
-static void keep_binary(const DeviceCode *c, const Entry *e, Arena *a) {
+static void keep_binary(const DeviceCode *c, cl_program p, const Entry *e, Arena *a) {
   const ClLib *lib = &c->lib;
   size_t n = 0;
   if (!e->dir || c->device.keeps_kernels) return;
-  lib->clGetProgramInfo(c->program, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL);
+  lib->clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL);
   if (n == 0) return;
   unsigned char *at = arena_alloc(a, n);
-  if (lib->clGetProgramInfo(c->program, CL_PROGRAM_BINARIES, sizeof at, &at, NULL) == CL_SUCCESS)
+  if (lib->clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof at, &at, NULL) == CL_SUCCESS)
     store_keep(e->dir, e->key, (Section){at, n});
 }
 
@@ -74,28 +74,29 @@ static void build_log(const DeviceCode *c, cl_program p, char out[LOG_MAX]) {
   free(all);
 }
 
-static bool from_binary(DeviceCode *c, const CodeFound *f) {
+static bool from_binary(const DeviceCode *c, const CodeFound *f, cl_program *out) {
   size_t n = (size_t)f->code_bytes;
   const unsigned char *at = f->code;
   cl_int status = CL_SUCCESS, error = CL_SUCCESS;
   cl_program p = c->lib.clCreateProgramWithBinary(c->context, 1, &c->device.id, &n, &at, &status,
                                                   &error);
   if (error == CL_SUCCESS && status == CL_SUCCESS && build(c, p) == CL_SUCCESS) {
-    c->program = p;
+    *out = p;
     return true;
   }
   if (error == CL_SUCCESS) c->lib.clReleaseProgram(p);
   return false;
 }
 
-static VlStatus from_source(DeviceCode *c, const char *text, const Entry *e, Diag *d) {
+static VlStatus from_source(const DeviceCode *c, const char *text, const Entry *e, Diag *d,
+                            cl_program *out) {
   cl_int error = CL_SUCCESS;
   char log[LOG_MAX];
   cl_program p = c->lib.clCreateProgramWithSource(c->context, 1, &text, NULL, &error);
   if (error != CL_SUCCESS) return cl_fail(d, "clCreateProgramWithSource", error);
   error = build(c, p);
   if (error == CL_SUCCESS) {
-    c->program = p;
+    *out = p;
     return VLPC_OK;
   }
   build_log(c, p, log);
@@ -105,36 +106,104 @@ static VlStatus from_source(DeviceCode *c, const char *text, const Entry *e, Dia
   return build_failed(d, c, log);
 }
 
-static VlStatus make(DeviceCode *c, const char *dir, Arena *a, Diag *d) {
-  Entry e = {.dir = dir};
+static VlStatus make(const DeviceCode *c, KernelList kernels, Arena *a, Diag *d,
+                     cl_program *out) {
+  Entry e = {.dir = c->cache_dir};
   CodeFound found;
-  const char *text = cl_program_text(c->kernels, &c->target, a);
+  const char *text = cl_program_text(kernels, &c->target, a);
   Str all = {.arena = a};
   cl_identity(&all, &c->device);
   str_printf(&all, "%s\n%s", OPTIONS, text);
   store_key(all.at, all.n, e.key);
-  VL_TRY(store_find(dir, e.key, d, &found));
+  VL_TRY(store_find(e.dir, e.key, d, &found));
   VlStatus s = VLPC_OK;
   if (found.code_bytes && found.code[0] == '!') {
     char log[LOG_MAX + 1] = "";
     strncat(log, (const char *)found.code + 1,
             (size_t)VL_MIN(found.code_bytes - 1, (uint64_t)LOG_MAX));
     s = build_failed(d, c, log);
-  } else if (!found.code_bytes || !from_binary(c, &found)) {
-    s = from_source(c, text, &e, d);
-    if (s == VLPC_OK) keep_binary(c, &e, a);
+  } else if (!found.code_bytes || !from_binary(c, &found, out)) {
+    s = from_source(c, text, &e, d, out);
+    if (s == VLPC_OK) keep_binary(c, *out, &e, a);
   }
   code_release(&found);
   return s;
 }
 
-VlStatus cl_program_make(DeviceCode *c, const char *cache_dir, Diag *d) {
+/* ---- groups -------------------------------------------------------------- */
+
+static KernelList kernels_of(const DeviceCode *c, uint32_t group) {
+  uint32_t first = group * CL_GROUP;
+  return (KernelList){c->kernels.at + first, VL_MIN(CL_GROUP, c->kernels.n - first)};
+}
+
+static bool runs(const DeviceCode *c, KernelList l) {
+  for (uint32_t i = 0; i < l.n; i++)
+    if (!cl_cannot_run(&c->target, &l.at[i])) return true;
+  return false;
+}
+
+static VlStatus make_group(const DeviceCode *c, uint32_t group, Diag *d, cl_program *out) {
+  KernelList kernels = kernels_of(c, group);
+  if (!runs(c, kernels)) return VLPC_OK; /* a launch will say why */
   Arena *a = arena_new(0);
   if (!a || ARENA_GUARD(a)) {
     arena_free(a);
     return diag_error(d, DIAG_NOMEM, DIAG_NOWHERE, "no memory for the kernels' text");
   }
-  VlStatus s = make(c, cache_dir, a, d);
+  VlStatus s = make(c, kernels, a, d, out);
   arena_free(a);
   return s;
+}
+
+static VlStatus ready_group(DeviceCode *c, uint32_t group, Diag *d) {
+  ClGroup *g = &c->group[group];
+  VlStatus s = make_group(c, group, d, &g->program);
+  g->ready = s == VLPC_OK;
+  return s;
+}
+
+typedef struct {
+  DeviceCode *code;
+  const uint32_t *group;
+} Work;
+
+static void ready_groups(void *ctx, int64_t begin, int64_t end, int thread) {
+  const Work *w = ctx;
+  (void)thread;
+  for (int64_t i = begin; i < end; i++) VL_IGNORE(ready_group(w->code, w->group[i], NULL));
+}
+
+/* Those that failed are done again, one by one, for their message. */
+static VlStatus ready_all(DeviceCode *c, const uint32_t *group, uint32_t n, ThreadPool *pool,
+                          Diag *d) {
+  Work w = {c, group};
+  if (pool && n > 1) threads_run(pool, n, ready_groups, &w);
+  for (uint32_t i = 0; i < n; i++)
+    if (!c->group[group[i]].ready) VL_TRY(ready_group(c, group[i], d));
+  return VLPC_OK;
+}
+
+VlStatus cl_programs_ready(DeviceCode *c, const ProgStep *steps, uint32_t n, ThreadPool *pool,
+                           Diag *d) {
+  uint32_t n_groups = (c->kernels.n + CL_GROUP - 1) / CL_GROUP, n_wanted = 0;
+  uint32_t *wanted = calloc(n_groups + 1u, sizeof *wanted);
+  bool *seen = calloc(n_groups + 1u, sizeof *seen);
+  VlStatus s = wanted && seen ? VLPC_OK
+                              : diag_error(d, DIAG_NOMEM, DIAG_NOWHERE, "no memory for kernels");
+  pthread_mutex_lock(&c->building);
+  for (uint32_t i = 0; s == VLPC_OK && i < n; i++) {
+    uint32_t g = steps[i].kernel / CL_GROUP;
+    if (!seen[g] && !c->group[g].ready) wanted[n_wanted++] = g;
+    seen[g] = true;
+  }
+  if (s == VLPC_OK) s = ready_all(c, wanted, n_wanted, pool, d);
+  pthread_mutex_unlock(&c->building);
+  free(wanted), free(seen);
+  return s;
+}
+
+void cl_programs_free(DeviceCode *c) {
+  for (uint32_t i = 0; c->group && i < c->kernels.n; i += CL_GROUP)
+    if (c->group[i / CL_GROUP].program) c->lib.clReleaseProgram(c->group[i / CL_GROUP].program);
 }

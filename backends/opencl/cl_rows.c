@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cl_rows.c - layernorm, softmax and l2norm: a group of row_items work-items for
+/* cl_rows.c - layernorm and its gradient, softmax and l2norm: a group of row_items work-items for
 ** each row; item i takes vectors i, i + row_items, … and the sums are joined in
 ** a fixed tree.  One item takes a whole row on processors, 16 columns at once. */
 #include "backends/opencl/cl_text.h"
@@ -15,12 +15,14 @@ static void rows_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 }
 
 /* Over the row: `vector` on V v at vector index i, `single` on float v at column
-** i of what is left. */
+** i of what is left; in both AT(i, p) is row p there. */
 static void each(Str *s, const char *vector, const char *single) {
-  str_printf(s, "  for (long i = item; i < whole; i += ITEMS) {\n    V v = VLOAD(i, x);\n%s  }\n",
+  str_printf(s, "#undef AT\n#define AT(i, p) VLOAD(i, p)\n"
+                "  for (long i = item; i < whole; i += ITEMS) {\n    V v = AT(i, x);\n%s  }\n",
              vector);
-  str_printf(s, "  for (long i = whole * LANES + item; i < n; i += ITEMS) {\n"
-                "    float v = x[i];\n%s  }\n", single);
+  str_printf(s, "#undef AT\n#define AT(i, p) p[i]\n"
+                "  for (long i = whole * LANES + item; i < n; i += ITEMS) {\n"
+                "    float v = AT(i, x);\n%s  }\n", single);
 }
 
 /* Joins part (a float of each item) into every item's `name`. */
@@ -73,27 +75,40 @@ static void most(Str *s, const ClClass *c) {
   join(s, c, "most", MOST);
 }
 
-static void store(Str *s, const char *vector, const char *single) {
+static void store(Str *s, const char *value) {
   Str v = {.arena = s->arena}, one = {.arena = s->arena};
-  str_printf(&v, "    VSTORE(%s, i, out);\n", vector);
-  str_printf(&one, "    out[i] = %s;\n", single);
+  str_printf(&v, "    VSTORE(%s, i, out);\n", value);
+  str_printf(&one, "    out[i] = %s;\n", value);
   each(s, str_text(&v), str_text(&one));
 }
 
 static void layernorm(Str *s, const KRows *r, const ClClass *c) {
-  Str v = {.arena = s->arena}, one = {.arena = s->arena};
+  Str v = {.arena = s->arena};
   sum(s, c, "total", "v");
   str_add(s, "  const float mean = total / (float)n;\n");
   sum(s, c, "squares", "(v - mean) * (v - mean)");
   str_printf(s, "  const float scale = 1.0f / sqrt(squares / (float)n + %af);\n", (double)r->eps);
   str_add(&v, "(v - mean) * scale");
-  str_add(&one, "(v - mean) * scale");
-  if (r->has_gamma) str_add(&v, " * VLOAD(i, x2)"), str_add(&one, " * x2[i]");
-  if (r->has_beta) {
-    str_printf(&v, " + VLOAD(i, x%u)", 2u + r->has_gamma);
-    str_printf(&one, " + x%u[i]", 2u + r->has_gamma);
-  }
-  store(s, str_text(&v), str_text(&one));
+  if (r->has_gamma) str_add(&v, " * AT(i, x2)");
+  if (r->has_beta) str_printf(&v, " + AT(i, x%u)", 2u + r->has_gamma);
+  store(s, str_text(&v));
+}
+
+/* With z the normalised row and g = dy gamma: (g - mean g - z mean(g z)) / sd. */
+static void layernorm_grad(Str *s, const KRows *r, const ClClass *c) {
+  static const char z[] = "(v - mean) * scale";
+  Str g = {.arena = s->arena}, gz = {.arena = s->arena}, out = {.arena = s->arena};
+  sum(s, c, "total", "v");
+  str_add(s, "  const float mean = total / (float)n;\n");
+  sum(s, c, "squares", "(v - mean) * (v - mean)");
+  str_printf(s, "  const float scale = 1.0f / sqrt(squares / (float)n + %af);\n", (double)r->eps);
+  str_printf(&g, "AT(i, dy)%s", r->has_gamma ? " * AT(i, x3)" : "");
+  str_printf(&gz, "%s * (%s)", str_text(&g), z);
+  str_printf(&out, "(%s - part_g - (%s) * part_gz) * scale", str_text(&g), z);
+  sum(s, c, "sum_g", str_text(&g));
+  sum(s, c, "sum_gz", str_text(&gz));
+  str_add(s, "  const float part_g = sum_g / (float)n, part_gz = sum_gz / (float)n;\n");
+  store(s, str_text(&out));
 }
 
 static void softmax(Str *s, const KRows *r, const ClClass *c) {
@@ -101,16 +116,16 @@ static void softmax(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "total", "exp(v - most)");
   if (r->log) {
     str_add(s, "  const float less = log(total);\n");
-    store(s, "(v - most) - less", "(v - most) - less");
+    store(s, "(v - most) - less");
   } else {
-    store(s, "exp(v - most) / total", "exp(v - most) / total");
+    store(s, "exp(v - most) / total");
   }
 }
 
 static void l2norm(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "squares", "v * v");
   str_printf(s, "  const float norm = fmax(sqrt(squares), %af);\n", (double)r->eps);
-  store(s, "v / norm", "v / norm");
+  store(s, "v / norm");
 }
 
 static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
@@ -126,6 +141,10 @@ static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
              "  const uint row = get_global_id(1);\n  float part;\n"
              "  global const float *x = x1 + ");
   cl_row(s, "row", gm, (KSize[2]){r->x_g, r->x_m});
+  if (r->has_dy) {
+    str_add(s, ";\n  global const float *dy = x2 + ");
+    cl_row(s, "row", gm, (KSize[2]){r->dy_g, r->dy_m});
+  }
   str_add(s, ";\n  global float *out = x0 + ");
   cl_row(s, "row", gm, (KSize[2]){r->o_g, r->o_m});
   str_printf(s, ";\n#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n"
@@ -133,6 +152,8 @@ static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
              lanes_of(c), lanes_of(c), lanes_of(c));
   if (k->kind == KK_LAYERNORM)
     layernorm(s, r, c);
+  else if (k->kind == KK_LAYERNORM_GRAD)
+    layernorm_grad(s, r, c);
   else if (k->kind == KK_SOFTMAX)
     softmax(s, r, c);
   else

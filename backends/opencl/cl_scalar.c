@@ -146,6 +146,10 @@ static const char memory_text[] =
     "  return as_float((uint)p[i] << 16);\n"
     "}\n"
     "static void vl_store_bf16(float v, global ushort *p, long i) { p[i] = vl_bf16_bits(v); }\n"
+    "static float vl_sum2(float2 v) { return v.lo + v.hi; }\n"
+    "static float vl_sum4(float4 v) { return vl_sum2(v.lo + v.hi); }\n"
+    "static float vl_sum8(float8 v) { return vl_sum4(v.lo + v.hi); }\n"
+    "static float vl_sum16(float16 v) { return vl_sum8(v.lo + v.hi); }\n"
     "static void vl_fault(volatile global int *fault, int step) {\n"
     "  atomic_cmpxchg(fault, 0, step);\n"
     "}\n";

@@ -52,7 +52,7 @@ typedef struct {
   void (*grid)(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGrid *out);
 } ClKind;
 
-extern const ClKind cl_loops, cl_gemm, cl_attention, cl_rows, cl_axis;
+extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows, cl_axis;
 
 /* cl_emit.c */
 

@@ -133,6 +133,8 @@ int kit_run(const Kit *k, uint32_t kernel, void *const *operands, const int64_t 
     ptrdiff_t at = (uint8_t *)operands[i] - span[own].lo;
     args[i] = (DeviceSpan){span[own].mem.handle, span[own].skew + (uint64_t)at};
   }
+  if (device_opencl.ready(dev->stream, &(ProgStep){.kernel = kernel}, 1, k->diag) != VLPC_OK)
+    fail_msg("%s", diag_text(k->diag));
   DeviceLaunch l = {.step = 3, .kernel = kernel, .n_args = what->n_operands,
                     .n_sizes = what->n_sizes, .args = args, .sizes = sizes};
   VlStatus launched = device_opencl.launch(dev->stream, &l);

@@ -112,6 +112,7 @@ static vlpc_session *session(vlpc_artifact *a, vlpc_session_options o) {
 
 Line line_open(const char *artifact, vlpc_session_options o) {
   Line l = {NULL, NULL};
+  if (o.device == NULL) o.device = getenv("VLPC_TEST_DEVICE");
   if (vlpc_artifact_open(artifact, NULL, &l.a) != VLPC_OK)
     fail_msg("%s", vlpc_artifact_error(l.a));
   l.s = session(l.a, o);

@@ -50,6 +50,7 @@ typedef struct {
   vlpc_session *s;
 } Line;
 
+/* Where no device is named, the environment may name one: VLPC_TEST_DEVICE=opencl. */
 Line line_open(const char *artifact, vlpc_session_options o);
 /* Another session of the other's artifact; only its session is to be freed. */
 Line line_share(const Line *other, vlpc_session_options o);

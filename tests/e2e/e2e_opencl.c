@@ -4,12 +4,14 @@
 ** named, and what is not there is said. */
 #include "tests/e2e/e2e_kit.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The promise is 1e-3; on processors and GPUs of today it is far less. */
 #define ATOL 2e-5
+#define GRAD_RTOL 1e-4 /* of the largest; the promise is 1e-3 */
 #define LOGITS_ATOL 1e-3 /* a hundred times a cosine */
 
 enum { SKIPPED = 77 };
@@ -93,6 +95,67 @@ static void bad_ids_are_named(void **state) {
   line_close(&l);
 }
 
+/* ---- gradients ------------------------------------------------------------- */
+
+/* A step of MaPLe with its start values: loss and gradients of the entry `train`. */
+static Line trained_line(const char *device, const char *file) {
+  static const int64_t label[] = {2, 0};
+  vlpc_prompts *p;
+  Line l = line_open(file, on(device));
+  vlpc_start_options start = {.struct_size = sizeof start, .seed = 1};
+  vlpc_tensor labels = {(void *)(uintptr_t)label, VLPC_I64, 1, {2}};
+  assert_int_equal(vlpc_prompts_start(l.s, &start, &p), VLPC_OK);
+  assert_int_equal(vlpc_session_set_prompts(l.s, p), VLPC_OK);
+  vlpc_prompts_close(p);
+  for (uint32_t i = 0; i < inputs.n; i++) {
+    const NpyArray *x = &inputs.at[i];
+    vlpc_tensor t = {(void *)(uintptr_t)x->data, x->dtype, (int32_t)x->rank, {0}};
+    memcpy(t.shape, x->size, sizeof x->size);
+    assert_int_equal(vlpc_session_set_input(l.s, "train", x->name, &t), VLPC_OK);
+  }
+  assert_int_equal(vlpc_session_set_input(l.s, "train", "labels", &labels), VLPC_OK);
+  if (vlpc_session_run(l.s, "train") != VLPC_OK) fail_msg("%s", vlpc_session_error(l.s));
+  return l;
+}
+
+static void check_gradient(const char *name, const vlpc_tensor *got, const vlpc_tensor *want,
+                           const vlpc_tensor *again) {
+  double most = 0, apart = 0;
+  for (int64_t i = 0; i < tensor_count(want); i++) {
+    double x = (double)((const float *)want->data)[i];
+    most = fmax(most, fabs(x));
+    apart = fmax(apart, fabs(x - (double)((const float *)got->data)[i]));
+  }
+  if (!(most > 0) || !(apart <= GRAD_RTOL * most)) fail_msg("%s: %g of %g", name, apart, most);
+  same_bits(got->data, again->data, (size_t)tensor_count(got) * sizeof(float), name);
+}
+
+static void gradients_agree_with_native_code(void **state) {
+  (void)state;
+  const char *clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 17));
+  vlpc_prompt_options o = {.struct_size = sizeof o, .method = "maple", .models = {clip},
+                           .length = 2, .depth = 2, .phrase = "",
+                           .output = e2e_file("maple.onnx")};
+  e2e_ok(vlpc_prompt_write(e2e_compiler, &o));
+  vlpc_compile_options k = {.models = {clip}, .prompt = o.output, .train = 1};
+  const char *file = e2e_compile(k, "maple.vlpc");
+  Line cpu = trained_line("cpu", file), cl = trained_line("opencl", file);
+  Line again = trained_line("opencl", file);
+  vlpc_port p = {.struct_size = sizeof p};
+  uint32_t n = 0;
+  for (; vlpc_artifact_port(cpu.a, "train", VLPC_OUTPUT, n, &p); n++) {
+    vlpc_tensor want = line_output(&cpu, "train", p.name), got = line_output(&cl, "train", p.name);
+    vlpc_tensor same = line_output(&again, "train", p.name);
+    check_gradient(p.name, &got, &want, &same);
+  }
+  assert_int_equal(n, 7); /* loss; context, a deeper row, two projections */
+  line_close(&again);
+  line_close(&cl);
+  line_close(&cpu);
+}
+
+/* ---- refusals --------------------------------------------------------------- */
+
 /* What vlpc_session_new says of a device. */
 static void refuses(const char *device, const char *code, const char *words) {
   vlpc_artifact *a = NULL;
@@ -137,6 +200,7 @@ int main(void) {
       cmocka_unit_test(runs_repeat_bit_for_bit),
       cmocka_unit_test(batches_do_not_matter),
       cmocka_unit_test(bad_ids_are_named),
+      cmocka_unit_test(gradients_agree_with_native_code),
       cmocka_unit_test(refuses_devices_that_are_not_there),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
