@@ -150,6 +150,7 @@ VlStatus cmd_classify(Cli *c) {
   if (c->json) k.json = &j;
   ImageWalk w = {.c = c,
                  .model = &m,
+                 .team = &TEAM_ALONE,
                  .fn = vlpc_classify,
                  .width = k.labels.n,
                  .what = "classified",

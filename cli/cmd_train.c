@@ -200,7 +200,7 @@ static VlStatus choose_plans(Train *r, const Model *m) {
 
 static VlStatus score(const Train *r, const char *when, vlpc_train_scores *out) {
   out->struct_size = sizeof *out;
-  if (r->team.rank > 0 || opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0)
+  if (opt_given(r->c, no_eval) || vlpc_trainer_split(r->t, VLPC_TEST) == 0)
     return VLPC_OK;
   VL_TRY(fail(r, vlpc_trainer_evaluate(r->t, VLPC_TEST, out)));
   progress_clear();
@@ -301,13 +301,6 @@ static void print_result(const Train *r) {
   if (!r->runs) js_print(&alone);
 }
 
-/* Processes but the first say nothing of a run that goes well. */
-static VlStatus join_team(Train *r) {
-  VL_TRY(team_start(r->c, &r->team));
-  if (r->team.rank > 0) r->c->value[OPT_quiet] = "", progress_start(true);
-  return VLPC_OK;
-}
-
 static VlStatus ready_artifact(Train *r) {
   Cli *c = r->c;
   VL_TRY(read_set(r));
@@ -317,23 +310,19 @@ static VlStatus ready_artifact(Train *r) {
 
 static VlStatus ready_trainer(Train *r, Model *m) {
   VL_TRY(open_trainer(r, m));
-  VL_TRY(choose_plans(r, m));
-  return r->resume ? VLPC_OK : score(r, "before", &r->before);
-}
-
-static VlStatus finish(Train *r) {
-  VL_TRY(fail(r, vlpc_trainer_finish(r->t)));
-  VL_TRY(score(r, "after", &r->after));
-  tell_features(r);
-  if (r->team.rank == 0) print_result(r);
-  return VLPC_OK;
+  return choose_plans(r, m);
 }
 
 /* All processes get the same status. */
 static VlStatus train_once(Train *r, Model *m) {
-  VL_TRY(team_agree(&r->team, r->c, ready_trainer(r, m), NULL));
+  const Team *t = &r->team;
+  VL_TRY(team_agree(t, r->c, ready_trainer(r, m), NULL));
+  if (!r->resume) VL_TRY(team_agree(t, r->c, score(r, "before", &r->before), NULL));
   VL_TRY(run_steps(r));
-  VL_TRY(team_agree(&r->team, r->c, finish(r), NULL));
+  VL_TRY(team_agree(t, r->c, fail(r, vlpc_trainer_finish(r->t)), NULL));
+  VL_TRY(team_agree(t, r->c, score(r, "after", &r->after), NULL));
+  tell_features(r);
+  if (t->rank == 0) print_result(r);
   free_trainer(r);
   return VLPC_OK;
 }
@@ -421,7 +410,7 @@ VlStatus cmd_train(Cli *c) {
   VL_TRY(opt_need(c, OPT_output_run));
   VL_TRY(read_seeds(r));
   arena_defer(c->arena, free_trainer, r);
-  VL_TRY(join_team(r));
+  VL_TRY(team_start(c, &r->team));
   VlStatus s = train(r, &m);
   team_stop(&r->team);
   return s;

@@ -46,6 +46,7 @@ VlStatus team_start(Cli *c, Team *out) {
     VL_TRY(open_driver(c, &out->driver));
     if (!out->driver->start(&out->rank, &out->size)) return missing(c, "it could not be started");
   }
+  if (out->rank > 0) c->value[OPT_quiet] = "", progress_start(true);
   out->word = arena_array(c->arena, float, 2 * (uint64_t)out->size);
   return VLPC_OK;
 }
@@ -62,16 +63,40 @@ static uint32_t speaker(const Team *t) {
   return first;
 }
 
-VlStatus team_agree(Team *t, Cli *c, VlStatus mine, bool *stop) {
+VlStatus team_gather(const Team *t, Cli *c, float *all, size_t n) {
+  if (t->driver == NULL || t->driver->gather(NULL, all, n)) return VLPC_OK;
+  return missing(c, "a process is gone");
+}
+
+VlStatus team_agree(const Team *t, Cli *c, VlStatus mine, bool *stop) {
+  if (t->driver == NULL) {
+    if (stop != NULL) *stop |= progress_signal() != 0;
+    return mine;
+  }
   t->word[2 * t->rank] = (float)mine;
   t->word[2 * t->rank + 1] = progress_signal() != 0;
-  if (t->driver != NULL && !t->driver->gather(NULL, t->word, 2))
+  if (!t->driver->gather(NULL, t->word, 2))
     return mine != VLPC_OK ? mine : missing(c, "a process is gone");
   for (uint32_t i = 0; stop != NULL && i < t->size; i++) *stop |= t->word[2 * i + 1] != 0;
   uint32_t who = speaker(t);
   if (who == t->size) return VLPC_OK;
   c->mute = who != t->rank;
   return (VlStatus)t->word[2 * who];
+}
+
+VlStatus team_same(const Team *t, Cli *c, Hash128 mine, const char *what) {
+  enum { WORDS = sizeof mine.at };
+  float *all = arena_array(c->arena, float, (uint64_t)t->size * WORDS);
+  bool same = true;
+  for (uint32_t k = 0; k < WORDS; k++) all[t->rank * WORDS + k] = mine.at[k];
+  VL_TRY(team_gather(t, c, all, WORDS));
+  for (uint32_t i = 0; i < t->size; i++)
+    same = same && memcmp(all, all + i * WORDS, WORDS * sizeof *all) == 0;
+  if (same) return VLPC_OK;
+  c->mute = t->rank > 0;
+  VlStatus s = diag_error(c->diag, DIAG_TEAM, DIAG_NOWHERE, "the processes have other %s", what);
+  diag_fix(c->diag, "have all of them see the same files, which nobody changes meanwhile");
+  return s;
 }
 
 void team_stop(const Team *t) {

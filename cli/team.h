@@ -8,6 +8,7 @@
 #ifndef VLPC_CLI_TEAM_H
 #define VLPC_CLI_TEAM_H
 
+#include "base/map.h"
 #include "cli/cli.h"
 
 #define TEAM_LIBRARY "libvlpc_mpi.so"
@@ -27,11 +28,18 @@ typedef struct {
   float *word; /* [size, 2]: what they say to each other */
 } Team;
 
-/* The team of this process; size 1 without a launcher.  Errors: E0018. */
+#define TEAM_ALONE ((Team){.size = 1})
+
+/* The team of this process; size 1 without a launcher.  Processes but the first say nothing
+** of work that goes well from now on.  Errors: E0018. */
 VL_MUST_USE VlStatus team_start(Cli *c, Team *out);
 /* Goes on where all do.  Otherwise one tells its error, and the others end with its status
 ** and without a word.  *stop, which may be NULL: some process was asked to stop. */
-VL_MUST_USE VlStatus team_agree(Team *t, Cli *c, VlStatus mine, bool *stop);
+VL_MUST_USE VlStatus team_agree(const Team *t, Cli *c, VlStatus mine, bool *stop);
+/* all[size][n], of which each has made its row, for all. */
+VL_MUST_USE VlStatus team_gather(const Team *t, Cli *c, float *all, size_t n);
+/* Whether all have the same; what, in words, for the message. */
+VL_MUST_USE VlStatus team_same(const Team *t, Cli *c, Hash128 mine, const char *what);
 /* When all have agreed that they are done. */
 void team_stop(const Team *t);
 

@@ -111,10 +111,13 @@ typedef struct {
   VlStatus status[EASY_MAX_CHUNK];
 } Photos;
 
+static Image in_memory(const vlpc_image *im) {
+  return (Image){(uint8_t *)(uintptr_t)im->rgb, im->width, im->height};
+}
+
 static VlStatus read_photo(const Preprocess *pre, const vlpc_image *im, Diag *d, float *out) {
-  Image read = {0};
+  Image read = in_memory(im);
   if (im->path) VL_TRY(image_read(im->path, d, &read));
-  else read = (Image){(uint8_t *)(uintptr_t)im->rgb, im->width, im->height};
   VlStatus s = preprocess_image(pre, &read, im->path ? im->path : "image", d, out);
   if (im->path) image_fini(&read);
   return s;
@@ -129,11 +132,8 @@ static void read_photos(void *ctx, int64_t begin, int64_t end, int thread) {
 
 static VlStatus check_images(vlpc_session *s, const vlpc_image *images, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
-    const vlpc_image *im = &images[i];
-    if (im->path) continue;
-    if (!im->rgb || im->width < 1 || im->height < 1 || im->width > IMAGE_MAX_SIDE ||
-        im->height > IMAGE_MAX_SIDE ||
-        (uint64_t)im->width * (uint64_t)im->height > IMAGE_MAX_PIXELS)
+    Image im = in_memory(&images[i]);
+    if (!images[i].path && !image_is_sane(&im))
       return session_argument(s, "an image has neither a path nor pixels of a sane size");
   }
   return VLPC_OK;

@@ -80,13 +80,19 @@ static VlStatus report_limit(ImageSource *s, uint64_t width, uint64_t height) {
   return st;
 }
 
+static bool is_within(uint64_t width, uint64_t height) {
+  return width <= IMAGE_MAX_SIDE && height <= IMAGE_MAX_SIDE && width * height <= IMAGE_MAX_PIXELS;
+}
+
+bool image_is_sane(const Image *im) {
+  return im->pixels && im->width > 0 && im->height > 0 &&
+         is_within((uint64_t)im->width, (uint64_t)im->height);
+}
+
 VlStatus image_allocate(ImageSource *s, uint64_t width, uint64_t height) {
-  uint64_t pixels = 0;
   if (width == 0 || height == 0) return image_broken(s, "image", "a width or height of 0");
-  if (!vl_mul_u64(width, height, &pixels) || pixels > IMAGE_MAX_PIXELS || width > IMAGE_MAX_SIDE ||
-      height > IMAGE_MAX_SIDE)
-    return report_limit(s, width, height);
-  s->out->pixels = malloc((size_t)pixels * 3);
+  if (!is_within(width, height)) return report_limit(s, width, height);
+  s->out->pixels = malloc((size_t)(width * height) * 3);
   if (!s->out->pixels) return image_nomem(s);
   s->out->width = (int32_t)width;
   s->out->height = (int32_t)height;

@@ -27,5 +27,7 @@ VL_MUST_USE VlStatus image_decode(const void *bytes, size_t n, const char *name,
 /* Maps and decodes a file; also fails as io_map does. */
 VL_MUST_USE VlStatus image_read(const char *path, Diag *d, Image *out);
 void image_fini(Image *im); /* takes an empty one */
+/* Sides and pixels that are there and within the limits. */
+bool image_is_sane(const Image *im);
 
 #endif

@@ -32,6 +32,11 @@ void dataset_hash(const Dataset *d, Arena *a, char out[33]) {
 }
 
 VlStatus dataset_hash_photo(const Dataset *d, const Item *it, Diag *diag, Hash128 *out) {
+  if (it->shard == ITEM_MEMORY) {
+    const Image *im = &d->images[it->offset];
+    *out = hash_128(im->pixels, (size_t)it->bytes, (uint64_t)im->width);
+    return VLPC_OK;
+  }
   if (it->shard >= 0) {
     *out = hash_128(d->shards[it->shard].at + it->offset, (size_t)it->bytes, 0);
     return VLPC_OK;
@@ -41,6 +46,21 @@ VlStatus dataset_hash_photo(const Dataset *d, const Item *it, Diag *diag, Hash12
   *out = hash_128(m.at, (size_t)m.n, 0);
   io_unmap(&m);
   return VLPC_OK;
+}
+
+VlStatus dataset_open_photo(const Dataset *d, const Item *it, Diag *diag, Image *out) {
+  if (it->shard == ITEM_FILE) return image_read(it->path, diag, out);
+  if (it->shard == ITEM_MEMORY) {
+    *out = d->images[it->offset];
+    return VLPC_OK;
+  }
+  const uint8_t *at = d->shards[it->shard].at + it->offset;
+  return image_decode(at, (size_t)it->bytes, it->path, diag, out);
+}
+
+void dataset_close_photo(const Item *it, Image *im) {
+  if (it->shard != ITEM_MEMORY) image_fini(im);
+  *im = (Image){0};
 }
 
 /* ---- names and paths ---------------------------------------------------- */
@@ -140,7 +160,7 @@ static VlStatus read_class(DatasetReader *r, const char *dir, const char *name, 
   for (uint32_t i = 0; i < files.n; i++) {
     const char *photo = dataset_join(r, path, files.at[i]);
     if (!dataset_is_photo(files.at[i]) || is_folder(photo)) continue;
-    FoundItem f = {{photo, NULL}, split, name, NULL, {.path = photo, .shard = -1}};
+    FoundItem f = {{photo, NULL}, split, name, NULL, {.path = photo, .shard = ITEM_FILE}};
     VL_TRY(dataset_add(r, &f));
   }
   if (r->found.n == before) return no_photos(r, path, "this class has no photos");

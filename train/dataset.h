@@ -22,6 +22,7 @@
 
 #include "base/io.h"
 #include "base/map.h"
+#include "runtime/image.h"
 
 #define DATASET_MAX_ITEMS 16777216u
 #define DATASET_MAX_CLASSES 1048576u
@@ -30,11 +31,14 @@
 
 typedef enum { SPLIT_train, SPLIT_val, SPLIT_test, SPLIT__COUNT } SplitId;
 
+/* Where a photo is that lies in no shard. */
+enum { ITEM_FILE = -1, ITEM_MEMORY = -2 };
+
 typedef struct {
-  const char *path; /* of the photo, or of the member inside its shard */
+  const char *path; /* of the photo, or of the member inside its shard; a name, in memory */
   uint32_t label;   /* below n_classes */
-  int32_t shard;    /* where its bytes lie; -1: in a file of their own */
-  uint64_t offset, bytes; /* in the shard */
+  int32_t shard;    /* where its bytes lie, or one of the above */
+  uint64_t offset, bytes; /* in the shard; in memory: number of the image, and its bytes */
 } Item;
 
 typedef struct {
@@ -48,6 +52,7 @@ typedef struct {
   uint32_t n_classes;
   const Mapped *shards; /* unmapped when the arena is freed */
   uint32_t n_shards;
+  const Image *images; /* of photos in memory */
 } Dataset;
 
 typedef struct {
@@ -62,6 +67,11 @@ VL_MUST_USE VlStatus dataset_open(const DatasetSource *s, Arena *a, Diag *d, Dat
 /* 32 hex digits and a NUL of what the photos are called, where they are and how
 ** they are labelled; not of their pixels.  Scratch is on a. */
 void dataset_hash(const Dataset *d, Arena *a, char out[33]);
+/* The pixels of a photo, which dataset_close_photo lets go.  Fails as image_decode and
+** image_read do; diag may be NULL. */
+VL_MUST_USE VlStatus dataset_open_photo(const Dataset *d, const Item *it, Diag *diag, Image *out);
+/* Takes an empty image. */
+void dataset_close_photo(const Item *it, Image *im);
 /* Hash of a photo's bytes.  Fails as io_map does. */
 VL_MUST_USE VlStatus dataset_hash_photo(const Dataset *d, const Item *it, Diag *diag,
                                         Hash128 *out);

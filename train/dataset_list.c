@@ -56,7 +56,7 @@ static bool add_row(List *l, const Row *row) {
     return fault(l, "a text is too long", "at most 4096 bytes");
   if (parse_i64(label, &number)) label = arena_printf(l->r->arena, "%" PRId64, number);
   const char *photo = dataset_join(l->r, l->dir, row->path);
-  FoundItem f = {here(l, place), row->split, label, row->name, {.path = photo, .shard = -1}};
+  FoundItem f = {here(l, place), row->split, label, row->name, {.path = photo, .shard = ITEM_FILE}};
   l->st = dataset_add(l->r, &f);
   return l->st == VLPC_OK;
 }

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/image.h"
+#include "train/parts.h"
 
 typedef vlpc_status PhotosFn(vlpc_session *, const vlpc_image *, uint32_t, float *);
 
@@ -23,10 +23,11 @@ typedef struct {
   float *made;     /* [batch, embed]: of todo */
   uint32_t *todo;  /* [batch]: photos that the session is to see */
   Hash128 *key;    /* [batch]: theirs */
-  float *scores;   /* [batch, classes] */
+  Parts parts;     /* of each process in a round: scores [batch, classes] */
+  float *scores;   /* this process's */
   uint32_t *label; /* [batch] */
   vlpc_image *image;
-  Image *read;     /* those that lie in shards */
+  Image *read;     /* those that lie in no files of their own */
 } Eval;
 
 static bool has_input(const vlpc_artifact *a, const char *entry, const char *name) {
@@ -50,9 +51,8 @@ bool evaluate_keeps_images(const vlpc_artifact *a) {
 static VlStatus name_photo(Eval *e, uint32_t i, Diag *d) {
   const Item *it = &e->items->at[e->todo[i]];
   e->image[i] = (vlpc_image){.path = it->path};
-  if (it->shard < 0) return VLPC_OK;
-  const Mapped *m = &e->s->data->shards[it->shard];
-  VL_TRY(image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, &e->read[i]));
+  if (it->shard == ITEM_FILE) return VLPC_OK;
+  VL_TRY(dataset_open_photo(e->s->data, it, d, &e->read[i]));
   const Image *read = &e->read[i];
   e->image[i] = (vlpc_image){.rgb = read->pixels, .width = read->width, .height = read->height};
   return VLPC_OK;
@@ -63,7 +63,8 @@ static VlStatus run_photos(Eval *e, uint32_t n, PhotosFn *fn, Diag *d, float *ou
   VlStatus st = VLPC_OK;
   for (uint32_t i = 0; st == VLPC_OK && i < n; i++) st = name_photo(e, i, d);
   if (st == VLPC_OK && n > 0) st = fn(e->s->session, e->image, n, out);
-  for (uint32_t i = 0; i < n; i++) image_fini(&e->read[i]);
+  for (uint32_t i = 0; i < n; i++)
+    dataset_close_photo(&e->items->at[e->todo[i]], &e->read[i]);
   return st;
 }
 
@@ -112,7 +113,7 @@ static void cosines(const Eval *e, const float *x, uint32_t n) {
 
 static VlStatus score(Eval *e, uint32_t at, uint32_t n, Diag *d) {
   float *x = NULL;
-  for (uint32_t i = 0; i < n; i++) e->todo[i] = at + i, e->label[i] = e->items->at[at + i].label;
+  for (uint32_t i = 0; i < n; i++) e->todo[i] = at + i;
   if (!e->whole) {
     VL_TRY(make_features(e, at, n, d, &x));
     cosines(e, x, n);
@@ -133,10 +134,40 @@ static void make_room(Eval *e, Arena *a) {
   e->made = arena_array(a, float, batch * embed);
   e->todo = arena_array(a, uint32_t, batch);
   e->key = arena_array(a, Hash128, batch);
-  e->scores = arena_array(a, float, batch * classes);
+  e->parts = parts_new(e->s->team, e->s->team ? e->s->team->size : 1, batch * classes, a);
   e->label = arena_array(a, uint32_t, batch);
   e->image = arena_array(a, vlpc_image, batch);
   e->read = arena_array(a, Image, batch);
+}
+
+/* Photos of a round that are a process's: [*from, *from + n). */
+static uint32_t share_of(const Eval *e, uint32_t process, uint32_t at, uint32_t *from) {
+  uint64_t size = e->parts.n, n = VL_MIN(e->s->batch * size, (uint64_t)e->items->n - at);
+  uint32_t begin = (uint32_t)(n * process / size), end = (uint32_t)(n * (process + 1) / size);
+  *from = at + begin;
+  return end - begin;
+}
+
+/* Counts what all have made of a round. */
+static VlStatus add_round(Eval *e, uint32_t at, ScoreSum *sum, Diag *d) {
+  for (uint32_t i = 0; i < e->parts.n; i++) {
+    uint32_t from, n = share_of(e, i, at, &from);
+    for (uint32_t k = 0; k < n; k++) e->label[k] = e->items->at[from + k].label;
+    VL_TRY(scores_add(sum, e->parts.at + i * e->parts.width + PART_FLOATS, e->label, n, d));
+  }
+  return VLPC_OK;
+}
+
+/* ready: whether this process can. */
+static VlStatus score_all(Eval *e, VlStatus ready, ScoreSum *sum, Diag *d) {
+  for (uint64_t at = 0; at < e->items->n; at += e->s->batch * (uint64_t)e->parts.n) {
+    uint32_t from, n = share_of(e, e->parts.first, (uint32_t)at, &from);
+    e->scores = parts_row(&e->parts, e->parts.first);
+    VlStatus mine = ready == VLPC_OK && n > 0 ? score(e, from, n, d) : ready;
+    VL_TRY(parts_share(&e->parts, mine, d));
+    VL_TRY(add_round(e, (uint32_t)at, sum, d));
+  }
+  return VLPC_OK;
 }
 
 VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
@@ -150,12 +181,8 @@ VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
   e.whole = has_input(s->artifact, "text", "image_features") ||
            vlpc_artifact_port(s->artifact, "scores", VLPC_OUTPUT, 0, &scores);
   make_room(&e, a);
-  if (!e.whole) VL_TRY(vlpc_embed_labels(s->session, e.labels));
-  for (uint32_t at = 0; at < e.items->n; at += s->batch) {
-    uint32_t n = VL_MIN(s->batch, e.items->n - at);
-    VL_TRY(score(&e, at, n, d));
-    VL_TRY(scores_add(sum, e.scores, e.label, n, d));
-  }
+  VlStatus ready = e.whole ? VLPC_OK : vlpc_embed_labels(s->session, e.labels);
+  VL_TRY(score_all(&e, ready, sum, d));
   if (s->has) *s->has = true;
   features_keep(s->kept);
   scores_finish(sum, a, out);

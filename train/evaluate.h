@@ -6,7 +6,7 @@
 #include "train/dataset.h"
 #include "train/features.h"
 #include "train/metrics.h"
-#include "vlpc/vlpc.h"
+#include "vlpc/vlpc_train.h"
 
 typedef struct {
   const vlpc_artifact *artifact;
@@ -19,11 +19,13 @@ typedef struct {
   float *features;
   bool *has;
   Features *kept; /* between runs, where they are also kept; NULL: not */
+  const vlpc_team *team; /* its processes share the photos out; NULL: this process alone */
 } EvaluateSpec;
 
-/* Photos are read as in inference.  *out is on a, which also has the scratch.  Fails with
-** DATA_SPLIT when the split is empty, else as the session does (its own message) or a
-** photo that cannot be read. */
+/* Photos are read as in inference; all processes of a team get the same scores.  *out is on
+** a, which also has the scratch.  Fails with DATA_SPLIT when the split is empty, else as the
+** session does (its own message) or a photo that cannot be read, and with TRAIN_TEAM when
+** another process does. */
 VL_MUST_USE VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out);
 /* Whether features of images are the same for any prompts. */
 bool evaluate_keeps_images(const vlpc_artifact *a);

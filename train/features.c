@@ -59,7 +59,7 @@ const float *features_find(Features *f, const Hash128 *key) {
 }
 
 void features_add(Features *f, const Hash128 *key, const float *row) {
-  if (!f || ARENA_GUARD(f->arena)) return;
+  if (!f || f->added.n >= f->most || ARENA_GUARD(f->arena)) return;
   uint8_t *to = arena_alloc(f->arena, (size_t)f->row_bytes);
   memcpy(to, key, sizeof *key);
   memcpy(to + sizeof *key, row, (size_t)f->row_bytes - sizeof *key);
@@ -78,7 +78,8 @@ void features_count(const Features *f, uint64_t *found, uint64_t *made) {
 static OldRows read_rows(Features *f) {
   OldRows r = {0};
   StoredHeader h;
-  if (cache_read(&f->cache, f->key, &r.entry, &h) != CACHE_READ) return r;
+  if (!cache_is_open(&f->cache) || cache_read(&f->cache, f->key, &r.entry, &h) != CACHE_READ)
+    return r;
   if (h.bytes % f->row_bytes == 0 && h.bytes / f->row_bytes <= f->most) {
     r.at = r.entry + sizeof h;
     r.n = h.bytes / f->row_bytes;
@@ -97,7 +98,8 @@ static bool index_rows(Features *f) {
 
 VlStatus features_open(const FeaturesSpec *spec, Arena *a, Diag *d, Features **out) {
   *out = NULL;
-  if (!spec->dir || spec->width > FEATURES_MAX / sizeof(float)) return VLPC_OK;
+  if (!(spec->dir || spec->in_memory) || spec->width > FEATURES_MAX / sizeof(float))
+    return VLPC_OK;
   Features *f = arena_one(a, Features);
   Hash128 key = hash_128(spec->of, strlen(spec->of), spec->width);
   *f = (Features){.cache = CACHE_NONE,
@@ -105,8 +107,8 @@ VlStatus features_open(const FeaturesSpec *spec, Arena *a, Diag *d, Features **o
   f->most = spec->most / f->row_bytes;
   memcpy(f->key, key.at, sizeof f->key);
   arena_defer(a, close_features, f);
-  VL_TRY(cache_open(spec->dir, "features", d, &f->cache));
-  if (cache_is_open(&f->cache) && index_rows(f)) *out = f;
+  if (spec->dir) VL_TRY(cache_open(spec->dir, "features", d, &f->cache));
+  if ((cache_is_open(&f->cache) || spec->in_memory) && index_rows(f)) *out = f;
   return VLPC_OK;
 }
 
@@ -127,7 +129,7 @@ static uint8_t *gather(const Features *f, const OldRows *now, uint64_t *n) {
 }
 
 void features_keep(Features *f) {
-  if (!f || f->n_kept == f->added.n) return;
+  if (!f || f->n_kept == f->added.n || !cache_is_open(&f->cache)) return;
   OldRows now = read_rows(f); /* another run may have added some */
   uint64_t n = 0;
   uint8_t *rows = gather(f, &now, &n);

@@ -27,7 +27,8 @@ struct Loader {
 VlStatus loader_new(const LoaderSpec *spec, Arena *a, Diag *d, Loader **out) {
   const ItemList *items = &spec->data->split[spec->split];
   VL_CHECK(spec->batch > 0, "loader_new: no batch");
-  if (items->n == 0) {
+  uint32_t most = spec->passing ? spec->batch : items->n;
+  if (most == 0) {
     VlStatus st = diag_error(d, DIAG_DATA_SPLIT, DIAG_NOWHERE, "the %s split has no photos",
                              split_name(spec->split));
     diag_fix(d, "name a data set that has this split");
@@ -35,10 +36,10 @@ VlStatus loader_new(const LoaderSpec *spec, Arena *a, Diag *d, Loader **out) {
   }
   Loader *l = arena_one(a, Loader);
   *l = (Loader){.spec = *spec, .items = items};
-  uint32_t n = VL_MIN(spec->batch, items->n);
+  uint32_t n = VL_MIN(spec->batch, most);
   preprocess_size(&spec->preprocess, &l->width, &l->height);
   if (spec->train && spec->augment != NULL) l->width = l->height = spec->augment->side;
-  l->order = arena_array(a, uint32_t, items->n);
+  l->order = arena_array(a, uint32_t, most);
   l->label = arena_array(a, uint32_t, n);
   l->status = arena_array(a, VlStatus, n);
   uint64_t floats = (uint64_t)l->width * (uint64_t)l->height * 3; /* sides are bounded */
@@ -52,17 +53,19 @@ void loader_size(const Loader *l, int32_t *width, int32_t *height) {
   *height = l->height;
 }
 
-uint32_t loader_count(const Loader *l) { return l->items->n; }
+uint32_t loader_count(const Loader *l) { return l->spec.passing ? l->spec.batch : l->items->n; }
+
+bool loader_passes(const Loader *l) { return l->spec.passing; }
 
 uint32_t loader_batches(const Loader *l) {
-  uint32_t n = l->items->n, batch = l->spec.batch, full = n / batch;
+  uint32_t n = loader_count(l), batch = l->spec.batch, full = n / batch;
   return l->spec.train && full > 0 ? full : full + (n % batch != 0);
 }
 
 void loader_order(const Loader *l, uint32_t epoch, uint32_t *out) {
   Rng r = {l->spec.seed, STREAM | epoch};
   for (uint32_t i = 0; i < l->items->n; i++) out[i] = i;
-  for (uint32_t i = l->items->n; l->spec.train && i-- > 1;) {
+  for (uint32_t i = l->items->n; l->spec.train && !l->spec.passing && i-- > 1;) {
     uint32_t j = (uint32_t)(rng_uniform(r, i) * (double)(i + 1)), t = out[i];
     out[i] = out[j];
     out[j] = t;
@@ -70,12 +73,6 @@ void loader_order(const Loader *l, uint32_t epoch, uint32_t *out) {
 }
 
 /* ---- one photo ---------------------------------------------------------- */
-
-static VlStatus decode(const Loader *l, const Item *it, Diag *d, Image *out) {
-  if (it->shard < 0) return image_read(it->path, d, out);
-  const Mapped *m = &l->spec.data->shards[it->shard];
-  return image_decode(m->at + it->offset, (size_t)it->bytes, it->path, d, out);
-}
 
 /* Crop as drawn, then the normalisation of the artifact. */
 static VlStatus augmented(const Loader *l, AugmentKey key, const Image *im, Diag *d, float *out) {
@@ -97,11 +94,11 @@ static bool is_augmented(const Loader *l) { return l->spec.train && l->spec.augm
 static VlStatus load_photo(const Loader *l, uint32_t epoch, uint32_t photo, Diag *d, float *out) {
   const Item *it = &l->items->at[photo];
   Image im;
-  VL_TRY(decode(l, it, d, &im));
+  VL_TRY(dataset_open_photo(l->spec.data, it, d, &im));
   VlStatus st = is_augmented(l)
                     ? augmented(l, (AugmentKey){l->spec.seed, epoch, photo}, &im, d, out)
                     : preprocess_image(&l->spec.preprocess, &im, it->path, d, out);
-  image_fini(&im);
+  dataset_close_photo(it, &im);
   return st;
 }
 

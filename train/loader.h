@@ -19,6 +19,9 @@ typedef struct {
   uint64_t seed;
   uint32_t batch;         /* photos, at least 1 */
   bool train;             /* shuffled, augmented, last partial batch dropped */
+  /* The photos of the split are those of the next batch, and others for each: an epoch is
+  ** one batch, in their order. */
+  bool passing;
   const Augment *augment; /* NULL: as in evaluation, also while training */
   Preprocess preprocess;
   ThreadPool *pool;
@@ -39,8 +42,10 @@ VL_MUST_USE VlStatus loader_new(const LoaderSpec *spec, Arena *a, Diag *d, Loade
 /* Batches of an epoch: n / batch when training and n >= batch; otherwise the
 ** last may be partial. */
 uint32_t loader_batches(const Loader *l);
-/* The order of an epoch's photos: out[loader_count] numbers in the split. */
+/* The order of an epoch's photos: out[loader_count] numbers in the split, a batch at most
+** where they pass. */
 uint32_t loader_count(const Loader *l);
+bool loader_passes(const Loader *l);
 void loader_order(const Loader *l, uint32_t epoch, uint32_t *out);
 /* Sides of a photo as it is given out. */
 void loader_size(const Loader *l, int32_t *width, int32_t *height);

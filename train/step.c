@@ -4,13 +4,14 @@
 
 #include <string.h>
 
+#include "train/parts.h"
 #include "train/step_int.h"
 
 struct Step {
   StepSpec spec; /* its batch is that of a shard */
   const char *entry;
   Photos photos;
-  Parts parts;
+  Parts parts; /* of shards: loss, then gradients */
   const char **grad_name; /* by tensor */
   float **grad;           /* by tensor; NULL: nothing reaches it */
   bool takes_image, takes_labels; /* pixels, classes of the batch */
@@ -87,7 +88,7 @@ static VlStatus keep_texts(Step *s, Arena *a) {
 /* Gradients lie one behind the other in the sum of the parts. */
 static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
   const StepSpec *spec = &s->spec;
-  uint64_t floats = 0, at = PART_GRADIENTS;
+  uint64_t floats = 0, at = PART_FLOATS + 1;
   bool *there = arena_array(a, bool, spec->n_tensors);
   s->grad_name = arena_array(a, const char *, spec->n_tensors);
   s->grad = arena_array(a, float *, spec->n_tensors);
@@ -96,7 +97,7 @@ static VlStatus find_gradients(Step *s, Arena *a, Diag *d) {
     there[i] = step_has(spec, s->entry, VLPC_OUTPUT, s->grad_name[i]);
     if (there[i]) floats += spec->tensor[i].n;
   }
-  parts_new(spec, floats, a, &s->parts);
+  s->parts = parts_new(spec->team, spec->shards, 1 + floats, a);
   for (uint32_t i = 0; i < spec->n_tensors; i++) {
     if (!there[i]) continue;
     s->grad[i] = s->parts.sum + at;
@@ -195,12 +196,12 @@ static VlStatus add_part(const Step *s, uint32_t n, uint32_t batch, float *row) 
   double share = (double)n / batch;
   vlpc_tensor t;
   VL_TRY(vlpc_session_output(session, s->entry, "loss", &t));
-  row[PART_LOSS] += (float)(share * (double)*(const float *)t.data);
+  *row += (float)(share * (double)*(const float *)t.data);
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) {
     if (!s->grad[i]) continue;
     VL_TRY(vlpc_session_output(session, s->entry, s->grad_name[i], &t));
     const float *from = t.data;
-    float *to = row + (s->grad[i] - s->parts.sum);
+    float *to = row + (s->grad[i] - s->parts.sum) - PART_FLOATS;
     for (uint64_t k = 0; k < s->spec.tensor[i].n; k++) to[k] += (float)(share * (double)from[k]);
   }
   return VLPC_OK;
@@ -232,8 +233,8 @@ VlStatus step_run(Step *s, const StepBatch *b, Diag *d, float *loss) {
   VlStatus st = bind_tensors(s);
   for (uint32_t i = 0; st == VLPC_OK && i < s->parts.own; i++)
     st = run_shard(s, b, s->parts.first + i, d);
-  VL_TRY(parts_sum(&s->parts, &s->spec, st, d));
-  *loss = s->parts.sum[PART_LOSS];
+  VL_TRY(parts_sum(&s->parts, st, d));
+  *loss = s->parts.sum[PART_FLOATS];
   for (uint32_t i = 0; i < s->spec.n_tensors; i++) s->spec.tensor[i].grad = s->grad[i];
   return VLPC_OK;
 }

@@ -5,7 +5,7 @@
 ** What does not change is computed once: features of texts that nothing is learned of, and
 ** features of photos, which are kept (step_photos.c) where the entry `train_step` takes
 ** them.  Texts that follow an image (CoCoOp) go image by image.  A batch may be cut into
-** shards, which several processes share (step_parts.c).  The results are the mean over
+** shards, which several processes share (parts.h).  The results are the mean over
 ** photos, summed in the order of the batch.  A loss that takes over from the first has
 ** entries of its own, and so a step. */
 #ifndef VLPC_TRAIN_STEP_H

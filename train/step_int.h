@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* step_int.h - what step.c takes from step_photos.c, rows of photos, and from
-** step_parts.c, results of parts of a batch. */
+/* step_int.h - what step.c takes from step_photos.c, rows of photos. */
 #ifndef VLPC_TRAIN_STEP_INT_H
 #define VLPC_TRAIN_STEP_INT_H
 
@@ -10,7 +9,7 @@
 typedef struct {
   const char *name, *entry;
   uint64_t width;
-  float *kept; /* [photos · views, width]; NULL: rows are not kept */
+  float *kept; /* [photos · views, width]; NULL: rows are not kept by number */
   float *rows; /* [batch, width], of the batch */
 } PhotoRows;
 
@@ -19,11 +18,12 @@ typedef struct {
 typedef struct {
   PhotoRows in[PHOTO_INPUTS];
   uint32_t n;
+  bool by_number;  /* rows are kept by the photo's number */
   bool *has;       /* [photos · views]: kept rows are there */
-  uint32_t *slot;  /* [batch]: row of kept; the photo's number where none is kept */
+  uint32_t *slot;  /* [batch]: row of kept */
   uint32_t *todo;  /* [batch]: photos whose rows are to be made */
   uint32_t *place; /* [batch]: of which row of the batch each is */
-  Features *features; /* rows of all inputs side by side, between runs; NULL: none */
+  Features *features; /* rows of all inputs side by side, by what photos show; NULL: none */
   Hash128 *key;       /* [batch]: of todo */
   float *row;         /* [sum of widths] */
 } Photos;
@@ -42,24 +42,6 @@ VL_MUST_USE VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatc
 /* Makes a way to run the step one that has room for the rows of a whole batch too. */
 VL_MUST_USE VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels,
                                  vlpc_plan *out);
-/* Results of the shards of a batch: a row each. */
-typedef struct {
-  float *at;             /* [shards, width] */
-  uint64_t width;
-  uint32_t n, first, own; /* shards; of them this process's */
-  float *sum;            /* as a row */
-} Parts;
-
-/* What a row holds. */
-enum { PART_MADE, PART_LOSS, PART_GRADIENTS };
-
-/* Room for rows with so many floats of gradients. */
-void parts_new(const StepSpec *spec, uint64_t floats, Arena *a, Parts *out);
-/* An empty row for shard i. */
-float *parts_row(Parts *p, uint32_t i);
-/* Has all rows made, and sums them in their order.  mine: whether this process's are; its
-** error passes.  Fails with TRAIN_TEAM. */
-VL_MUST_USE VlStatus parts_sum(Parts *p, const StepSpec *spec, VlStatus mine, Diag *d);
 
 /* Input number i of an entry; false past the last. */
 bool step_port(const StepSpec *spec, const char *entry, vlpc_direction dir, uint32_t i,

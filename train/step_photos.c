@@ -16,11 +16,13 @@ static VlStatus add_input(Photos *p, const char *entry, const vlpc_port *x, cons
 }
 
 static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
-  uint64_t kept = (uint64_t)loader_count(spec->loader) * spec->views;
+  uint64_t photos = loader_passes(spec->loader) ? 0 : loader_count(spec->loader);
+  uint64_t kept = photos * spec->views;
   for (uint32_t i = 0; i < p->n; i++) {
     p->in[i].rows = arena_array(a, float, spec->batch * p->in[i].width);
     if (kept) p->in[i].kept = arena_array(a, float, kept * p->in[i].width);
   }
+  p->by_number = kept > 0;
   p->has = arena_array(a, bool, kept);
   p->slot = arena_array(a, uint32_t, spec->batch);
   p->todo = arena_array(a, uint32_t, spec->batch);
@@ -29,8 +31,10 @@ static void make_room(Photos *p, const StepSpec *spec, Arena *a) {
 
 /* Views that no epoch takes again are not worth keeping. */
 static VlStatus open_features(Photos *p, const StepSpec *spec, Arena *a, Diag *d) {
-  FeaturesSpec kept = {.dir = spec->views ? spec->kept.dir : NULL, .most = spec->kept.most};
+  FeaturesSpec kept = {.dir = spec->kept.dir, .most = spec->kept.most,
+                       .in_memory = !p->by_number};
   Str of = {.arena = a};
+  if (!spec->views) return VLPC_OK;
   str_printf(&of, "%s", spec->kept.of);
   for (uint32_t i = 0; i < p->n; i++) {
     str_printf(&of, "\n%s %s", p->in[i].entry, p->in[i].name);
@@ -59,14 +63,24 @@ VlStatus photos_new(const StepSpec *spec, const char *entry, Arena *a, Diag *d, 
 
 /* ---- making rows ----------------------------------------------------------- */
 
-/* Which photos of the batch have no rows yet. */
+static size_t row_bytes(const PhotoRows *x) { return (size_t)x->width * sizeof(float); }
+
+static float *kept_row(const PhotoRows *x, uint32_t slot) { return x->kept + slot * x->width; }
+
+static float *row_of(const PhotoRows *x, uint32_t place) { return x->rows + place * x->width; }
+
+/* Takes rows that are kept; which photos of the batch have none is in todo. */
 static uint32_t find_todo(Photos *p, const StepSpec *spec, const StepBatch *b) {
   uint32_t n = 0, view = spec->views ? b->epoch % spec->views : 0;
   for (uint32_t i = 0; i < b->n; i++) {
-    p->slot[i] = spec->views ? b->photo[i] * spec->views + view : b->photo[i];
-    if (spec->views && p->has[p->slot[i]]) continue;
-    p->todo[n] = b->photo[i];
-    p->place[n++] = i;
+    p->slot[i] = b->photo[i] * spec->views + view;
+    if (p->by_number && p->has[p->slot[i]]) {
+      for (uint32_t k = 0; k < p->n; k++)
+        memcpy(row_of(&p->in[k], i), kept_row(&p->in[k], p->slot[i]), row_bytes(&p->in[k]));
+    } else {
+      p->todo[n] = b->photo[i];
+      p->place[n++] = i;
+    }
   }
   return n;
 }
@@ -80,8 +94,7 @@ static VlStatus run_entry(Photos *p, const StepSpec *spec, const char *entry, ui
     if (strcmp(x->entry, entry) != 0) continue;
     VL_TRY(vlpc_session_output(spec->session, entry, x->name, &t));
     for (uint32_t k = 0; k < n; k++)
-      memcpy(x->rows + p->place[k] * x->width, (const float *)t.data + k * x->width,
-             (size_t)x->width * sizeof(float));
+      memcpy(row_of(x, p->place[k]), (const float *)t.data + k * x->width, row_bytes(x));
   }
   return VLPC_OK;
 }
@@ -125,22 +138,27 @@ VlStatus photos_plan(const Photos *p, const StepSpec *spec, float *pixels, vlpc_
 
 /* ---- rows that are kept ---------------------------------------------------- */
 
-static float *kept_row(const PhotoRows *x, uint32_t slot) { return x->kept + slot * x->width; }
+/* The rows of a photo of the batch, to where they are found by its number. */
+static void keep_row(Photos *p, uint32_t place) {
+  uint32_t slot = p->slot[place];
+  if (!p->by_number) return;
+  for (uint32_t i = 0; i < p->n; i++)
+    memcpy(kept_row(&p->in[i], slot), row_of(&p->in[i], place), row_bytes(&p->in[i]));
+  p->has[slot] = true;
+}
 
-static size_t row_bytes(const PhotoRows *x) { return (size_t)x->width * sizeof(float); }
-
-/* Takes those of n photos that an earlier run kept; how many are left is *n. */
+/* Takes those of n photos whose rows are found by what they show; how many are left is *n. */
 static VlStatus take_found(Photos *p, const StepSpec *spec, uint32_t view, Diag *d, uint32_t *n) {
   uint32_t left = 0;
   if (!p->features || *n == 0) return VLPC_OK;
   VL_TRY(loader_keys(spec->loader, &(LoaderPhotos){view, p->todo, *n}, d, p->key));
   for (uint32_t k = 0; k < *n; k++) {
     const float *row = features_find(p->features, &p->key[k]);
-    uint32_t slot = p->slot[p->place[k]];
+    uint32_t place = p->place[k];
     for (uint32_t i = 0; row && i < p->n; row += p->in[i++].width)
-      memcpy(kept_row(&p->in[i], slot), row, row_bytes(&p->in[i]));
-    if (row) p->has[slot] = true;
-    else p->todo[left] = p->todo[k], p->place[left] = p->place[k], p->key[left++] = p->key[k];
+      memcpy(row_of(&p->in[i], place), row, row_bytes(&p->in[i]));
+    if (row) keep_row(p, place);
+    else p->todo[left] = p->todo[k], p->place[left] = place, p->key[left++] = p->key[k];
   }
   *n = left;
   return VLPC_OK;
@@ -149,15 +167,12 @@ static VlStatus take_found(Photos *p, const StepSpec *spec, uint32_t view, Diag 
 /* Keeps rows of the batch that were made, of n photos. */
 static void keep_made(Photos *p, uint32_t n) {
   for (uint32_t k = 0; k < n; k++) {
-    uint32_t slot = p->slot[p->place[k]];
     float *to = p->row;
-    for (uint32_t i = 0; i < p->n; to += p->in[i++].width) {
-      PhotoRows *x = &p->in[i];
-      memcpy(to, x->rows + p->place[k] * x->width, row_bytes(x));
-      memcpy(kept_row(x, slot), to, row_bytes(x));
-    }
-    if (p->features) features_add(p->features, &p->key[k], p->row);
-    p->has[slot] = true;
+    keep_row(p, p->place[k]);
+    if (!p->features) continue;
+    for (uint32_t i = 0; i < p->n; to += p->in[i++].width)
+      memcpy(to, row_of(&p->in[i], p->place[k]), row_bytes(&p->in[i]));
+    features_add(p->features, &p->key[k], p->row);
   }
 }
 
@@ -171,11 +186,6 @@ VlStatus photos_rows(Photos *p, const StepSpec *spec, const StepBatch *b, float 
     VL_TRY(loader_photos(spec->loader, &(LoaderPhotos){epoch, p->todo, n}, d, pixels));
     VL_TRY(run_entries(p, spec, &(PhotoPixels){pixels, n}));
   }
-  if (!spec->views) return VLPC_OK;
   keep_made(p, n);
-  for (uint32_t i = 0; i < p->n; i++)
-    for (uint32_t k = 0; k < b->n; k++)
-      memcpy(p->in[i].rows + k * p->in[i].width, kept_row(&p->in[i], p->slot[k]),
-             row_bytes(&p->in[i]));
   return VLPC_OK;
 }

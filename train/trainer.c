@@ -10,6 +10,13 @@
 
 static const char *text(Arena *a, const char *s) { return s ? arena_strdup(a, s) : NULL; }
 
+/* With a NULL behind them. */
+static const char *const *texts(Arena *a, const char *const *at, uint32_t n) {
+  const char **copy = arena_array(a, const char *, (uint64_t)n + 1);
+  for (uint32_t i = 0; i < n; i++) copy[i] = text(a, at[i]);
+  return copy;
+}
+
 /* The caller's texts may go after the call. */
 static void keep_options(vlpc_trainer *t) {
   vlpc_trainer_options *o = &t->o;
@@ -19,9 +26,9 @@ static void keep_options(vlpc_trainer *t) {
   o->start = text(t->arena, o->start), o->run = text(t->arena, o->run);
   o->cache_dir = text(t->arena, o->cache_dir);
   while (o->set && o->set[n]) n++;
-  const char **set = arena_array(t->arena, const char *, n + 1u);
-  for (uint32_t i = 0; i < n; i++) set[i] = text(t->arena, o->set[i]);
-  o->set = set;
+  o->set = texts(t->arena, o->set, n);
+  if (!o->classes) o->n_classes = 0;
+  o->classes = texts(t->arena, o->classes, o->n_classes);
 }
 
 static bool keep_team(vlpc_trainer *t) {
@@ -66,6 +73,7 @@ vlpc_status vlpc_trainer_new(vlpc_artifact *a, const vlpc_trainer_options *optio
 
 void vlpc_trainer_free(vlpc_trainer *t) {
   if (!t) return;
+  trainer_drop(t);
   arena_free(t->arena);
   diag_free(t->diag);
   free(t);
@@ -98,7 +106,7 @@ bool vlpc_trainer_get_info(const vlpc_trainer *t, vlpc_trainer_info *out) {
                             .steps = (uint64_t)t->batches * (uint64_t)t->config.epochs,
                             .step = t->done, .epochs = (uint32_t)t->config.epochs,
                             .batch = (uint32_t)t->config.batch,
-                            .photos = loader_count(t->loader), .n_classes = t->data.n_classes,
+                            .photos = t->data.split[SPLIT_train].n, .n_classes = t->data.n_classes,
                             .n_trainables = t->n_tensors, .warning = t->warning};
   for (uint32_t i = 0; i < TRAIN_LOSSES; i++)
     if (t->step[i]) step_count(t->step[i], &info.features_found, &info.features_made);
@@ -122,14 +130,61 @@ bool vlpc_trainer_tensor(const vlpc_trainer *t, uint32_t i, const char **name,
 
 /* ---- what it does ---------------------------------------------------------- */
 
+typedef VlStatus TrainerFn(vlpc_trainer *t, void *out);
+
+/* fn while the photos are given. */
+static VlStatus with_photos(vlpc_trainer *t, const vlpc_photos *photos, TrainerFn *fn, void *out) {
+  if (ARENA_GUARD(t->arena)) {
+    trainer_drop(t);
+    return no_memory(t);
+  }
+  VlStatus s = trainer_take(t, photos);
+  if (s == VLPC_OK) s = fn(t, out);
+  trainer_drop(t);
+  return s;
+}
+
+static VlStatus give_step(vlpc_trainer *t, const vlpc_train_step *did, vlpc_train_step *out) {
+  if (!out || options_out(out, did, sizeof *did)) return VLPC_OK;
+  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out->struct_size is not set");
+}
+
+/* Whether a step is to be given photos is the trainer's. */
+static VlStatus check_call(const vlpc_trainer *t, bool given) {
+  if (given == !t->o.data) return VLPC_OK;
+  VlStatus s = diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
+                          given ? "the trainer has photos of its own: options.data"
+                                : "the trainer has no photos of its own: options.data is NULL");
+  diag_fix(t->diag, given ? "call vlpc_trainer_step" : "call vlpc_trainer_step_on");
+  return s;
+}
+
 vlpc_status vlpc_trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   vlpc_train_step did;
   if (!enter(t)) return VLPC_E_INVALID_ARG;
+  VL_TRY(check_call(t, false));
   if (ARENA_GUARD(t->arena)) return no_memory(t);
   VL_TRY(trainer_step(t, &did));
-  if (out && !options_out(out, &did, sizeof did))
-    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out->struct_size is not set");
-  return VLPC_OK;
+  return give_step(t, &did, out);
+}
+
+static VlStatus step_given(vlpc_trainer *t, void *out) {
+  uint32_t n = t->given.split[SPLIT_train].n;
+  if (n <= (uint64_t)t->config.batch) return trainer_step(t, out);
+  VlStatus s = diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "a step takes one batch of photos");
+  diag_found(t->diag, "%u photos", n);
+  diag_expected(t->diag, "at most %lld", (long long)t->config.batch);
+  diag_fix(t->diag, "give fewer, or set batch");
+  return s;
+}
+
+vlpc_status vlpc_trainer_step_on(vlpc_trainer *t, const vlpc_photos *photos,
+                                 vlpc_train_step *out) {
+  vlpc_train_step did;
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  VL_TRY(check_call(t, true));
+  VL_TRY(with_photos(t, photos, step_given, &did));
+  return give_step(t, &did, out);
 }
 
 vlpc_status vlpc_trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out) {
@@ -145,17 +200,33 @@ uint32_t vlpc_trainer_split(const vlpc_trainer *t, vlpc_split split) {
   return t && t->sound && (uint32_t)split < SPLIT__COUNT ? t->data.split[split].n : 0;
 }
 
+static VlStatus give_scores(vlpc_trainer *t, const Scores *x, vlpc_train_scores *out) {
+  vlpc_train_scores scores = {.n = x->n, .top1 = x->top1, .top5 = x->top5,
+                              .macro_f1 = x->macro_f1, .ece = x->ece, .loss = x->loss};
+  if (options_out(out, &scores, sizeof scores)) return VLPC_OK;
+  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out is NULL or has no struct_size");
+}
+
 vlpc_status vlpc_trainer_evaluate(vlpc_trainer *t, vlpc_split split, vlpc_train_scores *out) {
   Scores x;
   if (!enter(t)) return VLPC_E_INVALID_ARG;
   if ((uint32_t)split >= SPLIT__COUNT)
     return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "there is no such split");
   if (ARENA_GUARD(t->arena)) return no_memory(t);
-  VL_TRY(trainer_evaluate(t, (SplitId)split, &x));
-  vlpc_train_scores scores = {.n = x.n, .top1 = x.top1, .top5 = x.top5,
-                              .macro_f1 = x.macro_f1, .ece = x.ece, .loss = x.loss};
-  if (options_out(out, &scores, sizeof scores)) return VLPC_OK;
-  return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "out is NULL or has no struct_size");
+  VL_TRY(trainer_evaluate(t, &t->data, (SplitId)split, &x));
+  return give_scores(t, &x, out);
+}
+
+static VlStatus evaluate_given(vlpc_trainer *t, void *out) {
+  return trainer_evaluate(t, &t->given, SPLIT_train, out);
+}
+
+vlpc_status vlpc_trainer_evaluate_on(vlpc_trainer *t, const vlpc_photos *photos,
+                                     vlpc_train_scores *out) {
+  Scores x;
+  if (!enter(t)) return VLPC_E_INVALID_ARG;
+  VL_TRY(with_photos(t, photos, evaluate_given, &x));
+  return give_scores(t, &x, out);
 }
 
 vlpc_status vlpc_trainer_prompts(vlpc_trainer *t, vlpc_prompts **out) {

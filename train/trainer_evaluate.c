@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trainer_evaluate.c - how the prompts of now do on a split. */
+/* trainer_evaluate.c - how the prompts of now do on photos. */
 #include "train/trainer_int.h"
 
-/* Features of a split's images are kept where prompts do not change them. */
+/* Features of a split's images are kept by number. */
+static void keep_split(vlpc_trainer *t, EvaluateSpec *e, uint64_t width) {
+  uint64_t n = t->data.split[e->split].n;
+  if (!t->features[e->split]) t->features[e->split] = arena_array(t->arena, float, n * width);
+  e->features = t->features[e->split], e->has = &t->has_features[e->split];
+}
+
+/* Features are kept where prompts do not change them. */
 static VlStatus keep_features(vlpc_trainer *t, EvaluateSpec *e) {
   vlpc_artifact_info info = {.struct_size = sizeof info};
-  uint64_t n = t->data.split[e->split].n;
   if (!evaluate_keeps_images(t->artifact)) return VLPC_OK;
   vlpc_artifact_get_info(t->artifact, &info);
-  if (!t->features[e->split])
-    t->features[e->split] = arena_array(t->arena, float, n * (uint64_t)info.embed_dim);
-  e->features = t->features[e->split], e->has = &t->has_features[e->split];
-  FeaturesSpec kept = {t->kept.dir, arena_printf(t->arena, "%s\nunit image", t->kept.of),
-                       (uint64_t)info.embed_dim, t->kept.most};
+  uint64_t width = (uint64_t)info.embed_dim;
+  if (e->data == &t->data) keep_split(t, e, width);
+  FeaturesSpec kept = {t->kept.dir, arena_printf(t->arena, "%s\nunit image", t->kept.of), width,
+                       t->kept.most, .in_memory = e->data == &t->given};
   if (!t->scored) VL_TRY(features_open(&kept, t->arena, t->diag, &t->scored));
   e->kept = t->scored;
   return VLPC_OK;
@@ -28,9 +33,10 @@ static VlStatus score(vlpc_trainer *t, const EvaluateSpec *e, Arena *a, Scores *
   return s;
 }
 
-VlStatus trainer_evaluate(vlpc_trainer *t, SplitId split, Scores *out) {
-  EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = &t->data,
-                    .split = split, .batch = (uint32_t)t->config.test_batch};
+VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split, Scores *out) {
+  EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = data,
+                    .split = split, .batch = (uint32_t)t->config.test_batch,
+                    .team = t->team.size > 1 ? &t->team : NULL};
   VL_TRY(keep_features(t, &e));
   Arena *a = arena_new(0); /* what one evaluation makes goes with it */
   if (!a || ARENA_GUARD(a)) {

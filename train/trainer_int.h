@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trainer_int.h - a run of training, shared by trainer_new.c (what it is made of),
-** trainer_run.c (steps), trainer_evaluate.c, trainer_save.c (checkpoints, result) and
-** trainer.c (the outward calls). */
+** trainer_photos.c (photos of a call), trainer_run.c (steps), trainer_evaluate.c,
+** trainer_save.c (checkpoints, result) and trainer.c (the outward calls). */
 #ifndef VLPC_TRAIN_TRAINER_INT_H
 #define VLPC_TRAIN_TRAINER_INT_H
 
@@ -24,7 +24,10 @@ struct vlpc_trainer {
   vlpc_prompts *start;
   Config config;
   const char *config_text;
-  Dataset data; /* sampled */
+  Dataset data; /* sampled; without options.data: classes alone */
+  Dataset given; /* its classes, and the photos of a call while it lasts */
+  Arena *call;   /* where those are; NULL: there are none */
+  const Dataset *source; /* of steps: one of these */
   char data_hash[33], model_hash[33];
   const char *template_text; /* NULL: the module's own */
   ThreadPool *pool;
@@ -59,13 +62,18 @@ static inline bool trainer_leads(const vlpc_trainer *t) { return t->o.run && t->
 /* trainer_new.c: fills a trainer with its arena, diag and options. */
 VL_MUST_USE VlStatus trainer_make(vlpc_trainer *t);
 
-/* trainer_run.c */
+/* trainer_photos.c: given gets photos of a call, checked; trainer_drop follows always. */
+VL_MUST_USE VlStatus trainer_take(vlpc_trainer *t, const vlpc_photos *photos);
+void trainer_drop(vlpc_trainer *t);
+
+/* trainer_run.c: on a batch of the source. */
 VL_MUST_USE VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out);
 /* Way i of the step of a loss; out->name is NULL past the last, and of a loss not had. */
 VL_MUST_USE VlStatus trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out);
 
-/* trainer_evaluate.c: figures alone, no tables. */
-VL_MUST_USE VlStatus trainer_evaluate(vlpc_trainer *t, SplitId split, Scores *out);
+/* trainer_evaluate.c: figures alone, no tables; data: the trainer's or those given. */
+VL_MUST_USE VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split,
+                                      Scores *out);
 
 /* trainer_save.c */
 VL_MUST_USE VlStatus trainer_save(vlpc_trainer *t, bool is_best);

@@ -93,13 +93,56 @@ static VlStatus read_config(vlpc_trainer *t, const char *method) {
   return VLPC_OK;
 }
 
+/* ---- the set to start from ------------------------------------------------- */
+
+static void close_prompts(void *p) { vlpc_prompts_close(p); }
+
+static VlStatus open_start(vlpc_trainer *t) {
+  if (!t->o.start) return VLPC_OK;
+  VlStatus s = vlpc_prompts_open(t->o.start, &t->start);
+  if (!t->start) return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
+  arena_defer(t->arena, close_prompts, t->start);
+  if (s == VLPC_OK) return VLPC_OK;
+  VL_IGNORE(diag_error(t->diag, DIAG_PROMPT_SET, (DiagAt){t->o.start, NULL},
+                       "the set to start from cannot be read"));
+  diag_note(t->diag, "%s", vlpc_prompts_error(t->start));
+  return s;
+}
+
 /* ---- photos ---------------------------------------------------------------- */
+
+static VlStatus check_classes(const vlpc_trainer *t) {
+  uint32_t n = t->data.n_classes, named = 0;
+  while (named < n && t->data.classes[named] && t->data.classes[named][0]) named++;
+  if (n > 0 && named == n && n <= DATASET_MAX_CLASSES) return VLPC_OK;
+  VlStatus s = diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
+                          "there are no photos, options.data, nor names of classes for others");
+  diag_found(t->diag, "%u names of %u classes", named, n);
+  diag_fix(t->diag, "set options.data, or options.classes and n_classes");
+  return s;
+}
+
+/* Those of the options, else of the set to start from. */
+static VlStatus name_classes(vlpc_trainer *t) {
+  vlpc_prompts_info set = {.struct_size = sizeof set};
+  vlpc_prompts_get_info(t->start, &set);
+  bool own = t->o.n_classes > 0;
+  uint32_t n = own ? t->o.n_classes : set.n_classes;
+  const char **names = arena_array(t->arena, const char *, n);
+  for (uint32_t i = 0; i < n; i++)
+    names[i] = own ? t->o.classes[i] : vlpc_prompts_class(t->start, i);
+  t->data.classes = names, t->data.n_classes = n;
+  return check_classes(t);
+}
 
 static VlStatus read_data(vlpc_trainer *t) {
   DatasetSource from = {t->o.data, t->o.data_root};
-  if (!from.path)
-    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "options.data is NULL");
-  VL_TRY(plan_data(&t->config, &from, t->arena, t->diag, &t->data));
+  if (from.path && t->o.n_classes > 0)
+    return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE,
+                      "the classes are those of options.data: options.classes is for none");
+  VL_TRY(from.path ? plan_data(&t->config, &from, t->arena, t->diag, &t->data) : name_classes(t));
+  t->given = (Dataset){.classes = t->data.classes, .n_classes = t->data.n_classes};
+  t->source = from.path ? &t->data : &t->given;
   dataset_hash(&t->data, t->arena, t->data_hash);
   return VLPC_OK;
 }
@@ -120,8 +163,9 @@ static void free_pool(void *p) { threads_free(p); }
 static VlStatus make_loader(vlpc_trainer *t) {
   vlpc_session_info info = {.struct_size = sizeof info};
   int32_t width, height;
-  LoaderSpec spec = {.data = &t->data, .split = SPLIT_train, .seed = (uint64_t)t->config.seed,
-                     .batch = (uint32_t)t->config.batch, .train = true};
+  LoaderSpec spec = {.data = t->source, .split = SPLIT_train, .seed = (uint64_t)t->config.seed,
+                     .batch = (uint32_t)t->config.batch, .train = true,
+                     .passing = t->source == &t->given};
   VL_TRY(read_preprocess(t, &spec.preprocess));
   vlpc_session_get_info(t->session, &info);
   t->pool = threads_new(info.threads > 0 ? info.threads : 1, false);
@@ -158,7 +202,6 @@ static void describe_rows(vlpc_trainer *t) {
 /* ---- session, start values ------------------------------------------------- */
 
 static void free_session(void *s) { vlpc_session_free(s); }
-static void close_prompts(void *p) { vlpc_prompts_close(p); }
 
 /* Rows that start as no words stand on dummy ones: then a template is for texts without
 ** learned rows alone. */
@@ -172,23 +215,14 @@ static VlStatus make_session(vlpc_trainer *t, const vlpc_module_info *m) {
   return vlpc_set_labels(t->session, t->data.classes, t->data.n_classes, t->template_text);
 }
 
-static VlStatus open_start(vlpc_trainer *t) {
-  if (!t->o.start) {
+static VlStatus make_start(vlpc_trainer *t) {
+  if (!t->start) {
     vlpc_start_options o = {.struct_size = sizeof o, .seed = (uint64_t)t->config.seed,
                             .classes = t->data.classes, .n_classes = t->data.n_classes,
                             .template_text = t->template_text};
     VL_TRY(vlpc_prompts_start(t->session, &o, &t->start));
     arena_defer(t->arena, close_prompts, t->start);
     return VLPC_OK;
-  }
-  VlStatus s = vlpc_prompts_open(t->o.start, &t->start);
-  if (!t->start) return diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
-  arena_defer(t->arena, close_prompts, t->start);
-  if (s != VLPC_OK) {
-    VL_IGNORE(diag_error(t->diag, DIAG_PROMPT_SET, (DiagAt){t->o.start, NULL},
-                         "the set to start from cannot be read"));
-    diag_note(t->diag, "%s", vlpc_prompts_error(t->start));
-    return s;
   }
   VL_TRY(vlpc_session_set_prompts(t->session, t->start)); /* it fits */
   return vlpc_session_forget_prompts(t->session, t->start);
@@ -311,11 +345,12 @@ VlStatus trainer_make(vlpc_trainer *t) {
   }
   t->best = NAN;
   VL_TRY(read_config(t, m.method));
+  VL_TRY(open_start(t));
   VL_TRY(read_data(t));
   VL_TRY(make_session(t, &m));
   describe_rows(t);
   VL_TRY(make_loader(t));
-  VL_TRY(open_start(t));
+  VL_TRY(make_start(t));
   copy_values(t);
   VL_TRY(make_step(t));
   VL_TRY(make_optim(t));

@@ -30,7 +30,7 @@ static VlStatus tell_not_finite(const vlpc_trainer *t, const char *what, const S
                           "%s is not finite in step %llu", what, (unsigned long long)t->done + 1);
   Str photos = {.arena = t->arena};
   for (uint32_t i = 0; i < b->n && i < 8; i++)
-    str_printf(&photos, "%s%s", i ? ", " : "", t->data.split[SPLIT_train].at[b->photo[i]].path);
+    str_printf(&photos, "%s%s", i ? ", " : "", t->source->split[SPLIT_train].at[b->photo[i]].path);
   diag_found(t->diag, "epoch %u, photos %s%s", b->epoch, str_text(&photos), b->n > 8 ? ", …" : "");
   diag_note(t->diag, "the values of the step before are kept");
   diag_fix(t->diag, "lower lr, or set on_nonfinite to skip or rewind");
@@ -41,11 +41,11 @@ static VlStatus tell_not_finite(const vlpc_trainer *t, const char *what, const S
 
 static StepBatch next_batch(vlpc_trainer *t) {
   uint32_t size = (uint32_t)t->config.batch, from = t->batch * size;
+  const ItemList *photos = &t->source->split[SPLIT_train];
   if (!t->ordered) loader_order(t->loader, t->epoch, t->order);
-  t->ordered = true;
-  uint32_t n = VL_MIN(size, loader_count(t->loader) - from);
-  for (uint32_t i = 0; i < n; i++)
-    t->label[i] = t->data.split[SPLIT_train].at[t->order[from + i]].label;
+  t->ordered = t->source == &t->data; /* photos given may be given anew */
+  uint32_t n = VL_MIN(size, photos->n - from);
+  for (uint32_t i = 0; i < n; i++) t->label[i] = photos->at[t->order[from + i]].label;
   return (StepBatch){t->epoch, t->order + from, t->label, n};
 }
 
@@ -105,10 +105,9 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const M
 static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
   uint32_t every = (uint32_t)t->config.eval_epochs;
   Scores s;
-  if (t->team.rank > 0 || !x->epoch_done || !every || t->epoch % every != 0 ||
-      t->data.split[SPLIT_val].n == 0)
+  if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
     return VLPC_OK;
-  VL_TRY(trainer_evaluate(t, SPLIT_val, &s));
+  VL_TRY(trainer_evaluate(t, &t->data, SPLIT_val, &s));
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
   if (*is_best) t->best = s.top1;
   x->val_top1 = s.top1;

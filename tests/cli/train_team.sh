@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # train_team.sh VLPC SOURCE FOLDER - one run by 1, 2 and 4 processes, and one that goes on
 # with another number of them after it was killed or interrupted: the same prompts, byte for
-# byte.  Skips where the build found no MPI.
+# byte, and accuracies.  Skips where the build found no MPI.
 set -eu
 vlpc=$1 source=$2 folder=$3
 if ! command -v mpirun >/dev/null || [ ! -e "$(dirname "$vlpc")/../lib/libvlpc_mpi.so" ]; then
@@ -12,13 +12,17 @@ fi
 rm -rf "$folder"
 mkdir -p "$folder/photos" && cd "$folder"
 ln -s "$source/models/photos/eurosat_train16" photos/train
+for class in Forest River SeaLake; do # to test on
+  mkdir -p photos/test/$class
+  ln -s "$source/models/photos/eurosat_test/$class"/*1.jpg photos/test/$class
+done
 together() {
   n=$1
   shift
   mpirun --allow-run-as-root --oversubscribe -n "$n" "$vlpc" "$@"
 }
 printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 3\n' >c.yaml
-run="--data photos --config c.yaml -q --no-eval --threads 1 --cache-dir cache"
+run="--data photos --config c.yaml -q --threads 1 --cache-dir cache"
 
 clip=$source/models/small_clip
 "$vlpc" train "$clip/model.onnx" --method maple $run -o whole >out
@@ -27,6 +31,7 @@ for n in 2 4; do
   together $n train "$clip/model.onnx" --method maple $run -o together$n >out$n 2>log$n
   cmp whole/prompts.safetensors together$n/prompts.safetensors
   [ "$(grep -c together$n/prompts out$n)" = 1 ] # one process tells
+  sed "s/^together$n/whole/" out$n | cmp out - # accuracies too
 done
 
 # Two are killed when they have saved, four go on until they are interrupted, one ends it.

@@ -537,7 +537,8 @@ typedef struct {
   vlpc_trainer_options o;
   vlpc_artifact *a;
   vlpc_status status;
-  double first_loss;
+  double first_loss, val_top1;
+  vlpc_train_scores scores; /* of the validation photos, after the run */
   char error[512];
 } Member;
 
@@ -563,8 +564,12 @@ static void *take_part(void *ctx) {
   while (m->status == VLPC_OK && !step.done) {
     m->status = vlpc_trainer_step(t, &step);
     if (step.step == 1) m->first_loss = step.loss;
+    if (step.epoch_done) m->val_top1 = step.val_top1;
   }
   if (m->status == VLPC_OK) m->status = vlpc_trainer_finish(t);
+  m->scores.struct_size = sizeof m->scores;
+  if (m->status == VLPC_OK && vlpc_trainer_split(t, VLPC_VAL) > 0)
+    m->status = vlpc_trainer_evaluate(t, VLPC_VAL, &m->scores);
   snprintf(m->error, sizeof m->error, "%s", vlpc_trainer_error(t));
   vlpc_trainer_free(t);
   return NULL;
@@ -611,6 +616,36 @@ static void a_team_gives_what_one_gives(void **state) {
   go_together(&one, &alone, m);
   assert_int_equal(m[0].status, VLPC_OK);
   assert_float_equal(m[0].first_loss, loss, 1e-5 * loss);
+}
+
+/* Of 20 photos in rounds of 3 a process, some have none in the last; every process has the
+** scores that one has, and all take the same step for the best. */
+static void a_team_scores_what_one_scores(void **state) {
+  static const char *const set[] = {"epochs=2", "batch=10", "shards=4", "augment=none",
+                                    "shots=0", "classes=all", "test_batch=3", NULL};
+  static const char *const methods[] = {"coop", "maple"}; /* images kept, and not */
+  (void)state;
+  for (uint32_t k = 0; k < VL_COUNT(methods); k++) {
+    vlpc_train_scores one = {.n = 0};
+    double val = 0;
+    for (uint32_t size = 1; size <= TEAM_MOST; size *= 2) {
+      Run r = {.artifact = e2e_file("%s.vlpc", methods[k]), .threads = 1, .data = "one",
+               .set = set, .run = e2e_file("%s_scored%u", methods[k], size)};
+      Team team = {.size = size};
+      Member m[TEAM_MOST];
+      go_together(&r, &team, m);
+      if (size == 1) one = m[0].scores, val = m[0].val_top1;
+      for (uint32_t i = 0; i < size; i++) {
+        if (m[i].status != VLPC_OK) fail_msg("%s", m[i].error);
+        assert_memory_equal(&m[i].scores, &one, sizeof one);
+        assert_true(m[i].val_top1 == val);
+      }
+      same_files(e2e_file("%s_scored1/best.ckpt", methods[k]),
+                 e2e_file("%s_scored%u/best.ckpt", methods[k], size));
+    }
+    assert_int_equal(one.n, 20);
+    assert_true(val == one.top1);
+  }
 }
 
 static void a_team_that_cannot_says_so(void **state) {
@@ -734,6 +769,7 @@ int main(void) {
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
       cmocka_unit_test(a_team_gives_what_one_gives),
+      cmocka_unit_test(a_team_scores_what_one_scores),
       cmocka_unit_test(a_team_that_cannot_says_so),
       cmocka_unit_test(frozen_texts_are_the_mean_of_the_modules),
   };

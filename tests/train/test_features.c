@@ -14,7 +14,7 @@
 #define ROW (sizeof(Hash128) + WIDTH * sizeof(float))
 
 static Features *open_kept(Kit *k, const char *of, uint64_t most) {
-  FeaturesSpec spec = {"kept", of, WIDTH, most};
+  FeaturesSpec spec = {"kept", of, WIDTH, most, false};
   Features *f = NULL;
   assert_int_equal(features_open(&spec, k->arena, k->diag, &f), VLPC_OK);
   assert_non_null(f);
@@ -124,7 +124,7 @@ static void a_damaged_entry_is_none(void **state) {
 
 static void a_folder_for_all_is_refused(void **state) {
   Kit *k = *state;
-  FeaturesSpec spec = {"open", "m", WIDTH, FEATURES_MAX};
+  FeaturesSpec spec = {"open", "m", WIDTH, FEATURES_MAX, false};
   Features *f = NULL;
   assert_int_equal(mkdir("open", 0755), 0);
   assert_int_equal(chmod("open", 0755), 0);
@@ -136,7 +136,8 @@ static void a_folder_for_all_is_refused(void **state) {
 
 static void without_a_folder_nothing_is_kept(void **state) {
   Kit *k = *state;
-  FeaturesSpec spec = {NULL, "m", WIDTH, FEATURES_MAX}, nowhere = {"/dev/null/x", "m", WIDTH, 64};
+  FeaturesSpec spec = {NULL, "m", WIDTH, FEATURES_MAX, false};
+  FeaturesSpec nowhere = {"/dev/null/x", "m", WIDTH, 64, false};
   Features *f = NULL;
   assert_int_equal(features_open(&spec, k->arena, k->diag, &f), VLPC_OK);
   assert_null(f);
@@ -147,6 +148,22 @@ static void without_a_folder_nothing_is_kept(void **state) {
   features_keep(NULL);
 }
 
+/* As many rows as there is room for, and no file. */
+static void rows_stay_in_memory_where_asked(void **state) {
+  Kit *k = *state;
+  FeaturesSpec spec = {NULL, "m", WIDTH, 2 * ROW, true};
+  Features *f = NULL, *other = NULL;
+  uint64_t found = 0, made = 0;
+  assert_int_equal(features_open(&spec, k->arena, k->diag, &f), VLPC_OK);
+  for (uint32_t i = 1; i <= 3; i++) add(f, i);
+  features_keep(f);
+  assert_true(has(f, 1) && has(f, 2) && !has(f, 3));
+  features_count(f, &found, &made);
+  assert_true(found == 2 && made == 2);
+  assert_int_equal(features_open(&spec, k->arena, k->diag, &other), VLPC_OK);
+  assert_false(has(other, 1));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       kit_test(rows_come_back),
@@ -155,6 +172,7 @@ int main(void) {
       kit_test(a_damaged_entry_is_none),
       kit_test(a_folder_for_all_is_refused),
       kit_test(without_a_folder_nothing_is_kept),
+      kit_test(rows_stay_in_memory_where_asked),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
