@@ -8,6 +8,9 @@
 **                values through local memory
 **   varlen       a work-item has one row of a run, with keys of its own
 **
+** Factors of bf16 become floats as they are read, columns of q and k in the order in
+** which they are summed.
+**
 ** A query sees its keys in ascending order whatever it is grouped with. */
 #include "backends/opencl/cl_text.h"
 
@@ -78,8 +81,9 @@ static void segments(Str *s, const KAttention *a) {
 
 /* Rows kr and vr of key n. */
 static void locate(Str *s, const KAttention *a) {
-  str_add(s, "global const float *kr = x2 + b * k_b0 + n * k_r0;\n"
-             "global const float *vr = x3 + b * v_b0 + n * v_r0;\n");
+  const char *type = cl_type(knum_dtype(a->in));
+  str_printf(s, "global const %s *kr = x2 + b * k_b0 + n * k_r0;\n"
+                "global const %s *vr = x3 + b * v_b0 + n * v_r0;\n", type, type);
   for (uint32_t i = 1; i < a->n_segments; i++)
     str_printf(s,
                "if (n >= end%u) {\n"
@@ -94,8 +98,14 @@ static void head(Str *s, const KAttention *a, const ClClass *c, Way w) {
              (long long)a->heads, (long long)a->d, (long long)a->dv,
              w == BY_GROUP ? keys_of(c, a) : c->keys,
              w == BY_LANES ? 16 : 1, items_of(c, w), a->causal);
-  str_printf(s, "#undef V\n#undef VI\n#define V float%s\n#define VI int%s\n",
-             w == BY_LANES ? "16" : "", w == BY_LANES ? "16" : "");
+  const char *lanes = w == BY_LANES ? "16" : "";
+  str_printf(s, "#undef V\n#undef VI\n#define V float%s\n#define VI int%s\n", lanes, lanes);
+  cl_factors(s, a->in);
+  str_printf(s, "#undef T_IN\n#define T_IN %s\n#undef OUT\n#define OUT(i, v) ",
+             cl_type(knum_dtype(a->in)));
+  cl_store(s, knum_dtype(a->out), "x0", "i", "v");
+  str_printf(s, "\n#undef FACTOR\n#define FACTOR(x) %s(x)\n",
+             a->in == NUM_F32 ? "" : w == BY_LANES ? "vl_bf16_round16" : "vl_round_bf16");
   strides(s, a);
   cl_const(s, "lq", a->lq);
   segments(s, a);
@@ -110,8 +120,8 @@ static const char lanes_place[] =
     "  const VI seen = CAUSAL ? min(count, (VI)(int)lk) : (VI)(int)lk;\n"
     "  V q[D], acc[DV];\n"
     "  for (int lane = 0; lane < LANES; lane++) {\n"
-    "    global const float *from = x1 + b * q_b + min(q0 + lane, lq - 1) * q_r + h * D;\n"
-    "    for (int e = 0; e < D; e++) ((private float *)&q[e])[lane] = from[e];\n"
+    "    global const T_IN *from = x1 + b * q_b + min(q0 + lane, lq - 1) * q_r + h * D;\n"
+    "    for (int e = 0; e < D; e++) ((private float *)&q[e])[lane] = IN(from, ORDER(e));\n"
     "  }\n";
 
 static const char group_place[] =
@@ -125,7 +135,7 @@ static const char group_place[] =
     "  local float v_tile[KEYS][(DV + 3) / 4 * 4] __attribute__((aligned(16)));\n"
     "  float q[D], acc[DV];\n"
     "#pragma unroll\n"
-    "  for (int e = 0; e < D; e++) q[e] = x1[b * q_b + q0 * q_r + h * D + e];\n";
+    "  for (int e = 0; e < D; e++) q[e] = IN(x1, b * q_b + q0 * q_r + h * D + ORDER(e));\n";
 
 /* Every row looks at all bounds: runs are few, and a fault must show. */
 static const char row_place[] =
@@ -145,7 +155,7 @@ static const char row_place[] =
     "  const VI seen = (int)last;\n"
     "  float q[D], acc[DV];\n"
     "#pragma unroll\n"
-    "  for (int e = 0; e < D; e++) q[e] = x1[q0 * q_r + h * D + e];\n";
+    "  for (int e = 0; e < D; e++) q[e] = IN(x1, q0 * q_r + h * D + ORDER(e));\n";
 
 static const char *const place[] = {
     [BY_LANES] = lanes_place, [BY_GROUP] = group_place, [BY_ROW] = row_place};
@@ -155,7 +165,7 @@ static const char *const place[] = {
 /* Where key and value j0 + j lie: rows beyond the last stand for it.  '@' is
 ** locate's text. */
 static const char *const point[] = {
-    [BY_LANES] = "    global const float *kp[KEYS], *vp[KEYS];\n"
+    [BY_LANES] = "    global const T_IN *kp[KEYS], *vp[KEYS];\n"
                  "#pragma unroll\n"
                  "    for (int j = 0; j < KEYS; j++) {\n"
                  "      const long n = min(j0 + j, last - 1);\n@"
@@ -165,14 +175,14 @@ static const char *const point[] = {
     [BY_GROUP] = "    barrier(CLK_LOCAL_MEM_FENCE);\n"
                  "    for (uint i = item; i < KEYS * D; i += ITEMS) {\n"
                  "      const long n = min(j0 + i / D, last - 1);\n@"
-                 "      k_tile[i / D][i % D] = kr[h * D + i % D];\n"
+                 "      k_tile[i / D][ORDER(i % D)] = IN(kr, h * D + i % D);\n"
                  "    }\n"
                  "    for (uint i = item; i < KEYS * DV; i += ITEMS) {\n"
                  "      const long n = min(j0 + i / DV, last - 1);\n@"
-                 "      v_tile[i / DV][i % DV] = vr[h * DV + i % DV];\n"
+                 "      v_tile[i / DV][i % DV] = IN(vr, h * DV + i % DV);\n"
                  "    }\n"
                  "    barrier(CLK_LOCAL_MEM_FENCE);\n",
-    [BY_ROW] = "    global const float *kp[KEYS], *vp[KEYS];\n"
+    [BY_ROW] = "    global const T_IN *kp[KEYS], *vp[KEYS];\n"
                "#pragma unroll\n"
                "    for (int j = 0; j < KEYS; j++) {\n"
                "      const long n = min(j0 + j, last - 1);\n"
@@ -223,6 +233,7 @@ static const char rescale[] =
     "    for (int j = 0; j < KEYS; j++) {\n"
     "      s[j] = select(exp(s[j] - top), (V)0.0f, top == (V)(-INFINITY));\n"
     "      sum += select((V)0.0f, s[j], seen > (VI)(int)(j0 + j));\n"
+    "      s[j] = FACTOR(s[j]);\n"
     "    }\n";
 
 static const char values_single[] =
@@ -230,7 +241,7 @@ static const char values_single[] =
     "      for (int e = 0; e < DV; e++) {\n"
     "        V a = acc[e] * factor;\n"
     "#pragma unroll\n"
-    "        for (int j = 0; j < KEYS; j++) a = fma(s[j], (V)AT_V(j, e), a);\n"
+    "        for (int j = 0; j < KEYS; j++) a = fma(s[NEXT(j)], (V)AT_V(NEXT(j), e), a);\n"
     "        acc[e] = a;\n"
     "      }\n";
 static const char values_four[] =
@@ -239,7 +250,7 @@ static const char values_four[] =
     "        float4 a = (float4)(acc[e], acc[e + 1], acc[e + 2], acc[e + 3]) * factor;\n"
     "#pragma unroll\n"
     "        for (int j = 0; j < KEYS; j++)\n"
-    "          a = fma((float4)s[j], *(local const float4 *)&v_tile[j][e], a);\n"
+    "          a = fma((float4)s[NEXT(j)], *(local const float4 *)&v_tile[NEXT(j)][e], a);\n"
     "        acc[e] = a.x;\n"
     "        acc[e + 1] = a.y;\n"
     "        acc[e + 2] = a.z;\n"
@@ -252,7 +263,8 @@ static const char values_some[] =
     "        V a = acc[e] * factor;\n"
     "#pragma unroll\n"
     "        for (int j = 0; j < KEYS; j++)\n"
-    "          a = select(a, fma(s[j], (V)AT_V(j, e), a), seen > (VI)(int)(j0 + j));\n"
+    "          a = select(a, fma(s[NEXT(j)], (V)AT_V(NEXT(j), e), a),\n"
+    "                     seen > (VI)(int)(j0 + NEXT(j)));\n"
     "        acc[e] = a;\n"
     "      }\n";
 
@@ -277,7 +289,9 @@ static void add(Str *s, bool rolled, const char *text) {
 static void keys(Str *s, const KAttention *a, Way w) {
   bool tile = w == BY_GROUP, rolled = rolls(a, w);
   str_printf(s, "#undef AT_K\n#undef AT_V\n#define AT_K(j, e) %s\n#define AT_V(j, e) %s\n",
-             tile ? "k_tile[j][e]" : "kp[j][e]", tile ? "v_tile[j][e]" : "vp[j][e]");
+             tile ? "k_tile[j][e]" : "IN(kp[j], ORDER(e))",
+             tile ? "v_tile[j][e]" : "IN(vp[j], e)");
+  str_add(s, "#undef NEXT\n#define NEXT(j) min(ORDER(j), KEYS - 1)\n");
   add(s, rolled, "  V most = -INFINITY, sum = 0;\n"
             "#pragma unroll\n  for (int e = 0; e < DV; e++) acc[e] = 0;\n"
             "  for (long j0 = 0; j0 < last; j0 += KEYS) {\n");
@@ -306,17 +320,17 @@ static void keys(Str *s, const KAttention *a, Way w) {
 
 static const char *const finish[] = {
     [BY_LANES] = "  for (int lane = 0; lane < LANES && q0 + lane < lq; lane++) {\n"
-                 "    global float *to = x0 + b * o_b + (q0 + lane) * o_r + h * DV;\n"
+                 "    const long to = b * o_b + (q0 + lane) * o_r + h * DV;\n"
                  "    const float all = ((private float *)&sum)[lane];\n"
                  "    for (int e = 0; e < DV; e++)\n"
-                 "      to[e] = all == 0 ? 0 : ((private float *)&acc[e])[lane] / all;\n"
+                 "      OUT(to + e, all == 0 ? 0 : ((private float *)&acc[e])[lane] / all)\n"
                  "  }\n",
     [BY_GROUP] = "  if (mine >= lq) return;\n"
                  "#pragma unroll\n"
                  "  for (int e = 0; e < DV; e++)\n"
-                 "    x0[b * o_b + mine * o_r + h * DV + e] = sum == 0 ? 0 : acc[e] / sum;\n",
+                 "    OUT(b * o_b + mine * o_r + h * DV + e, sum == 0 ? 0 : acc[e] / sum)\n",
     [BY_ROW] = "#pragma unroll\n"
-               "  for (int e = 0; e < DV; e++) x0[q0 * o_r + h * DV + e] = acc[e] / sum;\n",
+               "  for (int e = 0; e < DV; e++) OUT(q0 * o_r + h * DV + e, acc[e] / sum)\n",
 };
 
 static void attention_text(ClText *t, const Kernel *k, uint32_t i) {

@@ -44,6 +44,13 @@ void cl_row(Str *s, const char *row, const KSize gm[2], const KSize stride[2]) {
   str_add(s, ")");
 }
 
+void cl_factors(Str *s, KNum in) {
+  str_add(s, "#undef IN\n#undef ORDER\n");
+  str_add(s, in == NUM_BF16
+                 ? "#define IN(p, i) vl_load_bf16(p, i)\n#define ORDER(i) ((i) ^ 1)\n"
+                 : "#define IN(p, i) ((p)[i])\n#define ORDER(i) (i)\n");
+}
+
 void cl_begin(ClText *t, const Kernel *k, uint32_t i, const uint64_t local[2]) {
   Str *s = &t->out, text = {.arena = s->arena};
   kernel_describe(k, &text);
@@ -72,15 +79,8 @@ static bool has_double(const Kernel *k) {
   return false;
 }
 
-static bool has_bf16(const Kernel *k) {
-  if (k->kind == KK_GEMM) return k->gemm.in != NUM_F32 || k->gemm.out != NUM_F32;
-  if (k->kind == KK_ATTENTION) return k->attention.in != NUM_F32 || k->attention.out != NUM_F32;
-  return kinds[k->kind] == &cl_rows && k->rows.out != NUM_F32;
-}
-
 const char *cl_cannot_run(const ClTarget *target, const Kernel *k) {
-  if (!target->fp64 && has_double(k)) return "the device has no double precision";
-  return has_bf16(k) ? "bf16 does not run on OpenCL yet" : NULL;
+  return !target->fp64 && has_double(k) ? "the device has no double precision" : NULL;
 }
 
 const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a) {

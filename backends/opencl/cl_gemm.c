@@ -15,6 +15,8 @@
 ** work-item makes 8 × 3 results, each of 16 sums that are joined at the end.  Others fetch
 ** four of K at once and turn them on the way to local memory.
 **
+** Words of bf16 hold a pair of K, and become two floats each on their way.
+**
 ** Each result is summed in one order, by one work-item. */
 #include "backends/opencl/cl_text.h"
 
@@ -45,13 +47,25 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 }
 
 static void constants(Str *s, const KGemm *g, const ClClass *c) {
-  str_printf(s, "  enum { K = %lld, N = %lld, PANELS = (N + 15) / 16, ROWS = %u, COLS = %u",
-             (long long)g->k, (long long)g->n, c->rows, cols_of(c, g));
+  int64_t words = g->in == NUM_BF16 ? (g->k + 1) / 2 : g->k;
+  str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16",
+             (long long)g->k, (long long)words, (long long)g->n);
+  str_printf(s, ", ROWS = %u, COLS = %u", c->rows, cols_of(c, g));
   if (!c->cpu) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", c->depth);
   str_add(s, " };\n");
   cl_const(s, "G", g->g);
   cl_const(s, "M", g->m);
   str_add(s, "  const uint rows = (uint)(G * M);\n");
+}
+
+/* text with each '@' replaced. */
+static void filled(Str *s, const char *text, const char *with) {
+  for (const char *p = text; *p; p++) {
+    if (*p == '@')
+      str_add(s, with);
+    else
+      str_addn(s, p, 1);
+  }
 }
 
 static void row_function(Str *s, const char *name, const char *row, const KSize gm[2],
@@ -75,17 +89,21 @@ static const char *const act_text[] = {
 /* The end of one vector of `lanes` results at column `column` of a row whose
 ** offsets are c_row and r_row; v holds the sums. */
 static void finish(Str *s, const KGemm *g, uint32_t lanes) {
+  VlDtype out = knum_dtype(g->out);
+  Str one = {.arena = s->arena};
   if (g->has_bias) str_printf(s, "      v += vload%u(0, x3 + column);\n", lanes);
   if (g->act != ACT_NONE) str_printf(s, "      %s", act_text[g->act]);
   str_printf(s, "      if (column + %u <= N) {\n", lanes);
   if (g->has_residual)
     str_printf(s, "        v += vload%u(0, x%u + r_row + column);\n", lanes, 3u + g->has_bias);
-  str_printf(s, "        vstore%u(v, 0, x0 + c_row + column);\n      } else {\n", lanes);
+  str_printf(s, "        %svstore%u(v, 0, x0 + c_row + column);\n      } else {\n", cl_wide(out),
+             lanes);
   str_printf(s, "        float one[%u];\n        vstore%u(v, 0, one);\n", lanes, lanes);
-  str_printf(s, "        for (uint j = 0; column + j < N; j++)\n"
-                "          x0[c_row + column + j] = one[j]");
-  if (g->has_residual) str_printf(s, " + x%u[r_row + column + j]", 3u + g->has_bias);
-  str_add(s, ";\n      }\n");
+  str_add(&one, "one[j]");
+  if (g->has_residual) str_printf(&one, " + x%u[r_row + column + j]", 3u + g->has_bias);
+  str_add(s, "        for (uint j = 0; column + j < N; j++)\n          ");
+  cl_store(s, out, "x0", "c_row + column + j", str_text(&one));
+  str_add(s, "\n      }\n");
 }
 
 /* ---- processors ---------------------------------------------------------- */
@@ -107,9 +125,38 @@ static void cpu_finish(Str *s, const KGemm *g, const ClClass *c) {
   str_add(s, "    }\n  }\n");
 }
 
+/* Multiply-adds of A's column `at` with a row of the panels, which `b` loads ('@': which). */
+static void cpu_step(Str *s, const ClClass *c, const char *b, const char *at) {
+  uint32_t panels = c->cols / LANES;
+  for (uint32_t p = 0; p < panels; p++) filled(s, b, (const char[]){(char)('0' + p), 0});
+  for (uint32_t i = 0; i < c->rows; i++) {
+    str_printf(s, "    const float16 r%u = IN(a%u, %s);\n", i, i, at);
+    for (uint32_t p = 0; p < panels; p++)
+      str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
+  }
+  str_add(s, "  }\n");
+}
+
+static void cpu_sums(Str *s, const KGemm *g, const ClClass *c) {
+  if (g->in == NUM_F32) {
+    str_add(s, "  for (long k = 0; k < K; k++) {\n");
+    cpu_step(s, c, "    const float16 b@ = vload16(k, w@);\n", "k");
+    return;
+  }
+  str_add(s, "  for (long k = 0; k < K / 2; k++) {\n  {\n");
+  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) & 0xffff0000u);\n", "2 * k + 1");
+  str_add(s, "  {\n");
+  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) << 16);\n", "2 * k");
+  str_add(s, "  }\n");
+  if (g->k % 2 == 0) return;
+  str_add(s, "  {\n");
+  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n", "K - 1");
+}
+
 static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
   KSize gm[2] = {g->g, g->m};
   uint32_t panels = c->cols / LANES;
+  const char *word = g->in == NUM_BF16 ? "uint" : "float";
   str_add(s, "  const uint row = get_global_id(0) * ROWS;\n"
              "  const uint panel = get_global_id(1) * (COLS / 16);\n");
   for (uint32_t i = 0; i < c->rows; i++) {
@@ -117,25 +164,18 @@ static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
     str_printf(&name, "at%u", i);
     str_printf(&row, "min(row + %u, rows - 1)", i);
     row_function(s, str_text(&name), str_text(&row), gm, (KSize[2]){g->a_g, g->a_m});
-    str_printf(s, "    global const float *a%u = x1 + at%u;\n", i, i);
+    str_printf(s, "    global const %s *a%u = x1 + at%u;\n", cl_type(knum_dtype(g->in)), i, i);
   }
   for (uint32_t p = 0; p < panels; p++)
-    str_printf(s, "  global const float *w%u = x2 + (long)min(panel + %u, PANELS - 1u) * K * 16;\n",
-               p, p);
+    str_printf(s, "  global const %s *w%u = (global const %s *)x2\n"
+                  "      + (long)min(panel + %u, PANELS - 1u) * WORDS * 16;\n",
+               word, p, word, p);
   for (uint32_t i = 0; i < c->rows; i++) {
     str_add(s, "  float16");
     for (uint32_t p = 0; p < panels; p++) str_printf(s, "%s c%u_%u = 0", p ? "," : "", i, p);
     str_add(s, ";\n");
   }
-  str_add(s, "  for (long k = 0; k < K; k++) {\n");
-  for (uint32_t p = 0; p < panels; p++)
-    str_printf(s, "    const float16 b%u = vload16(k, w%u);\n", p, p);
-  for (uint32_t i = 0; i < c->rows; i++) {
-    str_printf(s, "    const float16 r%u = a%u[k];\n", i, i);
-    for (uint32_t p = 0; p < panels; p++)
-      str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
-  }
-  str_add(s, "  }\n");
+  cpu_sums(s, g, c);
   cpu_finish(s, g, c);
 }
 
@@ -167,7 +207,9 @@ static void turned_text(Str *s, const KGemm *g) {
   if (g->act != ACT_NONE) str_printf(s, "      %s", act_text[g->act]);
   if (g->has_residual)
     str_printf(s, "      v += x%u[r_row + column + j];\n", 3u + g->has_bias);
-  str_add(s, "      x0[c_row + column + j] = v;\n    }\n  }\n");
+  str_add(s, "      ");
+  cl_store(s, knum_dtype(g->out), "x0", "c_row + column + j", "v");
+  str_add(s, "\n    }\n  }\n");
 }
 
 /* ---- others -------------------------------------------------------------- */
@@ -185,12 +227,21 @@ static const char place_wide[] =
 static const char place_plain[] =
     "  const uint tx = t % (COLS / 8), ty = t / (COLS / 8);\n";
 
+/* W4(p, k, j): columns 4j … 4j+3 of row k of panel p; of a pair of bf16 one half. */
+static const char *const columns[] = {
+    [NUM_F32] = "#define W4(p, k, j) \\\n"
+                "  ((global const float4 *)x2)[((long)(p) * WORDS + (k)) * 4 + (j)]\n",
+    [NUM_BF16] = "#define W4(p, k, j) as_float4(0xffff0000u & \\\n"
+                 "  ((global const uint4 *)x2)[((long)(p) * WORDS + (k) / 2) * 4 + (j)] \\\n"
+                 "      << (16 - (k) % 2 * 16))\n",
+};
+
 static const char fetch_w[] =
     "#pragma unroll\n"
     "    for (uint i = 0; i < W_EACH; i++) {\n"
     "      const uint f = t + i * ITEMS, p = min(panel0 + f / (DEPTH * 4), PANELS - 1u);\n"
-    "      const uint k = k0 + f / 4 % DEPTH;\n"
-    "      w_next[i] = @ ((global const float4 *)x2)[((long)p * K + k) * 4 + f % 4];\n"
+    "      const uint k = k0 + ORDER(f / 4 % DEPTH);\n"
+    "      w_next[i] = @ W4(p, k, f % 4);\n"
     "    }\n";
 /* Four of K for a column at a time. */
 static const char fetch_turned[] =
@@ -213,8 +264,8 @@ static const char keep_turned[] =
 static const char fetch_a[] =
     "#pragma unroll\n"
     "    for (uint i = 0; i < A_EACH; i++) {\n"
-    "      const uint k = k0 + t % DEPTH;\n"
-    "      a_next[i] = @ x1[a_row[i] + k];\n"
+    "      const uint k = k0 + ORDER(t % DEPTH);\n"
+    "      a_next[i] = @ IN(x1, a_row[i] + k);\n"
     "    }\n";
 static const char keep_a[] =
     "#pragma unroll\n"
@@ -234,19 +285,10 @@ static const char multiply[] =
     "      const float4 w0 = *(local const float4 *)&w_tile[slot][k][tx * 4];\n"
     "      const float4 w1 = *(local const float4 *)&w_tile[slot][k][COLS / 2 + tx * 4];\n";
 
-/* '@' becomes the guard of a K that is no multiple of DEPTH. */
-static void guarded(Str *s, const char *text, const char *guard) {
-  for (const char *p = text; *p; p++) {
-    if (*p == '@')
-      str_add(s, guard);
-    else
-      str_addn(s, p, 1);
-  }
-}
-
+/* '@' is the guard of a K that is no multiple of DEPTH. */
 static void fetch(Str *s, const KGemm *g, bool whole) {
-  guarded(s, fetch_a, whole ? "" : "k >= K ? 0.0f :");
-  guarded(s, g->transposed ? fetch_turned : fetch_w, whole ? "" : "k >= K ? (float4)(0.0f) :");
+  filled(s, fetch_a, whole ? "" : "k >= K ? 0.0f :");
+  filled(s, g->transposed ? fetch_turned : fetch_w, whole ? "" : "k >= K ? (float4)(0.0f) :");
 }
 
 static void keep(Str *s, const KGemm *g) {
@@ -286,6 +328,8 @@ static void finish_tile(Str *s, const KGemm *g) {
 static void tile_text(Str *s, const KGemm *g, const ClClass *c) {
   KSize gm[2] = {g->g, g->m};
   bool whole = g->k % c->depth == 0;
+  str_add(s, "#undef W4\n");
+  str_add(s, columns[g->in]);
   str_add(s, tile_head);
   str_add(s, c->rows % 64 == 0 && c->cols == 128 ? place_wide : place_plain);
   str_add(s, "  float a_next[A_EACH];\n  float4 w_next[W_EACH];\n  long a_row[A_EACH];\n");
@@ -313,6 +357,7 @@ static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   uint64_t local[2];
   local_size(c, local);
   cl_begin(t, k, i, local);
+  cl_factors(&t->out, k->gemm.in);
   constants(&t->out, &k->gemm, c);
   if (c->cpu && k->gemm.transposed)
     turned_text(&t->out, &k->gemm);

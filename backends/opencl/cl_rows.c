@@ -75,10 +75,12 @@ static void most(Str *s, const ClClass *c) {
   join(s, c, "most", MOST);
 }
 
-static void store(Str *s, const char *value) {
+static void store(Str *s, VlDtype d, const char *value) {
   Str v = {.arena = s->arena}, one = {.arena = s->arena};
   str_printf(&v, "    VSTORE(%s, i, out);\n", value);
-  str_printf(&one, "    out[i] = %s;\n", value);
+  str_add(&one, "    ");
+  cl_store(&one, d, "out", "i", value);
+  str_add(&one, "\n");
   each(s, str_text(&v), str_text(&one));
 }
 
@@ -91,7 +93,7 @@ static void layernorm(Str *s, const KRows *r, const ClClass *c) {
   str_add(&v, "(v - mean) * scale");
   if (r->has_gamma) str_add(&v, " * AT(i, x2)");
   if (r->has_beta) str_printf(&v, " + AT(i, x%u)", 2u + r->has_gamma);
-  store(s, str_text(&v));
+  store(s, knum_dtype(r->out), str_text(&v));
 }
 
 /* With z the normalised row and g = dy gamma: (g - mean g - z mean(g z)) / sd. */
@@ -108,7 +110,7 @@ static void layernorm_grad(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "sum_g", str_text(&g));
   sum(s, c, "sum_gz", str_text(&gz));
   str_add(s, "  const float part_g = sum_g / (float)n, part_gz = sum_gz / (float)n;\n");
-  store(s, str_text(&out));
+  store(s, VLPC_F32, str_text(&out));
 }
 
 static void softmax(Str *s, const KRows *r, const ClClass *c) {
@@ -116,16 +118,16 @@ static void softmax(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "total", "exp(v - most)");
   if (r->log) {
     str_add(s, "  const float less = log(total);\n");
-    store(s, "(v - most) - less");
+    store(s, VLPC_F32, "(v - most) - less");
   } else {
-    store(s, "exp(v - most) / total");
+    store(s, VLPC_F32, "exp(v - most) / total");
   }
 }
 
 static void l2norm(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "squares", "v * v");
   str_printf(s, "  const float norm = fmax(sqrt(squares), %af);\n", (double)r->eps);
-  store(s, "v / norm");
+  store(s, VLPC_F32, "v / norm");
 }
 
 static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
@@ -145,11 +147,11 @@ static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
     str_add(s, ";\n  global const float *dy = x2 + ");
     cl_row(s, "row", gm, (KSize[2]){r->dy_g, r->dy_m});
   }
-  str_add(s, ";\n  global float *out = x0 + ");
+  str_printf(s, ";\n  global %s *out = x0 + ", cl_type(knum_dtype(r->out)));
   cl_row(s, "row", gm, (KSize[2]){r->o_g, r->o_m});
   str_printf(s, ";\n#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n"
-                "#define VLOAD vload%u\n#define VSTORE vstore%u\n",
-             lanes_of(c), lanes_of(c), lanes_of(c));
+                "#define VLOAD vload%u\n#define VSTORE %svstore%u\n",
+             lanes_of(c), lanes_of(c), cl_wide(knum_dtype(r->out)), lanes_of(c));
   if (k->kind == KK_LAYERNORM)
     layernorm(s, r, c);
   else if (k->kind == KK_LAYERNORM_GRAD)

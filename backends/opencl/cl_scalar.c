@@ -30,6 +30,7 @@ static const TypeText type_text[] = {
 
 const char *cl_type(VlDtype d) { return type_text[d].type; }
 const char *cl_held(VlDtype d) { return type_text[d].held; }
+const char *cl_wide(VlDtype d) { return d == VLPC_BF16 ? "vl_bf16_" : ""; }
 
 static ClNumber number_of(VlDtype d) {
   if (d == VLPC_F64) return NUM_DOUBLE;
@@ -146,6 +147,24 @@ static const char memory_text[] =
     "  return as_float((uint)p[i] << 16);\n"
     "}\n"
     "static void vl_store_bf16(float v, global ushort *p, long i) { p[i] = vl_bf16_bits(v); }\n"
+    "#define VL_BF16(n) \\\n"
+    "static ushort##n vl_bf16_bits##n(float##n v) { \\\n"
+    "  const uint##n u = as_uint##n(v), near = u + 0x7fffu + ((u >> 16) & 1u); \\\n"
+    "  return convert_ushort##n(select(near >> 16, (u >> 16) | 0x40u, v != v)); \\\n"
+    "} \\\n"
+    "static float##n vl_bf16_floats##n(ushort##n v) { \\\n"
+    "  return as_float##n(convert_uint##n(v) << 16); \\\n"
+    "} \\\n"
+    "static float##n vl_bf16_round##n(float##n v) { \\\n"
+    "  return vl_bf16_floats##n(vl_bf16_bits##n(v)); \\\n"
+    "} \\\n"
+    "static float##n vl_bf16_vload##n(long i, global const ushort *p) { \\\n"
+    "  return vl_bf16_floats##n(vload##n(i, p)); \\\n"
+    "} \\\n"
+    "static void vl_bf16_vstore##n(float##n v, long i, global ushort *p) { \\\n"
+    "  vstore##n(vl_bf16_bits##n(v), i, p); \\\n"
+    "}\n"
+    "VL_BF16(4)\nVL_BF16(16)\n"
     "static float vl_sum2(float2 v) { return v.lo + v.hi; }\n"
     "static float vl_sum4(float4 v) { return vl_sum2(v.lo + v.hi); }\n"
     "static float vl_sum8(float8 v) { return vl_sum4(v.lo + v.hi); }\n"

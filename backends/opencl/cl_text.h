@@ -59,8 +59,7 @@ extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows,
 /* The program of a list of kernels, on the arena; the grid of one launch. */
 const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a);
 void cl_grid(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGrid *out);
-/* Why a kernel cannot run: the device lacks double precision, or there is no text
-** for it yet; NULL: it can. */
+/* Why a kernel cannot run: the device lacks double precision; NULL: it can. */
 const char *cl_cannot_run(const ClTarget *target, const Kernel *k);
 
 /* Signature and the operands' pointers x0, x1 … at their offsets. */
@@ -74,6 +73,10 @@ void cl_const(Str *s, const char *name, KSize x);
 /* "((r / m) * gs + (r % m) * ms)" of two levels of rows. */
 void cl_row(Str *s, const char *row, const KSize gm[2], const KSize stride[2]);
 
+/* Words for kernels that multiply: IN(p, i) is element i of p, held as `in` says, and
+** ORDER(i) what is summed in the place of i: of each pair of bf16 the odd one first. */
+void cl_factors(Str *s, KNum in);
+
 static inline int64_t cl_value(KSize x, const int64_t *sizes) {
   return x.dyn < 0 ? x.c : sizes[x.dyn];
 }
@@ -85,6 +88,8 @@ const char *cl_held(VlDtype d);
 void cl_load(Str *s, VlDtype d, const char *pointer, const char *index); /* an expression */
 /* A statement that stores the held value. */
 void cl_store(Str *s, VlDtype d, const char *pointer, const char *index, const char *value);
+/* "" or "vl_bf16_": what stands before vload<n> and vstore<n> of vectors of floats. */
+const char *cl_wide(VlDtype d);
 /* An expression that converts and rounds. */
 void cl_convert(Str *s, VlDtype from, VlDtype to, const char *value);
 void cl_literal(Str *s, VlDtype d, double f, int64_t i);

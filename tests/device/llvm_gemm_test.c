@@ -157,8 +157,7 @@ static void test_against_double(void **state) {
   for (uint32_t i = 0; i < VL_COUNT(cases); i++) kernels[i] = kernel_of(&cases[i]);
   for (int t = 0; kit_target(t); t++) {
     Kit kit = kit_open(kit_target(t), kernels, VL_COUNT(cases));
-    for (uint32_t i = 0; i < VL_COUNT(cases); i++)
-      if (kit_runs(&kernels[i])) check_case(&kit, i, &cases[i]);
+    for (uint32_t i = 0; i < VL_COUNT(cases); i++) check_case(&kit, i, &cases[i]);
     kit_close(&kit);
   }
 }

@@ -23,10 +23,7 @@ const char *kit_target(int i) {
 
 bool kit_every_dtype(int i) { return !kit_target(i + 1); }
 
-bool kit_runs(const Kernel *k) {
-  (void)k;
-  return true;
-}
+int64_t kit_keys(void) { return 512; }
 
 Kit kit_open(const char *target, Kernel *kernels, uint32_t n) {
   Kit k = {.arena = arena_new(0), .diag = diag_new()};

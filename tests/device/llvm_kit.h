@@ -27,8 +27,8 @@ const char *kit_target(int i);
 ** code of their own. */
 bool kit_every_dtype(int i);
 
-/* Whether there is code for a kernel: OpenCL has none for bf16 and gradients. */
-bool kit_runs(const Kernel *k);
+/* The keys that attention takes before it may round factors against another maximum. */
+int64_t kit_keys(void);
 
 Kit kit_open(const char *target, Kernel *kernels, uint32_t n);
 void kit_close(Kit *k);

@@ -11,7 +11,6 @@
 
 #include <cmocka.h>
 
-#include "backends/opencl/cl_text.h"
 #include "backends/opencl/opencl.h"
 #include "backends/ref/ref.h"
 #include "tests/device/llvm_kit.h"
@@ -42,7 +41,7 @@ bool kit_every_dtype(int i) {
   return getenv("VLPC_TEST_LONG") != NULL;
 }
 
-bool kit_runs(const Kernel *k) { return !cl_cannot_run(&(ClTarget){.fp64 = true}, k); }
+int64_t kit_keys(void) { return 8; }
 
 Kit kit_open(const char *name, Kernel *kernels, uint32_t n) {
   Kit k = {.arena = arena_new(0), .diag = diag_new()};

@@ -11,11 +11,14 @@
 
 /* The promise is 1e-3; on processors and GPUs of today it is far less. */
 #define ATOL 2e-5
+#define BF16_COSINE 0.99995 /* what lies between two steps rounds to either side */
 #define GRAD_RTOL 1e-4 /* of the largest; the promise is 1e-3 */
 #define LOGITS_ATOL 1e-3 /* a hundred times a cosine */
 
 enum { SKIPPED = 77 };
 
+static const char *const entries[] = {"image", "text"};
+static const char *const features[] = {"image_features", "text_features"};
 static const char *artifact, *cache;
 static Npz inputs;
 
@@ -42,22 +45,38 @@ static void towers_agree_with_native_code(void **state) {
   check_against_cpu("model", "logits_per_image", LOGITS_ATOL);
 }
 
+static void towers_agree_in_bf16(void **state) {
+  (void)state;
+  const char *clip = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 17));
+  vlpc_compile_options o = {.models = {clip}, .precision = "bf16", .calibrate = "none"};
+  const char *file = e2e_compile(o, "bf16.vlpc");
+  Line cpu = line_open(file, on("cpu")), cl = line_open(file, on("opencl"));
+  for (int i = 0; i < 2; i++) {
+    line_run(&cpu, entries[i], &inputs);
+    line_run(&cl, entries[i], &inputs);
+    vlpc_tensor want = line_output(&cpu, entries[i], features[i]);
+    vlpc_tensor got = line_output(&cl, entries[i], features[i]);
+    double c = cosine(got.data, want.data, tensor_count(&want));
+    if (!(c >= BF16_COSINE)) fail_msg("%s: cosine %.7f", entries[i], c);
+  }
+  line_close(&cl);
+  line_close(&cpu);
+}
+
 static void runs_repeat_bit_for_bit(void **state) {
   (void)state;
-  static const char *const entry[] = {"image", "text"}, *const output[] = {"image_features",
-                                                                          "text_features"};
   Line l = line_open(artifact, on("opencl")), other = line_share(&l, on("opencl"));
   for (int i = 0; i < 2; i++) {
-    line_run(&l, entry[i], &inputs);
-    vlpc_tensor t = line_output(&l, entry[i], output[i]);
+    line_run(&l, entries[i], &inputs);
+    vlpc_tensor t = line_output(&l, entries[i], features[i]);
     size_t n = (size_t)tensor_count(&t) * sizeof(float);
     void *first = arena_alloc(e2e, n);
     memcpy(first, t.data, n);
     for (int again = 0; again < 3; again++) {
       const Line *which = again == 2 ? &other : &l;
-      line_run(which, entry[i], &inputs);
-      t = line_output(which, entry[i], output[i]);
-      same_bits(t.data, first, (size_t)tensor_count(&t), entry[i]);
+      line_run(which, entries[i], &inputs);
+      t = line_output(which, entries[i], features[i]);
+      same_bits(t.data, first, n, entries[i]);
     }
   }
   vlpc_session_free(other.s);
@@ -75,7 +94,7 @@ static void batches_do_not_matter(void **state) {
   memcpy(first, t.data, 48 * sizeof(float));
   line_run(&l, "image", &inputs);
   t = line_output(&l, "image", "image_features");
-  same_bits(t.data, first, 48, "the first of a batch");
+  same_bits(t.data, first, 48 * sizeof(float), "the first of a batch");
   line_close(&l);
 }
 
@@ -197,6 +216,7 @@ static int set_up(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(towers_agree_with_native_code),
+      cmocka_unit_test(towers_agree_in_bf16),
       cmocka_unit_test(runs_repeat_bit_for_bit),
       cmocka_unit_test(batches_do_not_matter),
       cmocka_unit_test(bad_ids_are_named),
