@@ -5,10 +5,7 @@
 # byte, and accuracies.  Skips where the build found no MPI.
 set -eu
 vlpc=$1 source=$2 folder=$3
-if ! command -v mpirun >/dev/null || [ ! -e "$(dirname "$vlpc")/../lib/libvlpc_mpi.so" ]; then
-  echo "skipped: Open MPI (libopenmpi-dev, openmpi-bin) is not here"
-  exit 77
-fi
+. "$source/tests/cli/team.sh"
 rm -rf "$folder"
 mkdir -p "$folder/photos" && cd "$folder"
 ln -s "$source/models/photos/eurosat_train16" photos/train
@@ -16,11 +13,6 @@ for class in Forest River SeaLake; do # to test on
   mkdir -p photos/test/$class
   ln -s "$source/models/photos/eurosat_test/$class"/*1.jpg photos/test/$class
 done
-together() {
-  n=$1
-  shift
-  mpirun --allow-run-as-root --oversubscribe -n "$n" "$vlpc" "$@"
-}
 printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 3\n' >c.yaml
 run="--data photos --config c.yaml -q --threads 1 --cache-dir cache"
 
