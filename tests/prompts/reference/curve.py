@@ -10,22 +10,25 @@ safetensors.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 
 import losses
 import methods
 from hosts import load_small
-from learned import PHOTOS, SMALL, photos, start, token_rows
+from learned import BEGIN, CONTEXT, END, PHOTOS, SMALL, photos, start, token_rows
 
 # learning rates at which a loss falls, but not so far that its relative difference is one of rounding
 METHODS = {"coop": 0.02, "kgcoop": 0.02, "deep-text": 0.02, "vpt-deep": 0.01, "ivlp": 0.0025, "maple": 0.01,
-           "provp-ref": 0.5}
-LOSS = {"kgcoop": losses.kgcoop, "provp-ref": losses.provp_ref}
+           "promptsrc": 0.0025, "provp-ref": 0.5}
+LOSS = {"kgcoop": losses.kgcoop, "promptsrc": losses.promptsrc, "provp-ref": losses.provp_ref}
+TEMPLATES = pathlib.Path(__file__).parents[3] / "models/prompt_templates.def"
 FORWARD = {"vpt-deep": "vpt"}
 
 
@@ -51,12 +54,29 @@ def by_vlpc(o, folder, method, names):
     return [json.loads(x)["train/loss"] for x in lines], load_file(run / "start.safetensors")
 
 
+def teacher_text(clip, names):
+    """PromptSRC's [C, E]: the mean over its templates of features as they are."""
+    read = Tokenizer.from_file(str(SMALL / "tokenizer.json"))
+    read.no_padding()
+    patterns, total = re.findall(r'^TEACHER\("(.*)"\)$', TEMPLATES.read_text(), re.MULTILINE), 0
+    for pattern in patterns:
+        rows = torch.zeros(len(names), CONTEXT, dtype=torch.int64)
+        for c, name in enumerate(names):
+            row = [BEGIN, *read.encode(pattern.format(name), add_special_tokens=False).ids, END]
+            rows[c, :len(row)] = torch.tensor(row)
+        with torch.no_grad():
+            total = total + clip.plain_text(rows)
+    return total / len(patterns)
+
+
 def by_torch(o, clip, method, values, names, photo, label):
     _, slot = start(o.vlpc, method, 1)
     p = {k: v.clone().requires_grad_() for k, v in values.items()}
     words = "" if method == "coop" else "a photo of a"
     x = {"tokens": token_rows(names, slot, words), "template_tokens": token_rows(names, 0, "a photo of a"),
          "pixels": photo, "labels": label}
+    if method == "promptsrc":
+        x["teacher_text"] = teacher_text(clip, names)
     forward, loss = getattr(methods, FORWARD.get(method, method.replace("-", "_"))), LOSS.get(method, losses.cross_entropy)
     rule = torch.optim.SGD(p.values(), lr=METHODS[method], momentum=0.9, weight_decay=5e-4)
     seen = []
