@@ -648,6 +648,28 @@ static void a_team_scores_what_one_scores(void **state) {
   }
 }
 
+/* The one photo to validate on is the second process's, and none. */
+static void who_cannot_score_is_named(void **state) {
+  static const char *const set[] = {"epochs=1", "batch=10", "shards=2", "augment=none",
+                                    "shots=0", NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .data = "bad", .set = set,
+           .run = e2e_file("bad_scored")};
+  Team team = {.size = 2};
+  Member m[TEAM_MOST];
+  (void)state;
+  mkdir(e2e_file("bad"), 0777);
+  mkdir(e2e_file("bad/val"), 0777);
+  mkdir(e2e_file("bad/val/Forest"), 0777);
+  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("bad/train")), 0);
+  FILE *f = fopen(e2e_file("bad/val/Forest/x.jpg"), "w");
+  assert_true(f && fputs("no photo", f) >= 0 && fclose(f) == 0);
+  go_together(&r, &team, m);
+  assert_string_equal(m[0].error, "vlpc: error[E1129]: process 1 could not do its part\n"
+                                  "  fix:      see what it says; then go on with --resume\n");
+  assert_int_equal(m[1].status, VLPC_E_BAD_FILE);
+  assert_non_null(strstr(m[1].error, "Forest/x.jpg: this is not a JPEG or PNG image"));
+}
+
 static void a_team_that_cannot_says_so(void **state) {
   static const char *const three[] = {"shots=1", "batch=4", "shards=4", "epochs=1", NULL};
   static const char *const two[] = {"shots=1", "batch=4", "shards=2", "epochs=1", NULL};
@@ -770,6 +792,7 @@ int main(void) {
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
       cmocka_unit_test(a_team_gives_what_one_gives),
       cmocka_unit_test(a_team_scores_what_one_scores),
+      cmocka_unit_test(who_cannot_score_is_named),
       cmocka_unit_test(a_team_that_cannot_says_so),
       cmocka_unit_test(frozen_texts_are_the_mean_of_the_modules),
   };
