@@ -11,7 +11,7 @@
 #include "base/rng.h"
 #include "runtime/code_store.h"
 
-enum { FLOATS = 32768, OPERANDS = 5 };
+enum { FLOATS = 32768, OPERANDS = 6, KERNELS = 9 };
 #define CLOSE 2e-5f
 
 /* ---- the kernels --------------------------------------------------------- */
@@ -28,8 +28,24 @@ static Kernel plain(KernelKind kind, uint32_t operands) {
   return (Kernel){.kind = kind, .n_operands = operands, .n_sizes = VL_COUNT(sizes)};
 }
 
+/* Three of the way back. */
+static void gradients(Kernel *k) {
+  KSize row = ksize(32), width = ksize(203);
+  k[0] = plain(KK_GEMM, 3);
+  k[0].gemm = (KGemm){.g = ksize(1), .m = ksize(37), .k = 70, .n = 150, .c_m = ksize(150),
+                      .a_m = ksize(70), .transposed = true};
+  k[1] = plain(KK_LAYERNORM_GRAD, 3);
+  k[1].rows = (KRows){.g = ksize(1), .m = ksize(5), .cols = width, .o_m = width, .x_m = width,
+                      .dy_m = width, .eps = 1e-5f, .has_dy = true};
+  k[2] = plain(KK_ATTENTION_GRAD, 6);
+  k[2].attention_grad = (KAttentionGrad){.batch = ksize(1), .lq = 41, .heads = 2, .d = 16,
+                                         .n_segments = 1, .want = 7, .scale = 0.25f,
+                                         .causal = true, .dy_r = row, .y_r = row, .q_r = row};
+  k[2].attention_grad.segment[0] = (KGradSegment){.n = 41, .k_r = row, .v_r = row};
+}
+
 static KernelList test_kernels(Arena *a) {
-  Kernel *k = arena_array(a, Kernel, 6);
+  Kernel *k = arena_array(a, Kernel, KERNELS);
   k[0] = plain(KK_GEMM, 5);
   k[0].gemm = (KGemm){.g = ksize(1), .m = ksize(37), .k = 70, .n = 150, .c_m = ksize(150),
                       .a_m = ksize(70), .r_m = ksize(150), .has_bias = true,
@@ -50,7 +66,8 @@ static KernelList test_kernels(Arena *a) {
                         .body = arena_array(a, KBody, 2),
                         .store = {.stride = {{35, -1}, {1, -1}}}};
   memcpy(k[5].loops.body, loops_body, sizeof loops_body);
-  return (KernelList){k, 6};
+  gradients(k + 6);
+  return (KernelList){k, KERNELS};
 }
 
 /* ---- both ways ----------------------------------------------------------- */
