@@ -26,32 +26,35 @@ static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
 
 enum { TURNED_COLS = 3 };
 
-/* Columns of a tile: of a work-item on processors, else of a group. */
-static uint32_t cols_of(const ClClass *c, const KGemm *g) {
-  return c->cpu && g->transposed ? TURNED_COLS : c->cols;
+static ClTile tile_of(const ClTarget *t, const KGemm *g) {
+  ClTile tile = t->class->tile;
+  if (t->class->cpu && g->transposed) tile.cols = TURNED_COLS;
+  return tile;
 }
 
-static void local_size(const ClClass *c, uint64_t out[2]) {
-  out[0] = c->cpu ? 1 : (uint64_t)c->rows / 8 * (c->cols / 8);
+static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
+  out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   out[1] = 1;
 }
 
 static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
   const ClClass *c = t->class;
+  ClTile tile = tile_of(t, &k->gemm);
   uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
-  uint64_t down = div_up(rows, c->rows), across = div_up((uint64_t)k->gemm.n, cols_of(c, &k->gemm));
-  local_size(c, g->local);
+  uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->gemm.n, tile.cols);
+  local_size(c, tile, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = rows == 0 ? 0 : c->cpu ? across : down;
   if (rows == 0) g->global[0] = 0;
 }
 
-static void constants(Str *s, const KGemm *g, const ClClass *c) {
+static void constants(Str *s, const KGemm *g, ClTile tile) {
   int64_t words = g->in == NUM_BF16 ? (g->k + 1) / 2 : g->k;
   str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16",
              (long long)g->k, (long long)words, (long long)g->n);
-  str_printf(s, ", ROWS = %u, COLS = %u", c->rows, cols_of(c, g));
-  if (!c->cpu) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", c->depth);
+  str_printf(s, ", ROWS = %u, COLS = %u", tile.rows, tile.cols);
+  if (tile.depth)
+    str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", tile.depth);
   str_add(s, " };\n");
   cl_const(s, "G", g->g);
   cl_const(s, "M", g->m);
@@ -109,11 +112,11 @@ static void finish(Str *s, const KGemm *g, uint32_t lanes) {
 /* ---- processors ---------------------------------------------------------- */
 
 /* In a loop: the text of an activation is long, and its time short. */
-static void cpu_finish(Str *s, const KGemm *g, const ClClass *c) {
+static void cpu_finish(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
-  uint32_t panels = c->cols / LANES;
+  uint32_t panels = tile.cols / LANES;
   str_printf(s, "  float16 all[ROWS * %u];\n", panels);
-  for (uint32_t i = 0; i < c->rows * panels; i++)
+  for (uint32_t i = 0; i < tile.rows * panels; i++)
     str_printf(s, "  all[%u] = c%u_%u;\n", i, i / panels, i % panels);
   str_add(s, "  for (uint i = 0; i < ROWS && row + i < rows; i++) {\n");
   row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
@@ -126,10 +129,10 @@ static void cpu_finish(Str *s, const KGemm *g, const ClClass *c) {
 }
 
 /* Multiply-adds of A's column `at` with a row of the panels, which `b` loads ('@': which). */
-static void cpu_step(Str *s, const ClClass *c, const char *b, const char *at) {
-  uint32_t panels = c->cols / LANES;
+static void cpu_step(Str *s, ClTile tile, const char *b, const char *at) {
+  uint32_t panels = tile.cols / LANES;
   for (uint32_t p = 0; p < panels; p++) filled(s, b, (const char[]){(char)('0' + p), 0});
-  for (uint32_t i = 0; i < c->rows; i++) {
+  for (uint32_t i = 0; i < tile.rows; i++) {
     str_printf(s, "    const float16 r%u = IN(a%u, %s);\n", i, i, at);
     for (uint32_t p = 0; p < panels; p++)
       str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
@@ -137,29 +140,30 @@ static void cpu_step(Str *s, const ClClass *c, const char *b, const char *at) {
   str_add(s, "  }\n");
 }
 
-static void cpu_sums(Str *s, const KGemm *g, const ClClass *c) {
+static void cpu_sums(Str *s, const KGemm *g, ClTile tile) {
   if (g->in == NUM_F32) {
     str_add(s, "  for (long k = 0; k < K; k++) {\n");
-    cpu_step(s, c, "    const float16 b@ = vload16(k, w@);\n", "k");
+    cpu_step(s, tile, "    const float16 b@ = vload16(k, w@);\n", "k");
     return;
   }
   str_add(s, "  for (long k = 0; k < K / 2; k++) {\n  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) & 0xffff0000u);\n", "2 * k + 1");
+  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(k, w@) & 0xffff0000u);\n",
+           "2 * k + 1");
   str_add(s, "  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) << 16);\n", "2 * k");
+  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(k, w@) << 16);\n", "2 * k");
   str_add(s, "  }\n");
   if (g->k % 2 == 0) return;
   str_add(s, "  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n", "K - 1");
+  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n", "K - 1");
 }
 
-static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
+static void cpu_text(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
-  uint32_t panels = c->cols / LANES;
+  uint32_t panels = tile.cols / LANES;
   const char *word = g->in == NUM_BF16 ? "uint" : "float";
   str_add(s, "  const uint row = get_global_id(0) * ROWS;\n"
              "  const uint panel = get_global_id(1) * (COLS / 16);\n");
-  for (uint32_t i = 0; i < c->rows; i++) {
+  for (uint32_t i = 0; i < tile.rows; i++) {
     Str name = {.arena = s->arena}, row = {.arena = s->arena};
     str_printf(&name, "at%u", i);
     str_printf(&row, "min(row + %u, rows - 1)", i);
@@ -170,13 +174,13 @@ static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
     str_printf(s, "  global const %s *w%u = (global const %s *)x2\n"
                   "      + (long)min(panel + %u, PANELS - 1u) * WORDS * 16;\n",
                word, p, word, p);
-  for (uint32_t i = 0; i < c->rows; i++) {
+  for (uint32_t i = 0; i < tile.rows; i++) {
     str_add(s, "  float16");
     for (uint32_t p = 0; p < panels; p++) str_printf(s, "%s c%u_%u = 0", p ? "," : "", i, p);
     str_add(s, ";\n");
   }
-  cpu_sums(s, g, c);
-  cpu_finish(s, g, c);
+  cpu_sums(s, g, tile);
+  cpu_finish(s, g, tile);
 }
 
 /* K as lanes: eight rows by three columns, whose lanes are joined at the end. */
@@ -325,13 +329,13 @@ static void finish_tile(Str *s, const KGemm *g) {
   }
 }
 
-static void tile_text(Str *s, const KGemm *g, const ClClass *c) {
+static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
-  bool whole = g->k % c->depth == 0;
+  bool whole = g->k % tile.depth == 0;
   str_add(s, "#undef W4\n");
   str_add(s, columns[g->in]);
   str_add(s, tile_head);
-  str_add(s, c->rows % 64 == 0 && c->cols == 128 ? place_wide : place_plain);
+  str_add(s, tile.rows % 64 == 0 && tile.cols == 128 ? place_wide : place_plain);
   str_add(s, "  float a_next[A_EACH];\n  float4 w_next[W_EACH];\n  long a_row[A_EACH];\n");
   for (uint32_t i = 0; i < 8; i++) str_printf(s, "  float4 c%u_0 = 0, c%u_1 = 0;\n", i, i);
   str_add(s, "#pragma unroll\n  for (uint i = 0; i < A_EACH; i++) {\n"
@@ -354,17 +358,18 @@ static void tile_text(Str *s, const KGemm *g, const ClClass *c) {
 
 static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   const ClClass *c = t->target->class;
+  ClTile tile = tile_of(t->target, &k->gemm);
   uint64_t local[2];
-  local_size(c, local);
+  local_size(c, tile, local);
   cl_begin(t, k, i, local);
   cl_factors(&t->out, k->gemm.in);
-  constants(&t->out, &k->gemm, c);
+  constants(&t->out, &k->gemm, tile);
   if (c->cpu && k->gemm.transposed)
     turned_text(&t->out, &k->gemm);
   else if (c->cpu)
-    cpu_text(&t->out, &k->gemm, c);
+    cpu_text(&t->out, &k->gemm, tile);
   else
-    tile_text(&t->out, &k->gemm, c);
+    tile_text(&t->out, &k->gemm, tile);
   cl_end(t);
 }
 

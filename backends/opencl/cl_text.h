@@ -14,11 +14,16 @@
 #include "base/str.h"
 #include "ir/kernel.h"
 
+/* What a work-group of a gemm makes (cpu: a work-item), and K of it at a time. */
+typedef struct {
+  uint32_t rows, cols, depth;
+} ClTile;
+
 /* What suits a kind of device: a row of cl_classes.def. */
 typedef struct {
   const char *name;
   bool cpu;                   /* wide vectors and few work-items, no local memory */
-  uint32_t rows, cols, depth; /* gemm: tile of a work-group (cpu: of a work-item) */
+  ClTile tile;                /* of gemms */
   uint32_t row_items;         /* work-items of one row of layernorm …; a power of 2 */
   uint32_t queries, keys;     /* attention: queries of a group, keys at a time */
   uint32_t items;             /* work-items of a group elsewhere; a power of 2 */
