@@ -147,6 +147,10 @@ void program_text(const Program *p, KernelList l, Str *out);
 VL_MUST_USE VlStatus inspect_onnx(const char *path, vlpc_text_format format, Arena *a, Diag *d,
                                   Str *out);
 
+/* tune.c: options complete; the kernels section is hostile. */
+VL_MUST_USE VlStatus tune_run(const vlpc_tune_options *o, Section kernels, Arena *a, Diag *d,
+                              Str *out);
+
 /* prompt_host.c */
 /* Tokens of a text; 0: not known. */
 int64_t compile_context(const Graph *g);

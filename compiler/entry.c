@@ -258,6 +258,25 @@ static VlStatus list_prompts(vlpc_text_format format, Diag *d, CompilerBytes *te
   return on_arena(prompt_list_on, &c, d);
 }
 
+typedef struct {
+  const vlpc_tune_options *o;
+  Section kernels;
+  CompilerBytes *text;
+} TuneCall;
+
+static VlStatus tune_on(void *ctx, Arena *a, Diag *d) {
+  TuneCall *c = ctx;
+  Str out = {.arena = a};
+  VL_TRY(tune_run(c->o, c->kernels, a, d, &out));
+  return give_text(&out, d, c->text);
+}
+
+static VlStatus tune(const vlpc_tune_options *o, const uint8_t *kernels, size_t n, Diag *d,
+                     CompilerBytes *text) {
+  TuneCall c = {o, {kernels, n}, text};
+  return on_arena(tune_on, &c, d);
+}
+
 static const CompilerApi api = {
     .version = COMPILER_API_VERSION,
     .vlpc_version = VLPC_VERSION_TEXT,
@@ -273,6 +292,7 @@ static const CompilerApi api = {
     .inspect = inspect,
     .prompt_write = write_prompt,
     .prompt_list = list_prompts,
+    .tune = tune,
 };
 
 VLPC_API const CompilerApi *vlpc_compiler_entry(int version);

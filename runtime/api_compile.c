@@ -222,3 +222,17 @@ vlpc_status vlpc_compiler_device(vlpc_compiler *c, uint32_t i, vlpc_found_device
              ? VLPC_OK
              : argument(c, "out->struct_size is not that of a vlpc_found_device");
 }
+
+vlpc_status vlpc_tune(vlpc_compiler *c, const vlpc_artifact *a, const vlpc_tune_options *options,
+                      const char **out_text) {
+  vlpc_tune_options o;
+  if (!begin(c)) return VLPC_E_INVALID_ARG;
+  Section kernels = find_section(a, "kernels");
+  if (!kernels.at || !out_text) return argument(c, "artifact or out_text is not usable");
+  if (!options_copy(&o, sizeof o, options) || !o.device || !o.cache_dir || !(o.seconds >= 0))
+    return argument(c, "options need struct_size, device, cache_dir and seconds");
+  drop(c, &c->text);
+  VlStatus s = c->lib.api->tune(&o, kernels.at, (size_t)kernels.bytes, c->diag, &c->text);
+  *out_text = text_of(&c->text);
+  return s;
+}

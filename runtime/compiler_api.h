@@ -13,7 +13,7 @@
 #include "runtime/device.h"
 #include "vlpc/vlpc_compile.h"
 
-#define COMPILER_API_VERSION 2
+#define COMPILER_API_VERSION 3
 #define COMPILER_ENTRY "vlpc_compiler_entry"
 #define COMPILER_SONAME "libvlpc_compiler.so.0"
 
@@ -54,6 +54,8 @@ typedef struct CompilerApi {
   VlStatus (*inspect)(const char *path, vlpc_text_format format, Diag *d, CompilerBytes *text);
   VlStatus (*prompt_write)(const vlpc_prompt_options *o, Diag *d);
   VlStatus (*prompt_list)(vlpc_text_format format, Diag *d, CompilerBytes *text);
+  VlStatus (*tune)(const vlpc_tune_options *o, const uint8_t *kernels, size_t n, Diag *d,
+                   CompilerBytes *text);
 } CompilerApi;
 
 /* NULL when the library does not have this version of the table. */

@@ -22,6 +22,12 @@ VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bo
   return absent(d);
 }
 
+VlStatus opencl_tune(const DeviceLoad *l, double seconds, Arena *a, Diag *d, OpenclTuning *out) {
+  (void)l, (void)seconds, (void)a;
+  *out = (OpenclTuning){0};
+  return absent(d);
+}
+
 /* The target is asked for first, so nothing else is called. */
 const DeviceDriver device_opencl = {
     .name = "opencl",

@@ -154,7 +154,8 @@ static VlStatus judge(const ClDevice *x, const DeviceLoad *l, Arena *a, Diag *d)
   kernels_write(kernels, a, &test.kernels, &n);
   test.kernels_bytes = n;
   cl_identity(&text, x);
-  str_printf(&text, "self-test\n%s", cl_program_text(kernels, &(ClTarget){x->class, x->fp64}, a));
+  ClTarget plain = {x->class, x->fp64, NULL};
+  str_printf(&text, "self-test\n%s", cl_program_text(kernels, &plain, a));
   store_key(text.at, text.n, key);
   VL_TRY(store_find(l->scratch_dir, key, d, &found));
   int wrong = found.code_bytes ? (int)(int8_t)found.code[0] : -2;

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "backends/opencl/cl_code.h"
+#include "backends/opencl/cl_tiles.h"
 #include "backends/ref/ref.h"
 
 enum { EVENTS_MAX = 64 };
@@ -83,11 +83,13 @@ static void cl_unload(DeviceCode *c) {
 static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   cl_int error = CL_SUCCESS;
   VL_TRY(choose(l->target, d, &c->lib, &c->device));
-  c->target = (ClTarget){c->device.class, c->device.fp64};
+  c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
+  ClTable *tuned = arena_one(c->arena, ClTable);
+  VL_TRY(cl_table_read(&c->device, c->cache_dir, c->arena, d, tuned));
+  c->target = (ClTarget){c->device.class, c->device.fp64, tuned};
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
   c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
-  c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
   cl_context_properties p[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)c->device.platform_id,
                                0};
   c->context = c->lib.clCreateContext(p, 1, &c->device.id, NULL, NULL, &error);

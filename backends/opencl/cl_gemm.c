@@ -24,14 +24,6 @@
 
 static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
 
-enum { TURNED_COLS = 3 };
-
-static ClTile tile_of(const ClTarget *t, const KGemm *g) {
-  ClTile tile = t->class->tile;
-  if (t->class->cpu && g->transposed) tile.cols = TURNED_COLS;
-  return tile;
-}
-
 static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
   out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   out[1] = 1;
@@ -39,7 +31,7 @@ static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
 
 static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
   const ClClass *c = t->class;
-  ClTile tile = tile_of(t, &k->gemm);
+  ClTile tile = cl_tile(t, &k->gemm);
   uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
   uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->gemm.n, tile.cols);
   local_size(c, tile, g->local);
@@ -358,7 +350,7 @@ static void tile_text(Str *s, const KGemm *g, ClTile tile) {
 
 static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   const ClClass *c = t->target->class;
-  ClTile tile = tile_of(t->target, &k->gemm);
+  ClTile tile = cl_tile(t->target, &k->gemm);
   uint64_t local[2];
   local_size(c, tile, local);
   cl_begin(t, k, i, local);

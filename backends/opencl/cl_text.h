@@ -30,9 +30,22 @@ typedef struct {
   double launch_flops;        /* most work of one launch; 0: any */
 } ClClass;
 
+/* A gemm and its tile, as `vlpc tune` found it (cl_tiles.c). */
+typedef struct {
+  int64_t k, n;
+  uint32_t in, out, transposed;
+  ClTile tile;
+} ClTuned;
+
+typedef struct {
+  ClTuned *at;
+  uint32_t n;
+} ClTable;
+
 typedef struct {
   const ClClass *class;
   bool fp64;
+  const ClTable *tuned; /* NULL: the class's tiles */
 } ClTarget;
 
 #define CL_LOCAL_BYTES 32768 /* of local memory, which every device has */
@@ -58,6 +71,9 @@ typedef struct {
 } ClKind;
 
 extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows, cl_axis;
+
+/* cl_tiles.c: cols of work-items on processors, else of groups. */
+ClTile cl_tile(const ClTarget *target, const KGemm *g);
 
 /* cl_emit.c */
 

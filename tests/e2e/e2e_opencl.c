@@ -173,6 +173,41 @@ static void gradients_agree_with_native_code(void **state) {
   line_close(&cpu);
 }
 
+/* ---- tuning ------------------------------------------------------------------ */
+
+static vlpc_status tune(const char *device, const char *folder, const char **text) {
+  vlpc_artifact *a = NULL;
+  assert_int_equal(vlpc_artifact_open(artifact, NULL, &a), VLPC_OK);
+  vlpc_tune_options o = {.struct_size = sizeof o, .device = device, .cache_dir = folder,
+                         .seconds = 30, .format = VLPC_JSON};
+  vlpc_status s = vlpc_tune(e2e_compiler, a, &o, text);
+  vlpc_artifact_close(a);
+  return s;
+}
+
+static void tuning_keeps_the_bits(void **state) {
+  (void)state;
+  const char *text = NULL;
+  vlpc_session_options o = on("opencl");
+  o.cache_dir = e2e_file("tuned");
+  e2e_ok(tune("opencl", o.cache_dir, &text));
+  assert_non_null(strstr(text, "\"unfinished\":0"));
+  assert_non_null(strstr(text, "{\"k\":64,\"n\":192,\"in\":\"f32\""));
+  assert_null(strstr(text, "null")); /* each tile of each gemm runs */
+  Line plain = line_open(artifact, on("opencl")), tuned = line_open(artifact, o);
+  for (int i = 0; i < 2; i++) {
+    line_run(&plain, entries[i], &inputs);
+    line_run(&tuned, entries[i], &inputs);
+    vlpc_tensor want = line_output(&plain, entries[i], features[i]);
+    vlpc_tensor got = line_output(&tuned, entries[i], features[i]);
+    same_bits(got.data, want.data, (size_t)tensor_count(&want) * sizeof(float), entries[i]);
+  }
+  line_close(&tuned);
+  line_close(&plain);
+  assert_int_equal(tune("cpu", o.cache_dir, &text), VLPC_E_DEVICE);
+  assert_non_null(strstr(vlpc_compiler_error(e2e_compiler), "error[E0611]: 'cpu' has no tiles"));
+}
+
 /* ---- refusals --------------------------------------------------------------- */
 
 /* What vlpc_session_new says of a device. */
@@ -221,6 +256,7 @@ int main(void) {
       cmocka_unit_test(batches_do_not_matter),
       cmocka_unit_test(bad_ids_are_named),
       cmocka_unit_test(gradients_agree_with_native_code),
+      cmocka_unit_test(tuning_keeps_the_bits),
       cmocka_unit_test(refuses_devices_that_are_not_there),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
