@@ -48,7 +48,7 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 
 static void constants(Str *s, const KGemm *g, const ClClass *c) {
   int64_t words = g->in == NUM_BF16 ? (g->k + 1) / 2 : g->k;
-  str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16",
+  str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16, PIECE = 128",
              (long long)g->k, (long long)words, (long long)g->n);
   str_printf(s, ", ROWS = %u, COLS = %u", c->rows, cols_of(c, g));
   if (!c->cpu) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", c->depth);
@@ -125,32 +125,47 @@ static void cpu_finish(Str *s, const KGemm *g, const ClClass *c) {
   str_add(s, "    }\n  }\n");
 }
 
-/* Multiply-adds of A's column `at` with a row of the panels, which `b` loads ('@': which). */
-static void cpu_step(Str *s, const ClClass *c, const char *b, const char *at) {
+/* Multiply-adds of a column of A, `a` ('@': of which row), with a row of the panels, which
+** `b` loads ('@': of which). */
+static void cpu_step(Str *s, const ClClass *c, const char *b, const char *a) {
   uint32_t panels = c->cols / LANES;
   for (uint32_t p = 0; p < panels; p++) filled(s, b, (const char[]){(char)('0' + p), 0});
   for (uint32_t i = 0; i < c->rows; i++) {
-    str_printf(s, "    const float16 r%u = IN(a%u, %s);\n", i, i, at);
+    str_printf(s, "    const float16 r%u = ", i);
+    filled(s, a, (const char[]){(char)('0' + i), 0});
+    str_add(s, ";\n");
     for (uint32_t p = 0; p < panels; p++)
       str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
   }
   str_add(s, "  }\n");
 }
 
+/* A piece of each row as floats, so that a multiply-add reads one number for all lanes. */
+static const char widen_row[] =
+    "    for (long e = 0; e < n / 16; e++) vstore16(vl_bf16_vload16(e, a@ + k0), e, wide[@]);\n"
+    "    for (long e = n / 16 * 16; e < n; e++) wide[@][e] = IN(a@, k0 + e);\n";
+
 static void cpu_sums(Str *s, const KGemm *g, const ClClass *c) {
+  static const char odd[] =
+      "    const float16 b@ = as_float16(vload16(k0 / 2 + k, w@) & 0xffff0000u);\n";
+  static const char even[] = "    const float16 b@ = as_float16(vload16(k0 / 2 + k, w@) << 16);\n";
+  static const char last[] = "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n";
   if (g->in == NUM_F32) {
     str_add(s, "  for (long k = 0; k < K; k++) {\n");
-    cpu_step(s, c, "    const float16 b@ = vload16(k, w@);\n", "k");
+    cpu_step(s, c, "    const float16 b@ = vload16(k, w@);\n", "a@[k]");
     return;
   }
-  str_add(s, "  for (long k = 0; k < K / 2; k++) {\n  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) & 0xffff0000u);\n", "2 * k + 1");
+  str_add(s, "  float wide[ROWS][PIECE];\n  for (long k0 = 0; k0 < K; k0 += PIECE) {\n"
+             "    const long n = min((long)PIECE, K - k0);\n");
+  for (uint32_t i = 0; i < c->rows; i++) filled(s, widen_row, (const char[]){(char)('0' + i), 0});
+  str_add(s, "  for (long k = 0; k < n / 2; k++) {\n  {\n");
+  cpu_step(s, c, odd, "wide[@][2 * k + 1]");
   str_add(s, "  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(k, w@) << 16);\n", "2 * k");
-  str_add(s, "  }\n");
+  cpu_step(s, c, even, "wide[@][2 * k]");
+  str_add(s, "  }\n  }\n");
   if (g->k % 2 == 0) return;
   str_add(s, "  {\n");
-  cpu_step(s, c, "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n", "K - 1");
+  cpu_step(s, c, last, "IN(a@, K - 1)");
 }
 
 static void cpu_text(Str *s, const KGemm *g, const ClClass *c) {
