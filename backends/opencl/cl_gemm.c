@@ -42,7 +42,7 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 
 static void constants(Str *s, const KGemm *g, ClTile tile) {
   int64_t words = g->in == NUM_BF16 ? (g->k + 1) / 2 : g->k;
-  str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16",
+  str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16, PIECE = 128",
              (long long)g->k, (long long)words, (long long)g->n);
   str_printf(s, ", ROWS = %u, COLS = %u", tile.rows, tile.cols);
   if (tile.depth)
@@ -61,6 +61,13 @@ static void filled(Str *s, const char *text, const char *with) {
     else
       str_addn(s, p, 1);
   }
+}
+
+/* text with each '@' replaced by i. */
+static void numbered(Str *s, const char *text, uint32_t i) {
+  Str number = {.arena = s->arena};
+  str_printf(&number, "%u", i);
+  filled(s, text, str_text(&number));
 }
 
 static void row_function(Str *s, const char *name, const char *row, const KSize gm[2],
@@ -120,33 +127,47 @@ static void cpu_finish(Str *s, const KGemm *g, ClTile tile) {
   str_add(s, "    }\n  }\n");
 }
 
-/* Multiply-adds of A's column `at` with a row of the panels, which `b` loads ('@': which). */
-static void cpu_step(Str *s, ClTile tile, const char *b, const char *at) {
+/* Multiply-adds of a column of A, `a` ('@': of which row), with a row of the panels, which
+** `b` loads ('@': of which). */
+static void cpu_step(Str *s, ClTile tile, const char *b, const char *a) {
   uint32_t panels = tile.cols / LANES;
-  for (uint32_t p = 0; p < panels; p++) filled(s, b, (const char[]){(char)('0' + p), 0});
+  for (uint32_t p = 0; p < panels; p++) numbered(s, b, p);
   for (uint32_t i = 0; i < tile.rows; i++) {
-    str_printf(s, "    const float16 r%u = IN(a%u, %s);\n", i, i, at);
+    str_printf(s, "    const float16 r%u = ", i);
+    numbered(s, a, i);
+    str_add(s, ";\n");
     for (uint32_t p = 0; p < panels; p++)
       str_printf(s, "    c%u_%u = fma(r%u, b%u, c%u_%u);\n", i, p, i, p, i, p);
   }
   str_add(s, "  }\n");
 }
 
+/* A piece of each row as floats, so that a multiply-add reads one number for all lanes. */
+static const char widen_row[] =
+    "    for (long e = 0; e < n / 16; e++) vstore16(vl_bf16_vload16(e, a@ + k0), e, wide[@]);\n"
+    "    for (long e = n / 16 * 16; e < n; e++) wide[@][e] = IN(a@, k0 + e);\n";
+
 static void cpu_sums(Str *s, const KGemm *g, ClTile tile) {
+  static const char odd[] =
+      "    const float16 b@ = as_float16(vload16(k0 / 2 + k, w@) & 0xffff0000u);\n";
+  static const char even[] = "    const float16 b@ = as_float16(vload16(k0 / 2 + k, w@) << 16);\n";
+  static const char last[] = "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n";
   if (g->in == NUM_F32) {
     str_add(s, "  for (long k = 0; k < K; k++) {\n");
-    cpu_step(s, tile, "    const float16 b@ = vload16(k, w@);\n", "k");
+    cpu_step(s, tile, "    const float16 b@ = vload16(k, w@);\n", "a@[k]");
     return;
   }
-  str_add(s, "  for (long k = 0; k < K / 2; k++) {\n  {\n");
-  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(k, w@) & 0xffff0000u);\n",
-           "2 * k + 1");
+  str_add(s, "  float wide[ROWS][PIECE];\n  for (long k0 = 0; k0 < K; k0 += PIECE) {\n"
+             "    const long n = min((long)PIECE, K - k0);\n");
+  for (uint32_t i = 0; i < tile.rows; i++) numbered(s, widen_row, i);
+  str_add(s, "  for (long k = 0; k < n / 2; k++) {\n  {\n");
+  cpu_step(s, tile, odd, "wide[@][2 * k + 1]");
   str_add(s, "  {\n");
-  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(k, w@) << 16);\n", "2 * k");
-  str_add(s, "  }\n");
+  cpu_step(s, tile, even, "wide[@][2 * k]");
+  str_add(s, "  }\n  }\n");
   if (g->k % 2 == 0) return;
   str_add(s, "  {\n");
-  cpu_step(s, tile, "    const float16 b@ = as_float16(vload16(K / 2, w@) << 16);\n", "K - 1");
+  cpu_step(s, tile, last, "IN(a@, K - 1)");
 }
 
 static void cpu_text(Str *s, const KGemm *g, ClTile tile) {

@@ -13,7 +13,7 @@
 #include "backends/opencl/cl_tiles.h"
 #include "tests/device/llvm_kit.h"
 
-enum { K = 70, N = 150, ROWS = 77, PANELS = (N + 15) / 16 };
+enum { K = 151, N = 150, ROWS = 77, PANELS = (N + 15) / 16 };
 
 static Arena *arena;
 static Kernel gemms[2]; /* f32 with all that can be fused, and bf16 */
