@@ -28,12 +28,7 @@ static VlStatus read_model(Compile *c, uint32_t i) {
 }
 
 static bool has_input(const Graph *g, const char *name) {
-  const Named *in = NULL;
-  uint32_t n = ir_inputs(g, &in);
-  for (uint32_t i = 0; i < n; i++) {
-    if (strcmp(in[i].name, name) == 0) return true;
-  }
-  return false;
+  return val_ok(ir_input_named(g, name));
 }
 
 static VlStatus join_towers(Compile *c) {

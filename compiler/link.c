@@ -83,12 +83,6 @@ static VlStatus check_trainable(const Compile *c, const Graph *g, const char *na
   return s;
 }
 
-static const Named *output_named(const Named *out, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(out[i].name, name) == 0) return &out[i];
-  return NULL;
-}
-
 /* ---- linking ---------------------------------------------------------------------- */
 
 static LinkSpec spec_of(Compile *c, const Graph *module) {
@@ -121,14 +115,11 @@ static VlStatus hash_base(Compile *c) {
 
 /* Where features of images come from, with prompts and without. */
 static void add_maps(Graph *g) {
-  const Named *point = NULL, *out = NULL;
-  uint32_t n_points = ir_points(g, &point), n_out = ir_outputs(g, &out);
-  const Named *feat = output_named(point, n_points, "V.feat");
-  const Named *frozen = output_named(out, n_out, LINK_FROZEN_IMAGE);
-  if (!feat || !frozen) return;
-  Val plain = frozen->v, with = pass_attention_map(g, feat->v);
+  Val feat = ir_point_named(g, "V.feat"), frozen = ir_output_named(g, LINK_FROZEN_IMAGE);
+  if (!val_ok(feat) || !val_ok(frozen)) return;
+  Val with = pass_attention_map(g, feat), plain = VAL_NONE;
+  if (!val_eq(frozen, feat)) plain = pass_attention_map(g, frozen);
   if (val_ok(with)) ir_output(g, LINK_LOOK "attention", with);
-  plain = val_eq(plain, feat->v) ? VAL_NONE : pass_attention_map(g, plain);
   if (val_ok(plain)) ir_output(g, LINK_LOOK "plain_attention", plain);
 }
 
@@ -225,6 +216,12 @@ static bool tokens_entry(Compile *c, PassEntry *out) {
   *to = (Named){"token_rows", ir_node(g, OP_embedding, 2, in, 0, NULL)};
   *out = (PassEntry){.name = "tokens", .out = to, .n_out = 1};
   return val_ok(to->v);
+}
+
+static const Named *output_named(const Named *out, uint32_t n, const char *name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(out[i].name, name) == 0) return &out[i];
+  return NULL;
 }
 
 /* What a module makes of scores, of the features that the towers' entries give. */

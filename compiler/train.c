@@ -62,12 +62,6 @@ VlStatus compile_read_losses(Compile *c, LinkLoss out[TRAIN_LOSSES], uint32_t *n
 
 /* ---- gradients -------------------------------------------------------------------- */
 
-static Val named(const Named *at, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(at[i].name, name) == 0) return at[i].v;
-  return VAL_NONE;
-}
-
 /* Entries that stand in for training's: on packed rows, and with less and less memory,
 ** because less is kept for the way back. */
 static const struct {
@@ -82,13 +76,11 @@ static const struct {
 /* Something is learned that the texts' features depend on. */
 static bool learns_texts(const Graph *g, const GradSpec *of) {
   bool *learned = arena_array(ir_arena(g), bool, ir_n_vals(g) + 1);
-  const Named *point = NULL;
-  uint32_t n = ir_points(g, &point);
   for (uint32_t i = 0; i < of->n; i++) learned[of->of[i].v.i] = true;
   for (uint32_t i = 1; i <= ir_n_vals(g); i++)
     for (uint32_t k = 0; k < ir_n_in(g, (Val){i}); k++)
       learned[i] = learned[i] || learned[ir_in(g, (Val){i}, k).i];
-  return learned[named(point, n, "T.feat").i];
+  return learned[ir_point_named(g, "T.feat").i];
 }
 
 /* The loss on packed rows; VAL_NONE: there is none. */
@@ -122,19 +114,17 @@ static VlStatus add_stand_ins(Compile *c, uint32_t stage, const GradSpec *of) {
 }
 
 VlStatus compile_gradients(Compile *c) {
-  const Named *in = NULL, *out = NULL;
-  uint32_t n_in = ir_inputs(c->graph, &in), n_out = ir_outputs(c->graph, &out);
   const Declaration *x = &c->declaration;
   Named *of = arena_array(c->a, Named, x->n_trainables);
   GradSpec spec[TRAIN_LOSSES] = {0};
   uint32_t n = 0, stage = 0;
   for (uint32_t i = 0; i < x->n_trainables; i++) {
-    Val v = named(in, n_in, x->trainable[i].name);
+    Val v = ir_input_named(c->graph, x->trainable[i].name);
     if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
   }
   for (; stage < TRAIN_LOSSES && x->loss[stage].file; stage++) {
     const char *prefix = own_prefix[stage];
-    Val loss = named(out, n_out, arena_printf(c->a, "%s" LINK_LOSS, prefix));
+    Val loss = ir_output_named(c->graph, arena_printf(c->a, "%s" LINK_LOSS, prefix));
     prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
     spec[stage] = (GradSpec){loss, of, n, prefix, GRAD_KEEP_all};
     VL_TRY(add_stand_ins(c, stage, &spec[stage]));

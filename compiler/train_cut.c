@@ -15,20 +15,12 @@
 
 #include <string.h>
 
-static Val point(const Graph *g, const char *name) {
-  const Named *at = NULL;
-  uint32_t n = ir_points(g, &at);
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(at[i].name, name) == 0) return at[i].v;
-  return VAL_NONE;
-}
-
 /* Features of the tower that ends in v are of this type. */
 static TypeId features(Graph *g, Val v) { return val_ok(v) ? ir_type_id(g, v) : (TypeId){0}; }
 
 static CutList cut(const Compile *c, const PassEntry *train, BindTime time, const char *of) {
   Cut k = {.at = pass_binding(c->graph, c->a, &c->trainables, BIND_step), .time = time,
-           .type = features(c->graph, point(c->graph, of)), .late = train, .n_late = 1};
+           .type = features(c->graph, ir_point_named(c->graph, of)), .late = train, .n_late = 1};
   return k.type.i ? pass_cut(c->graph, c->a, &k) : (CutList){0};
 }
 

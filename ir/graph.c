@@ -270,6 +270,24 @@ uint32_t ir_points(const Graph *g, const Named **out) {
   return g->point.n;
 }
 
+static Val named(const Named *at, uint32_t n, const char *name) {
+  for (uint32_t i = 0; i < n; i++)
+    if (strcmp(at[i].name, name) == 0) return at[i].v;
+  return VAL_NONE;
+}
+
+Val ir_input_named(const Graph *g, const char *name) {
+  return named(g->input.at, g->input.n, name);
+}
+
+Val ir_output_named(const Graph *g, const char *name) {
+  return named(g->output.at, g->output.n, name);
+}
+
+Val ir_point_named(const Graph *g, const char *name) {
+  return named(g->point.at, g->point.n, name);
+}
+
 /* ---- liveness ------------------------------------------------------------- */
 
 uint32_t *ir_uses(const Graph *g, Arena *a) {

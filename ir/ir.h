@@ -192,6 +192,10 @@ void ir_point(Graph *g, const char *name, Val v);
 uint32_t ir_inputs(const Graph *g, const Named **out);
 uint32_t ir_outputs(const Graph *g, const Named **out);
 uint32_t ir_points(const Graph *g, const Named **out);
+/* The one of a name; VAL_NONE: there is none. */
+Val ir_input_named(const Graph *g, const char *name);
+Val ir_output_named(const Graph *g, const char *name);
+Val ir_point_named(const Graph *g, const char *name);
 
 LocId ir_loc_add(Graph *g, Loc l);
 LocId ir_loc_merge(Graph *g, LocId a, LocId b);

@@ -107,18 +107,12 @@ static void keep_binding_inputs(const Graph *g, bool *live) {
   }
 }
 
-static Val find_named(const Named *at, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(at[i].name, name) == 0) return at[i].v;
-  return VAL_NONE;
-}
-
 Graph *ir_extract(const Graph *src, Arena *to, const Named *outputs, uint32_t n) {
   Named *root = arena_array(to, Named, n);
   for (uint32_t i = 0; i < n; i++) {
     root[i] = outputs[i];
-    if (root[i].v.i == 0) root[i].v = find_named(src->output.at, src->output.n, root[i].name);
-    if (root[i].v.i == 0) root[i].v = find_named(src->point.at, src->point.n, root[i].name);
+    if (root[i].v.i == 0) root[i].v = ir_output_named(src, root[i].name);
+    if (root[i].v.i == 0) root[i].v = ir_point_named(src, root[i].name);
     if (root[i].v.i == 0) return NULL;
   }
   Job j = job_new(src, to, NULL, NULL);

@@ -5,14 +5,6 @@
 
 #include <string.h>
 
-static Val point_named(const Graph *g, const char *name) {
-  const Named *p = NULL;
-  uint32_t n = ir_points(g, &p);
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(p[i].name, name) == 0) return p[i].v;
-  return VAL_NONE;
-}
-
 /* The features of a tower, and these at unit length: its own whatever the other
 ** tower gives to it. */
 static bool is_features(const Graph *g, Val v, Val feat) {
@@ -35,7 +27,7 @@ static PassEntry tower_entry(const Graph *g, const char *name, uint8_t all, uint
   uint8_t *depends = tower_depends(g, a);
   const Named *out = NULL;
   uint32_t n_out = ir_outputs(g, &out), n = 0;
-  Val feat = point_named(g, all == DEPENDS_IMAGE ? "V.feat" : "T.feat");
+  Val feat = ir_point_named(g, all == DEPENDS_IMAGE ? "V.feat" : "T.feat");
   Named *to = arena_array(a, Named, n_out + 1);
   bool has_features = !val_ok(feat);
   for (uint32_t i = 0; i < n_out; i++) {

@@ -18,11 +18,7 @@ DiagAt link_at(const Link *l) { return (DiagAt){l->spec->file, NULL}; }
 Val link_made(const Link *l, Item it) { return l->made[it.kind][it.v.i]; }
 
 Val link_value(const Link *l, const char *name) {
-  const Named *out = NULL;
-  uint32_t n = ir_outputs(l->module, &out);
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(out[i].name, name) == 0) return out[i].v;
-  return VAL_NONE;
+  return ir_output_named(l->module, name);
 }
 
 const LinkTap *link_tap(const Link *l, Val input) {

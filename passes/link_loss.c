@@ -11,14 +11,6 @@
 
 #define AUX "aux."
 
-static Val input_named(const Graph *g, const char *name) {
-  const Named *in = NULL;
-  uint32_t n = ir_inputs(g, &in);
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(in[i].name, name) == 0) return in[i].v;
-  return VAL_NONE;
-}
-
 static bool is_scores(const LinkTap *t) { return strcmp(t->from, "logits") == 0; }
 
 /* ---- what a tap of the loss waits for --------------------------------------------- */
@@ -47,7 +39,7 @@ bool link_loss_needs(Link *l, const LinkTap *t, uint32_t k, Item *out) {
 /* One input for all losses. */
 static Val labels(Link *l, Item images) {
   DimId size = ir_type_of(l->dst, link_made(l, images))->dim[0];
-  Val there = input_named(l->dst, "labels");
+  Val there = ir_input_named(l->dst, "labels");
   if (val_ok(there)) return there;
   return ir_input(l->dst, "labels", ir_type(l->dst, VLPC_I64, 1, &size));
 }
@@ -70,7 +62,7 @@ static const char *const readable[] = {"logits",        "labels",        "V.feat
 
 static VlStatus check_source(Link *l, const LinkLoss *loss, const LinkTap *t) {
   DiagAt at = {loss->file, NULL};
-  if (!val_ok(input_named(loss->graph, t->input)))
+  if (!val_ok(ir_input_named(loss->graph, t->input)))
     return diag_error(l->d, DIAG_LINK_VALUE, at,
                       "the loss has no input '%s', to which %s is tapped", t->input, t->from);
   if (strncmp(t->from, AUX, strlen(AUX)) == 0 && !val_ok(link_value(l, t->from + strlen(AUX))))
@@ -107,7 +99,7 @@ VlStatus link_check_loss(Link *l, const LinkLoss *loss) {
 /* Each input's value; sizes that the loss names are those of what it reads. */
 static VlStatus read_taps(Link *l, const LinkLoss *loss, Val *made, DimId *size) {
   for (uint32_t i = 0; i < loss->n_taps; i++) {
-    Val in = input_named(loss->graph, loss->tap[i].input), v = tapped(l, &loss->tap[i]);
+    Val in = ir_input_named(loss->graph, loss->tap[i].input), v = tapped(l, &loss->tap[i]);
     VL_CHECK(val_ok(v), "taps were checked");
     VL_TRY(link_fit(l, (LinkFit){&loss->tap[i], loss->graph, loss->file}, in,
                     ir_type_of(l->dst, v), size));

@@ -62,16 +62,8 @@ static bool scores_type(Link *l, Type *out) {
   return true;
 }
 
-static Val base_input(const Link *l, const char *name) {
-  const Named *in = NULL;
-  uint32_t n = ir_inputs(l->base, &in);
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(in[i].name, name) == 0) return in[i].v;
-  return VAL_NONE;
-}
-
 static bool text_type(Link *l, const Source *s, Type *out) {
-  Val ids = base_input(l, "text");
+  Val ids = ir_input_named(l->base, "text");
   if (!val_ok(ids)) {
     VL_IGNORE(diag_error(l->d, DIAG_LINK_POINT, link_at(l), "the model takes no texts"));
     return false;
@@ -181,7 +173,7 @@ static VlStatus check_inputs(Link *l) {
   uint32_t n = ir_inputs(l->module, &in);
   for (uint32_t i = 0; i < n; i++) {
     bool known = is_trainable(l->spec, in[i].name) || link_tap(l, in[i].v) != NULL;
-    bool clash = is_trainable(l->spec, in[i].name) && val_ok(base_input(l, in[i].name));
+    bool clash = is_trainable(l->spec, in[i].name) && val_ok(ir_input_named(l->base, in[i].name));
     if (known && !clash) continue;
     VlStatus s = diag_error(l->d, DIAG_LINK_VALUE, link_at(l), "the module's input '%s' is %s",
                             in[i].name,

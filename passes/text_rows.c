@@ -325,19 +325,10 @@ static void visit(Twins *w, Val v) {
 
 /* ---- the entry ----------------------------------------------------------- */
 
-static Val input_named(const Graph *g, const char *name) {
-  const Named *in = NULL;
-  uint32_t n = ir_inputs(g, &in);
-  for (uint32_t i = 0; i < n; i++) {
-    if (strcmp(in[i].name, name) == 0) return in[i].v;
-  }
-  return VAL_NONE;
-}
-
 /* The entries on rows share their inputs. */
 static Val index_input(Graph *g, const char *name, const char *size) {
   DimTable *t = ir_dims(g);
-  Val known = input_named(g, name);
+  Val known = ir_input_named(g, name);
   if (val_ok(known)) return known;
   DimId d = dim_of_symbol(t, dim_symbol(t, size));
   return ir_input(g, name, ir_type(g, VLPC_I64, 1, &d));
@@ -362,7 +353,7 @@ static bool begin(Twins *w, Graph *g, Val text, Val mask) {
   w->positions = index_input(g, "row_positions", "rows");
   w->bounds = index_input(g, "run_bounds", "runs");
   w->ends = index_input(g, "row_ends", classes);
-  Val names = input_named(g, "name_lengths");
+  Val names = ir_input_named(g, "name_lengths");
   w->placed = val_ok(names);
   if (w->placed) w->kind[names.i] = TWIN_NAMES;
   if (w->placed || has_class_rows(w, n)) w->sources = index_input(g, "row_sources", "rows");
@@ -372,8 +363,8 @@ static bool begin(Twins *w, Graph *g, Val text, Val mask) {
 bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out) {
   Twins w;
   uint32_t n = ir_n_vals(g);
-  Val ids = input_named(g, "text");
-  if (!val_ok(ids) || !begin(&w, g, ids, input_named(g, "attention_mask"))) return false;
+  Val ids = ir_input_named(g, "text");
+  if (!val_ok(ids) || !begin(&w, g, ids, ir_input_named(g, "attention_mask"))) return false;
   for (uint32_t i = 1; i <= n; i++) visit(&w, (Val){i});
   ir_set_loc(g, (LocId){0});
   Named *to = arena_array(ir_arena(g), Named, of->n_out);
