@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine.c - the clock and this process's memory, as Linux tells them. */
+/* machine.c - this process's memory, as Linux tells them. */
 #include "cli/machine.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-int64_t clock_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* The line "<key>:  <n> kB" of a file, in bytes; 0 when there is none. */
 static uint64_t read_kb(const char *path, const char *key) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* machine.h - time, this process's memory, and what its processors can do. */
+/* machine.h - this process's memory, and what its processors can do. */
 #ifndef VLPC_CLI_MACHINE_H
 #define VLPC_CLI_MACHINE_H
 
 #include "base/base.h"
+#include "base/clock.h"
 #include "base/cpu.h"
 
-int64_t clock_ns(void); /* monotonic */
 /* Largest resident set so far, mapped files included (VmHWM); 0: unknown. */
 uint64_t memory_peak(void);
 /* Resident bytes of this process alone: what it has written, not the clean pages

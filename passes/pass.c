@@ -9,8 +9,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/rng.h"
 
@@ -58,12 +58,6 @@ static const char *text_of(const Graph *g, Arena *a) {
   Str s = {.arena = a};
   ir_print(g, 0, &s);
   return str_text(&s);
-}
-
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
 }
 
 static VlStatus broken(const Job *j, PassId p, const char *what, const char *detail) {
@@ -193,11 +187,12 @@ static bool rewrite_once(Job *j, PassId p) {
 
 static VlStatus run_pass(Job *j, PassId p, bool *changed) {
   const Graph *before = j->g;
-  double start = now_ms();
+  int64_t start = clock_ns();
   bool is_other = false;
   for (int i = 0; i < REPEATS && rewrite_once(j, p); i++) is_other = true;
   PassRun *r = add_run(j);
-  *r = (PassRun){p, now_ms() - start, ir_n_vals(before), ir_n_vals(j->g), is_other};
+  *r = (PassRun){p, (double)(clock_ns() - start) * 1e-6,
+                 ir_n_vals(before), ir_n_vals(j->g), is_other};
   *changed = *changed || is_other;
   if (j->opt->on_dump != NULL && (j->opt->dump & (UINT64_C(1) << p)) != 0)
     j->opt->on_dump(j->opt->dump_ctx, j->out->n_runs, pass_name(p), j->text);

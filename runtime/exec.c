@@ -8,16 +8,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "runtime/code.h"
 #include "runtime/session.h"
-
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- buffers ------------------------------------------------------------ */
 
@@ -118,7 +112,7 @@ static VlStatus step_failed(vlpc_session *s, const Bound *b, DeviceFault f) {
 static void report_step(vlpc_session *s, const Bound *b, uint32_t i, int64_t start) {
   const DeviceLaunch *l = &b->launch[i];
   const DeviceDriver *dr = s->code->driver;
-  int64_t end = now_ns(), own = dr->elapsed ? dr->elapsed(s->stream) : -1;
+  int64_t end = clock_ns(), own = dr->elapsed ? dr->elapsed(s->stream) : -1;
   if (own >= 0) start = end - own;
   vlpc_step_info info = {.entry = b->e->name, .step = l->step, .kernel = l->kernel,
                          .place = s->model->program.steps[l->step].place,
@@ -133,7 +127,7 @@ static VlStatus launch_all(vlpc_session *s, const Bound *b) {
   VlStatus st = VLPC_OK;
   if (dr->profile) dr->profile(s->stream, s->on_step != NULL);
   for (uint32_t i = 0; st == VLPC_OK && i < b->e->n_steps; i++) {
-    int64_t start = s->on_step ? now_ns() : 0;
+    int64_t start = s->on_step ? clock_ns() : 0;
     st = dr->launch(s->stream, &b->launch[i]);
     s->launches++;
     if (!s->on_step || st != VLPC_OK) continue;

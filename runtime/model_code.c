@@ -4,17 +4,11 @@
 ** Sessions that start at the same time wait for the first to make the code. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/map.h"
 #include "runtime/model.h"
-
-static int64_t now_ns(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* "opencl:0:1": the driver's name, and behind the colon which of its devices,
 ** which its target is chosen by. */
@@ -92,9 +86,9 @@ static VlStatus find_or_load(Model *m, const vlpc_session_options *o, LoadedCode
     *out = have;
     return VLPC_OK;
   }
-  int64_t start = now_ns();
+  int64_t start = clock_ns();
   VL_TRY(load(m, o, d, c));
-  c->ns = now_ns() - start;
+  c->ns = clock_ns() - start;
   c->next = m->loaded;
   m->loaded = c;
   *out = c;

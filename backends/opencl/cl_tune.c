@@ -8,9 +8,9 @@
 ** over the rows of about 1, 16 and 64 photos, of each the best of a few runs. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backends/opencl/cl_tiles.h"
+#include "base/clock.h"
 #include "base/rng.h"
 
 static const int64_t row_counts[] = {50, 800, 3200};
@@ -31,14 +31,8 @@ typedef struct {
   ClTuned *gemm;      /* their keys */
   OpenclTuning *out;
   Tile tile[OPENCL_TILES_MAX];
-  int64_t deadline; /* of now() */
+  int64_t deadline; /* of clock_ns */
 } Tuner;
-
-static int64_t now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* ---- gemms --------------------------------------------------------------- */
 
@@ -173,7 +167,7 @@ static VlStatus compare(DeviceStream *s, Operands *o, bool *same) {
   uint8_t *to = o->known ? o->got : o->want;
   VL_TRY(device_opencl.read(s, to, (DeviceSpan){o->memory[0].handle, 0}, o->check_bytes));
   o->known = true;
-  *same = memcmp(to == o->got ? o->got : o->want, o->want, (size_t)o->check_bytes) == 0;
+  *same = memcmp(to, o->want, (size_t)o->check_bytes) == 0;
   return VLPC_OK;
 }
 
@@ -224,7 +218,7 @@ static VlStatus tune_gemm(Tuner *t, uint32_t kernel, OpenclGemm *out) {
   VlStatus s = VLPC_OK;
   if (!operands_new(&t->kernels.at[kernel].gemm, &o))
     s = diag_error(t->diag, DIAG_NOMEM, DIAG_NOWHERE, "no memory for a gemm's operands");
-  for (uint32_t i = 0; s == VLPC_OK && i < t->out->n_tiles && now() < t->deadline; i++) {
+  for (uint32_t i = 0; s == VLPC_OK && i < t->out->n_tiles && clock_ns() < t->deadline; i++) {
     int64_t *ns = &out->ns[out->n_tried++];
     s = try_tile(t, i, kernel, &o, ns);
     if (*ns < 0 && i == 0) break; /* nothing to hold others against */
@@ -275,7 +269,7 @@ VlStatus opencl_tune(const DeviceLoad *l, double seconds, Arena *a, Diag *d, Ope
   KernelList all;
   *t = (Tuner){.arena = a, .diag = d, .load = l, .out = out};
   *out = (OpenclTuning){0};
-  t->deadline = now() + (int64_t)(VL_MIN(seconds, 1e6) * 1e9);
+  t->deadline = clock_ns() + (int64_t)(VL_MIN(seconds, 1e6) * 1e9);
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, a, (DiagAt){l->artifact, NULL}, d,
                       &all));
   VL_TRY(cl_code_new(l, d, &c));
