@@ -41,20 +41,6 @@ static void join(Str *s, const ClClass *c, const char *name, const char *how) {
 #define PLUS "parts[item] + parts[item + half_]"
 #define MOST "fmax(parts[item], parts[item + half_])"
 
-/* The lanes of `sums`, joined in a tree, and part: "f8 = sums.lo + sums.hi" … */
-static void fold(Str *s, const ClClass *c, const char *how) {
-  char from[8] = "sums";
-  for (uint32_t n = lanes_of(c) / 2; n >= 1; n /= 2) {
-    if (n > 1)
-      str_printf(s, "  const float%u f%u = ", n, n);
-    else
-      str_add(s, "  const float f1 = ");
-    str_printf(s, how[0] == '+' ? "%s.lo + %s.hi;\n" : "fmax(%s.lo, %s.hi);\n", from, from);
-    from[0] = 'f', from[1] = (char)('0' + n), from[2] = 0;
-  }
-  str_add(s, how[0] == '+' ? "  part = f1 + part;\n" : "  part = fmax(f1, part);\n");
-}
-
 /* part and sums of an expression over v: "v", "(v - mean) * (v - mean)". */
 static void sum(Str *s, const ClClass *c, const char *name, const char *of) {
   Str vector = {.arena = s->arena}, single = {.arena = s->arena};
@@ -62,16 +48,14 @@ static void sum(Str *s, const ClClass *c, const char *name, const char *of) {
   str_printf(&single, "    part += %s;\n", of);
   str_add(s, "  {\n  V sums = 0;\n  part = 0;\n");
   each(s, str_text(&vector), str_text(&single));
-  fold(s, c, "+");
-  str_add(s, "  }\n");
+  str_printf(s, "  part = vl_sum%u(sums) + part;\n  }\n", lanes_of(c));
   join(s, c, name, PLUS);
 }
 
 static void most(Str *s, const ClClass *c) {
   str_add(s, "  {\n  V sums = -INFINITY;\n  part = -INFINITY;\n");
   each(s, "    sums = fmax(sums, v);\n", "    part = fmax(part, v);\n");
-  fold(s, c, "max");
-  str_add(s, "  }\n");
+  str_printf(s, "  part = fmax(vl_most%u(sums), part);\n  }\n", lanes_of(c));
   join(s, c, "most", MOST);
 }
 
@@ -84,13 +68,20 @@ static void store(Str *s, VlDtype d, const char *value) {
   each(s, str_text(&v), str_text(&one));
 }
 
-static void layernorm(Str *s, const KRows *r, const ClClass *c) {
-  Str v = {.arena = s->arena};
+#define NORMALISED "(v - mean) * scale"
+
+/* mean and scale of NORMALISED. */
+static void normalise(Str *s, const KRows *r, const ClClass *c) {
   sum(s, c, "total", "v");
   str_add(s, "  const float mean = total / (float)n;\n");
   sum(s, c, "squares", "(v - mean) * (v - mean)");
   str_printf(s, "  const float scale = 1.0f / sqrt(squares / (float)n + %af);\n", (double)r->eps);
-  str_add(&v, "(v - mean) * scale");
+}
+
+static void layernorm(Str *s, const KRows *r, const ClClass *c) {
+  Str v = {.arena = s->arena};
+  normalise(s, r, c);
+  str_add(&v, NORMALISED);
   if (r->has_gamma) str_add(&v, " * AT(i, x2)");
   if (r->has_beta) str_printf(&v, " + AT(i, x%u)", 2u + r->has_gamma);
   store(s, knum_dtype(r->out), str_text(&v));
@@ -98,15 +89,11 @@ static void layernorm(Str *s, const KRows *r, const ClClass *c) {
 
 /* With z the normalised row and g = dy gamma: (g - mean g - z mean(g z)) / sd. */
 static void layernorm_grad(Str *s, const KRows *r, const ClClass *c) {
-  static const char z[] = "(v - mean) * scale";
   Str g = {.arena = s->arena}, gz = {.arena = s->arena}, out = {.arena = s->arena};
-  sum(s, c, "total", "v");
-  str_add(s, "  const float mean = total / (float)n;\n");
-  sum(s, c, "squares", "(v - mean) * (v - mean)");
-  str_printf(s, "  const float scale = 1.0f / sqrt(squares / (float)n + %af);\n", (double)r->eps);
+  normalise(s, r, c);
   str_printf(&g, "AT(i, dy)%s", r->has_gamma ? " * AT(i, x3)" : "");
-  str_printf(&gz, "%s * (%s)", str_text(&g), z);
-  str_printf(&out, "(%s - part_g - (%s) * part_gz) * scale", str_text(&g), z);
+  str_printf(&gz, "%s * (" NORMALISED ")", str_text(&g));
+  str_printf(&out, "(%s - part_g - (" NORMALISED ") * part_gz) * scale", str_text(&g));
   sum(s, c, "sum_g", str_text(&g));
   sum(s, c, "sum_gz", str_text(&gz));
   str_add(s, "  const float part_g = sum_g / (float)n, part_gz = sum_gz / (float)n;\n");

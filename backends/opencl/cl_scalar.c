@@ -169,6 +169,10 @@ static const char memory_text[] =
     "static float vl_sum4(float4 v) { return vl_sum2(v.lo + v.hi); }\n"
     "static float vl_sum8(float8 v) { return vl_sum4(v.lo + v.hi); }\n"
     "static float vl_sum16(float16 v) { return vl_sum8(v.lo + v.hi); }\n"
+    "static float vl_most2(float2 v) { return fmax(v.lo, v.hi); }\n"
+    "static float vl_most4(float4 v) { return vl_most2(fmax(v.lo, v.hi)); }\n"
+    "static float vl_most8(float8 v) { return vl_most4(fmax(v.lo, v.hi)); }\n"
+    "static float vl_most16(float16 v) { return vl_most8(fmax(v.lo, v.hi)); }\n"
     "static void vl_fault(volatile global int *fault, int step) {\n"
     "  atomic_cmpxchg(fault, 0, step);\n"
     "}\n";
