@@ -13,20 +13,14 @@ static VlStatus take_rows(vlpc_session *s, const Role *r, uint32_t n, float *out
   return VLPC_OK;
 }
 
-static const ProgBuf *port_of(const Model *m, const ProgPort *port, uint32_t n, const char *name) {
-  for (uint32_t i = 0; i < n; i++)
-    if (strcmp(port[i].name, name) == 0) return &m->program.bufs[port[i].buf];
-  return NULL;
-}
-
 /* Rows of a map, a number that is known; false: the artifact has no such map. */
 static bool map_rows(const Model *m, const char *output, uint32_t *rows) {
   const ProgEntry *e = model_entry(m, ATTENTION_ENTRY, NULL);
   const char *image = m->manifest.image.input;
   int64_t n = 0;
   if (!e || !image) return false;
-  const ProgBuf *in = port_of(m, &m->program.ports[e->in], e->n_in, image);
-  const ProgBuf *out = port_of(m, &m->program.ports[e->out], e->n_out, output);
+  const ProgBuf *in = easy_port(m, e, VLPC_INPUT, image);
+  const ProgBuf *out = easy_port(m, e, VLPC_OUTPUT, output);
   bool fits = in && out && in->dtype == VLPC_F32 && in->rank == 4 && out->dtype == VLPC_F32 &&
               out->rank == 2 && dim_is_const(m->program.dims, out->size[1], &n);
   *rows = (uint32_t)n;

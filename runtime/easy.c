@@ -20,12 +20,18 @@ VlStatus easy_no_memory(vlpc_session *s, const char *what) {
 
 /* ---- roles -------------------------------------------------------------- */
 
-static const ProgBuf *port_buf(vlpc_session *s, const Bound *b, vlpc_direction dir,
+const ProgBuf *easy_port(const Model *m, const ProgEntry *e, vlpc_direction dir,
+                         const char *name) {
+  int i = model_port(m, e, dir, name, NULL);
+  uint32_t first = dir == VLPC_INPUT ? e->in : e->out;
+  return i < 0 ? NULL : &m->program.bufs[m->program.ports[first + (uint32_t)i].buf];
+}
+
+static const ProgBuf *port_buf(const vlpc_session *s, const Bound *b, vlpc_direction dir,
                                const char *name) {
-  const Program *p = &s->model->program;
-  int i = model_port(s->model, b->e, dir, name, s->diag);
-  VL_CHECK(i >= 0, "manifest_read checked the roles");
-  return &p->bufs[p->ports[(dir == VLPC_INPUT ? b->e->in : b->e->out) + (uint32_t)i].buf];
+  const ProgBuf *buf = easy_port(s->model, b->e, dir, name);
+  VL_CHECK(buf != NULL, "manifest_read checked the roles");
+  return buf;
 }
 
 VlStatus easy_lacks(vlpc_session *s, const char *what, const char *fix) {

@@ -43,6 +43,9 @@ VL_MUST_USE VlStatus easy_run_photos(vlpc_session *s, const ManifestRole *role,
                                      float *out);
 /* Features of unit length: out[n, embed]. */
 VL_MUST_USE VlStatus easy_photos(vlpc_session *s, const vlpc_image *images, uint32_t n, float *out);
+/* What an entry's port of a name, or an alias, is held in; NULL: it has none. */
+const ProgBuf *easy_port(const Model *m, const ProgEntry *e, vlpc_direction dir,
+                         const char *name);
 int easy_input(const Model *m, const ProgEntry *e, const char *name); /* -1: none */
 
 /* tokens.c */
