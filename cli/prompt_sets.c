@@ -288,19 +288,30 @@ VlStatus prompt_sets(Cli *c, bool *done) {
   return VLPC_OK;
 }
 
+/* ---- with an artifact ---------------------------------------------------------- */
+
+VlStatus open_fitting(Cli *c, const char *artifact, const char *set, Model *m,
+                      vlpc_prompts **p) {
+  VL_TRY(model_open(c, artifact, m));
+  VL_TRY(open_prompts(c, set, p));
+  return fail_session(c, m, vlpc_session_set_prompts(m->session, *p));
+}
+
 /* ---- classes ------------------------------------------------------------------ */
 
-VlStatus labels_of_set(Cli *c, const Model *m, Texts *out) {
+Texts classes_of_set(Cli *c, const vlpc_prompts *p) {
   vlpc_prompts_info info = {.struct_size = sizeof info};
-  vlpc_prompts_get_info(m->prompts, &info);
-  if (info.n_classes == 0) {
-    VlStatus s = diag_error(c->diag, DIAG_LABELS, (DiagAt){opt(c, prompts), NULL},
-                            "the prompt set names no classes");
-    diag_fix(c->diag, "add --labels, --labels-file or --classes");
-    return s;
-  }
+  vlpc_prompts_get_info(p, &info);
   const char **name = arena_array(c->arena, const char *, info.n_classes);
-  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(m->prompts, i);
-  *out = (Texts){name, info.n_classes};
-  return VLPC_OK;
+  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(p, i);
+  return (Texts){name, info.n_classes};
+}
+
+VlStatus labels_of_set(Cli *c, const Model *m, Texts *out) {
+  *out = classes_of_set(c, m->prompts);
+  if (out->n > 0) return VLPC_OK;
+  VlStatus s = diag_error(c->diag, DIAG_LABELS, (DiagAt){opt(c, prompts), NULL},
+                          "the prompt set names no classes");
+  diag_fix(c->diag, "add --labels, --labels-file or --classes");
+  return s;
 }

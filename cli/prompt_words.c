@@ -33,13 +33,6 @@ LearnedRows *learned_rows(Cli *c, const Model *m, const vlpc_prompts *p) {
   return out;
 }
 
-VlStatus open_fitting(Cli *c, const char *artifact, const char *set, Model *m,
-                      vlpc_prompts **p) {
-  VL_TRY(model_open(c, artifact, m));
-  VL_TRY(open_prompts(c, set, p));
-  return fail_session(c, m, vlpc_session_set_prompts(m->session, *p));
-}
-
 static void print_row(const LearnedRows *x, uint32_t row, const vlpc_near_token *near,
                       uint32_t n) {
   printf("  %s[%" PRIu32 "] ", x->name, row);

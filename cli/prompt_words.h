@@ -15,9 +15,6 @@ typedef struct {
 /* Trainables of a set that the text entry takes as rows, in the set's order: those that are
 ** as they are, not computed from others; one of no rows behind the last. */
 LearnedRows *learned_rows(Cli *c, const Model *m, const vlpc_prompts *p);
-/* An artifact, and a set that fits it. */
-VL_MUST_USE VlStatus open_fitting(Cli *c, const char *artifact, const char *set, Model *m,
-                                  vlpc_prompts **p);
 /* vlpc prompt words SET --for A.vlpc */
 VL_MUST_USE VlStatus prompt_words(Cli *c);
 

@@ -129,6 +129,7 @@ VL_MUST_USE VlStatus report_read_words(Cli *c, const RunModel *run, Words *out);
 /* report_look.c: of up to LOOKS_MAX of --photos. */
 VL_MUST_USE VlStatus report_read_looks(Cli *c, const RunModel *run, Looks *out);
 /* report_photos.c */
+uint8_t report_byte(double v); /* the nearest; 0 of what is no number */
 void report_photos(const Looks *l, Str *s);
 
 /* report_charts.c: SVG, coloured by the page's style. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/files.h"
+#include "cli/prompt_sets.h"
 #include "cli/report.h"
 
 /* ---- the artifact ------------------------------------------------------------------ */
@@ -40,49 +41,55 @@ static VlStatus no_maps(Cli *c, const char *artifact) {
   return s;
 }
 
-/* Three numbers of the preprocessing; as CLIP has them where it does not say. */
+/* What makes a byte of a number of the model's input. */
+typedef struct {
+  double mean[3], sd[3];
+} Scale;
+
+/* Three numbers of the preprocessing; as they are where it does not say. */
 static void read_three(const json_t *o, const char *key, double out[3]) {
   const json_t *list = json_object_get(o, key);
   for (size_t i = 0; i < 3 && json_array_size(list) == 3; i++)
     out[i] = json_number_value(json_array_get(list, i));
 }
 
-static void read_scale(const Model *m, double mean[3], double sd[3]) {
+/* CLIP's, or those that the artifact says. */
+static Scale read_scale(const Model *m) {
+  Scale x = {{0.48145466, 0.4578275, 0.40821073}, {0.26862954, 0.26130258, 0.27577711}};
   vlpc_section s = {.struct_size = sizeof s};
   for (uint32_t i = 0; vlpc_artifact_section(m->artifact, i, &s); i++) {
     if (strcmp(s.name, "preprocess") != 0) continue;
     json_t *o = json_loadb(s.data, (size_t)s.bytes, 0, NULL);
-    read_three(o, "image_mean", mean);
-    read_three(o, "image_std", sd);
+    read_three(o, "image_mean", x.mean);
+    read_three(o, "image_std", x.sd);
     json_decref(o);
   }
+  return x;
 }
 
 /* ---- photos ------------------------------------------------------------------------ */
 
 /* The model's input as bytes, [side, side, 3]. */
-static const uint8_t *as_bytes(Cli *c, const Looks *l, const float *x, const double mean[3],
-                               const double sd[3]) {
+static const uint8_t *as_bytes(Cli *c, const Looks *l, const float *x, const Scale *s) {
   size_t n = (size_t)l->side * l->side;
   uint8_t *out = arena_array(c->arena, uint8_t, 3 * n);
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k < 3; k++) {
-      double v = 255 * ((double)x[k * n + i] * sd[k] + mean[k]);
-      out[3 * i + k] = (uint8_t)(v >= 255 ? 255 : v > 0 ? v + 0.5 : 0);
+      double v = 255 * ((double)x[k * n + i] * s->sd[k] + s->mean[k]);
+      out[3 * i + k] = report_byte(v);
     }
   return out;
 }
 
-static VlStatus add_photo(Cli *c, const Model *m, const char *path, Looks *l) {
-  double mean[3] = {0.48145466, 0.4578275, 0.40821073};
-  double sd[3] = {0.26862954, 0.26130258, 0.27577711};
+/* The maps first: they fail where the artifact's photos are not of l->side. */
+static VlStatus add_photo(Cli *c, const Model *m, const Scale *scale, const char *path,
+                          Looks *l) {
   vlpc_image image = {.path = path};
   float *x = arena_array_bytes(c->arena, (uint64_t)l->side * l->side, 3 * sizeof *x);
   Look to = {.path = path, .map = arena_array(c->arena, float, l->rows)};
-  VL_TRY(fail_session(c, m, vlpc_preprocess(m->session, &image, x)));
-  read_scale(m, mean, sd);
-  to.rgb = as_bytes(c, l, x, mean, sd);
   VL_TRY(fail_session(c, m, vlpc_attention_maps(m->session, &image, 1, "attention", to.map)));
+  VL_TRY(fail_session(c, m, vlpc_preprocess(m->session, &image, x)));
+  to.rgb = as_bytes(c, l, x, scale);
   if (l->plain_rows) {
     to.plain = arena_array(c->arena, float, l->plain_rows);
     VL_TRY(fail_session(c, m, vlpc_attention_maps(m->session, &image, 1, "plain_attention",
@@ -94,12 +101,9 @@ static VlStatus add_photo(Cli *c, const Model *m, const char *path, Looks *l) {
 
 /* Classes of the set, where the image tower may read their texts. */
 static VlStatus set_classes(Cli *c, const Model *m, const vlpc_prompts *p) {
-  vlpc_prompts_info info = {.struct_size = sizeof info};
-  vlpc_prompts_get_info(p, &info);
-  if (info.n_classes == 0) return VLPC_OK;
-  const char **name = arena_array(c->arena, const char *, info.n_classes);
-  for (uint32_t i = 0; i < info.n_classes; i++) name[i] = vlpc_prompts_class(p, i);
-  return fail_session(c, m, vlpc_set_labels(m->session, name, info.n_classes, NULL));
+  Texts t = classes_of_set(c, p);
+  if (t.n == 0) return VLPC_OK;
+  return fail_session(c, m, vlpc_set_labels(m->session, t.at, t.n, NULL));
 }
 
 VlStatus report_read_looks(Cli *c, const RunModel *run, Looks *out) {
@@ -111,7 +115,8 @@ VlStatus report_read_looks(Cli *c, const RunModel *run, Looks *out) {
   VL_TRY(list_images(c, &photos, 1, &list));
   VL_TRY(set_classes(c, &run->m, run->set));
   uint32_t n = VL_MIN(list.n, LOOKS_MAX);
+  Scale scale = read_scale(&run->m);
   for (uint32_t i = 0; i < n; i++) /* spread over the list, in which classes lie together */
-    VL_TRY(add_photo(c, &run->m, list.at[(uint64_t)i * list.n / n], out));
+    VL_TRY(add_photo(c, &run->m, &scale, list.at[(uint64_t)i * list.n / n], out));
   return VLPC_OK;
 }

@@ -8,6 +8,8 @@
 
 /* ---- pictures ---------------------------------------------------------------------- */
 
+uint8_t report_byte(double v) { return (uint8_t)(v >= 255 ? 255 : v > 0 ? v + 0.5 : 0); }
+
 static void add_base64(Str *s, const uint8_t *at, size_t n) {
   static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (size_t i = 0; i < n; i += 3) {
@@ -34,10 +36,11 @@ static void add_url(Str *s, const uint8_t *at, uint32_t side, uint32_t format) {
 static void add_heat(Str *s, const float *map, uint32_t patches) {
   size_t n = (size_t)patches * patches;
   uint8_t *at = arena_array(s->arena, uint8_t, 4 * n);
-  float most = 0;
-  for (size_t i = 0; i < n; i++) most = map[1 + i] > most ? map[1 + i] : most;
+  double most = 0;
+  for (size_t i = 0; i < n; i++) most = VL_MAX(most, (double)map[1 + i]);
   for (size_t i = 0; i < n; i++) {
-    const uint8_t colour[4] = {255, 96, 0, (uint8_t)(most > 0 ? 230 * map[1 + i] / most : 0)};
+    double part = most > 0 ? (double)map[1 + i] / most : 0;
+    const uint8_t colour[4] = {255, 96, 0, report_byte(230 * part)};
     memcpy(at + 4 * i, colour, sizeof colour);
   }
   str_add(s, "<img alt=\"\" src=\"");

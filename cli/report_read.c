@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/prompt_words.h"
+#include "cli/prompt_sets.h"
 #include "cli/report.h"
 
 VlStatus bad_figures(Diag *d, const char *path, const char *place, const char *what) {
