@@ -9,6 +9,8 @@
 static VlStatus take_rows(vlpc_session *s, const Role *r, uint32_t n, float *out) {
   vlpc_tensor t;
   VL_TRY(session_get(s, r->role->entry, r->role->output, &t));
+  if (t.shape[0] < (int64_t)n)
+    return easy_lacks(s, "map for each photo", "its entry gives fewer: compile it again");
   memcpy(out, t.data, (size_t)n * (size_t)t.shape[1] * sizeof *out);
   return VLPC_OK;
 }
