@@ -181,7 +181,8 @@ VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
   e.whole = has_input(s->artifact, "text", "image_features") ||
            vlpc_artifact_port(s->artifact, "scores", VLPC_OUTPUT, 0, &scores);
   make_room(&e, a);
-  VlStatus ready = e.whole ? VLPC_OK : vlpc_embed_labels(s->session, e.labels);
+  VlStatus ready = s->ready;
+  if (ready == VLPC_OK && !e.whole) ready = vlpc_embed_labels(s->session, e.labels);
   VL_TRY(score_all(&e, ready, sum, d));
   if (s->has) *s->has = true;
   features_keep(s->kept);

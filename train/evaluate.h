@@ -20,6 +20,8 @@ typedef struct {
   bool *has;
   Features *kept; /* between runs, where they are also kept; NULL: not */
   const vlpc_team *team; /* its processes share the photos out; NULL: this process alone */
+  /* Not OK: this process cannot.  It takes part, so that the others hear of it, and gets this. */
+  VlStatus ready;
 } EvaluateSpec;
 
 /* Photos are read as in inference; all processes of a team get the same scores.  *out is on

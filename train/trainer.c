@@ -213,12 +213,12 @@ vlpc_status vlpc_trainer_evaluate(vlpc_trainer *t, vlpc_split split, vlpc_train_
   if ((uint32_t)split >= SPLIT__COUNT)
     return diag_error(t->diag, DIAG_ARGUMENT, DIAG_NOWHERE, "there is no such split");
   if (ARENA_GUARD(t->arena)) return no_memory(t);
-  VL_TRY(trainer_evaluate(t, &t->data, (SplitId)split, &x));
+  VL_TRY(trainer_evaluate(t, &t->data, (SplitId)split, VLPC_OK, &x));
   return give_scores(t, &x, out);
 }
 
 static VlStatus evaluate_given(vlpc_trainer *t, void *out) {
-  return trainer_evaluate(t, &t->given, SPLIT_train, out);
+  return trainer_evaluate(t, &t->given, SPLIT_train, VLPC_OK, out);
 }
 
 vlpc_status vlpc_trainer_evaluate_on(vlpc_trainer *t, const vlpc_photos *photos,

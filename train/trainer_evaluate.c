@@ -14,30 +14,37 @@ static VlStatus keep_features(vlpc_trainer *t, EvaluateSpec *e) {
   vlpc_artifact_info info = {.struct_size = sizeof info};
   if (!evaluate_keeps_images(t->artifact)) return VLPC_OK;
   vlpc_artifact_get_info(t->artifact, &info);
-  uint64_t width = (uint64_t)info.embed_dim;
-  if (e->data == &t->data) keep_split(t, e, width);
-  FeaturesSpec kept = {t->kept.dir, arena_printf(t->arena, "%s\nunit image", t->kept.of), width,
-                       t->kept.most, .in_memory = e->data == &t->given};
-  if (!t->scored) VL_TRY(features_open(&kept, t->arena, t->diag, &t->scored));
+  FeaturesSpec kept = {.dir = t->kept.dir, .width = (uint64_t)info.embed_dim,
+                       .most = t->kept.most, .in_memory = e->data == &t->given};
+  if (e->data == &t->data) keep_split(t, e, kept.width);
+  if (!t->scored) {
+    kept.of = arena_printf(t->arena, "%s\nunit image", t->kept.of);
+    VL_TRY(features_open(&kept, t->arena, t->diag, &t->scored));
+  }
   e->kept = t->scored;
   return VLPC_OK;
 }
 
-static VlStatus score(vlpc_trainer *t, const EvaluateSpec *e, Arena *a, Scores *out) {
+static VlStatus take_prompts(vlpc_trainer *t, vlpc_prompts **out) {
+  VL_TRY(trainer_prompts(t, out));
+  return vlpc_session_set_prompts(t->session, *out);
+}
+
+static VlStatus score(vlpc_trainer *t, EvaluateSpec *e, Arena *a, Scores *out) {
   vlpc_prompts *p = NULL;
-  VL_TRY(trainer_prompts(t, &p));
-  VlStatus s = vlpc_session_set_prompts(t->session, p);
-  if (s == VLPC_OK) s = evaluate(e, a, t->diag, out);
+  if (e->ready == VLPC_OK) e->ready = take_prompts(t, &p);
+  VlStatus s = evaluate(e, a, t->diag, out);
   if (s == VLPC_OK) s = vlpc_session_forget_prompts(t->session, p);
   vlpc_prompts_close(p);
   return s;
 }
 
-VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split, Scores *out) {
+VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split, VlStatus ready,
+                          Scores *out) {
   EvaluateSpec e = {.artifact = t->artifact, .session = t->session, .data = data,
                     .split = split, .batch = (uint32_t)t->config.test_batch,
                     .team = t->team.size > 1 ? &t->team : NULL};
-  VL_TRY(keep_features(t, &e));
+  e.ready = ready == VLPC_OK ? keep_features(t, &e) : ready;
   Arena *a = arena_new(0); /* what one evaluation makes goes with it */
   if (!a || ARENA_GUARD(a)) {
     arena_free(a);

@@ -71,9 +71,10 @@ VL_MUST_USE VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out);
 /* Way i of the step of a loss; out->name is NULL past the last, and of a loss not had. */
 VL_MUST_USE VlStatus trainer_plan(vlpc_trainer *t, uint32_t loss, uint32_t i, vlpc_plan *out);
 
-/* trainer_evaluate.c: figures alone, no tables; data: the trainer's or those given. */
+/* trainer_evaluate.c: figures alone, no tables; data: the trainer's or those given; ready: as
+** EvaluateSpec's. */
 VL_MUST_USE VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split,
-                                      Scores *out);
+                                      VlStatus ready, Scores *out);
 
 /* trainer_save.c */
 VL_MUST_USE VlStatus trainer_save(vlpc_trainer *t, bool is_best);

@@ -101,13 +101,13 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const M
 }
 
 /* After the last step of an epoch, where there are photos to validate on: their line among
-** the metrics, and whether it is the best so far. */
-static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, bool *is_best) {
+** the metrics, and whether it is the best so far.  ready: whether this process goes on. */
+static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, VlStatus ready, bool *is_best) {
   uint32_t every = (uint32_t)t->config.eval_epochs;
   Scores s;
   if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
-    return VLPC_OK;
-  VL_TRY(trainer_evaluate(t, &t->data, SPLIT_val, &s));
+    return ready;
+  VL_TRY(trainer_evaluate(t, &t->data, SPLIT_val, ready, &s));
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
   if (*is_best) t->best = s.top1;
   x->val_top1 = s.top1;
@@ -138,9 +138,10 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
   if (!bad) learn(t, t->epoch);
   advance(t);
   out->epoch_done = t->batch == 0;
-  VL_TRY(write_metrics(t, out, (Metric[]){{"train/loss", out->loss}, {"train/lr", out->lr}}));
+  VlStatus written =
+      write_metrics(t, out, (Metric[]){{"train/loss", out->loss}, {"train/lr", out->lr}});
   bool is_best = false;
-  VL_TRY(validate(t, out, &is_best));
+  VL_TRY(validate(t, out, written, &is_best));
   if (!trainer_leads(t) || !(is_best || save_is_due(t))) return VLPC_OK;
   return trainer_save(t, is_best);
 }
