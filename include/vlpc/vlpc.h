@@ -373,8 +373,9 @@ typedef struct vlpc_near_token {
 
 /* For each of rows[n · width] the k tokens of the model whose embeddings are nearest to it, by
 ** Euclidean distance, the nearest first; equal ones by id (CoOp, interpret_prompt.py):
-** out[n · k].  width is that of a text's rows; k beyond the vocabulary is VLPC_E_LIMIT.  Needs
-** a prompt module: others have no entry that gives embeddings. */
+** out[n · k].  n and k are above 0, width is that of a text's rows; else, and for k beyond
+** the vocabulary, VLPC_E_INVALID_ARG.  Needs a prompt module: others have no entry that gives
+** embeddings. */
 VLPC_API vlpc_status vlpc_nearest_tokens(vlpc_session *s, const float *rows, uint32_t n,
                                          uint32_t width, uint32_t k, vlpc_near_token *out);
 /* Features of unit length: out[n · embed_dim].  Results are the same for any
