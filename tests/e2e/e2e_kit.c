@@ -67,6 +67,11 @@ const char *e2e_shared(const char *name) {
   return NULL;
 }
 
+bool e2e_is_long(void) {
+  const char *s = getenv("VLPC_TEST_LONG");
+  return s != NULL && strcmp(s, "1") == 0;
+}
+
 const char *e2e_isa(int i) {
   return i < ISA__COUNT && cpu_isa_runs((CpuIsa)i) ? cpu_isa_name((CpuIsa)i) : NULL;
 }

@@ -27,6 +27,8 @@ extern Arena *e2e; /* lives as long as the program */
 const char *e2e_file(const char *fmt, ...) VL_PRINTF(1, 2);
 /* A path in the shared test data; skips the test when there are none. */
 const char *e2e_shared(const char *name);
+/* The test may take its time: VLPC_TEST_LONG=1. */
+bool e2e_is_long(void);
 /* The targets that this processor runs, lowest first; NULL past the last. */
 const char *e2e_isa(int i);
 

@@ -92,18 +92,13 @@ static void build_that_fails(void **state) {
   works(e2e_file("cache"));
 }
 
-static bool is_long(void) {
-  const char *s = getenv("VLPC_TEST_LONG");
-  return s != NULL && strcmp(s, "1") == 0;
-}
-
 /* A function that fails from a call on, until none is left to fail: from each in turn, or
 ** outside of a long test from calls further and further apart. */
 static void every_call(const char *function, int error, const char *const code[]) {
   char text[512];
   float out[IMAGES * EMBED];
   int nth = 1;
-  for (vlpc_status st = VLPC_E_DEVICE; st != VLPC_OK; nth += is_long() ? 1 : 1 + nth / 2) {
+  for (vlpc_status st = VLPC_E_DEVICE; st != VLPC_OK; nth += e2e_is_long() ? 1 : 1 + nth / 2) {
     fail_from(function, nth, error);
     st = run(e2e_file("cache"), out, text);
     bool known = st == VLPC_OK;
@@ -282,7 +277,7 @@ static int set_up(void **state) {
   int32_t more = 0;
   char text[512];
   if (failed) return failed;
-  if (!is_long()) return skip_all("PoCL 3.1 sometimes crashes after faults: VLPC_TEST_LONG=1");
+  if (!e2e_is_long()) return skip_all("PoCL 3.1 sometimes crashes after faults: VLPC_TEST_LONG=1");
   if (vlpc_compiler_device(e2e_compiler, 0, &d, &more) != VLPC_OK || !more)
     return skip_all("no OpenCL device");
   void *lib = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_NOLOAD);

@@ -13,11 +13,6 @@
 
 #define DATA LINKED_DATA
 
-static bool is_long(void) {
-  const char *s = getenv("VLPC_TEST_LONG");
-  return s != NULL && strcmp(s, "1") == 0;
-}
-
 /* Runs the cases of a list, or all of them in a long test. */
 static void check_list(const char *device, const char *const *name, size_t n) {
   Host h = linked_tiny(device);
@@ -26,7 +21,7 @@ static void check_list(const char *device, const char *const *name, size_t n) {
   for (uint32_t i = 0; i < n_cases; i++) {
     size_t k = 0;
     while (k < n && strcmp(c[i].name, name[k]) != 0) k++;
-    if (k == n && !is_long()) continue;
+    if (k == n && !e2e_is_long()) continue;
     Npz z = linked_golden(c[i].name);
     linked_case(&h, &c[i], linked_module(&h, &c[i]), &z);
   }
@@ -70,7 +65,7 @@ static void check_sized(const char *clip, const char *golden) {
   assert_int_equal(npz_read(golden, e2e, NULL, &all), VLPC_OK);
   uint32_t n = prompt_cases(e2e, DATA "sized.txt", &c);
   for (uint32_t i = 0; i < n; i++) {
-    if (!is_long() && strcmp(c[i].name, "maple") != 0) continue;
+    if (!e2e_is_long() && strcmp(c[i].name, "maple") != 0) continue;
     Npz z = linked_part(&all, c[i].name);
     c[i].o.seed = 7;
     linked_case(&h, &c[i], linked_module(&h, &c[i]), &z);
@@ -85,7 +80,7 @@ static void test_the_small_clip_gives_the_formulas(void **state) {
 
 static void test_b16_gives_the_formulas(void **state) {
   (void)state;
-  if (!is_long()) skip();
+  if (!e2e_is_long()) skip();
   assert_false(ARENA_GUARD(e2e));
   vlpc_model_options o = {.struct_size = sizeof o, .kind = "clip", .size = "b16", .seed = 1,
                           .directory = e2e_file("b16")};

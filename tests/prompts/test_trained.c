@@ -192,11 +192,6 @@ static void check_case(const Way *way, PromptCase *c) {
 
 /* ---- lists -------------------------------------------------------------------------- */
 
-static bool is_long(void) {
-  const char *s = getenv("VLPC_TEST_LONG");
-  return s != NULL && strcmp(s, "1") == 0;
-}
-
 static PromptCase *all_cases(uint32_t *n) {
   PromptCase *c;
   *n = prompt_cases(e2e, DATA "cases.txt", &c);
@@ -209,7 +204,7 @@ static void check_list(const Way *way, const char *const *name, size_t n) {
   for (uint32_t i = 0; i < n_cases; i++) {
     size_t k = 0;
     while (k < n && strcmp(c[i].name, name[k]) != 0) k++;
-    if (k < n || is_long()) check_case(way, &c[i]);
+    if (k < n || e2e_is_long()) check_case(way, &c[i]);
   }
 }
 
