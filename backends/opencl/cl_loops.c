@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cl_loops.c - generic loop nests: one work-item per element of the result, the
 ** reduced axes in a loop of its own, in ascending order.  Dimension 0 of the
-** grid is the innermost kept axis, dimension 1 the product of the others. */
+** grid is the innermost kept axis, dimension 1 the product of the others.
+**
+** Points that must run in order run in one work-item, but for an innermost axis that
+** stands aside: its points meet none of another of its places. */
 #include "backends/opencl/cl_text.h"
 
 #include <math.h>
@@ -14,14 +17,57 @@ static uint32_t power_of_two(uint64_t n, uint32_t most) {
   return p;
 }
 
+/* ---- serial points ------------------------------------------------------- */
+
+static bool is_const(KSize x, int64_t c) { return x.dyn < 0 && x.c == c; }
+
+static bool same_size(KSize a, KSize b) { return a.dyn == b.dyn && a.c == b.c; }
+
+static bool same_place(const KLoops *l, const KAccess *a, const KAccess *b) {
+  if (a->n_indirect != b->n_indirect) return false;
+  for (uint32_t i = 0; i < a->n_indirect; i++)
+    if (a->ind[i].row != b->ind[i].row || !same_size(a->ind[i].stride, b->ind[i].stride))
+      return false;
+  for (uint32_t i = 0; i < l->rank; i++)
+    if (!same_size(a->stride[i], b->stride[i])) return false;
+  return true;
+}
+
+/* Whether a stride passes over whole rows of n. */
+static bool is_rows(KSize stride, int64_t n) { return stride.dyn < 0 && stride.c % n == 0; }
+
+/* Columns of rows that are scattered: beside each other, each within its row wherever the
+** indices lead, which are the same for all. */
+static bool stands_aside(const KLoops *l) {
+  uint32_t n = kept(l);
+  if (!l->serial || l->n_reduce || n == 0 || l->size[n - 1].dyn >= 0) return false;
+  const KAccess *x = &l->store;
+  int64_t columns = l->size[n - 1].c;
+  if (columns < 1 || !is_const(x->stride[n - 1], 1)) return false;
+  for (uint32_t i = 0; i + 1 < n; i++)
+    if (!is_rows(x->stride[i], columns)) return false;
+  for (uint32_t i = 0; i < x->n_indirect; i++) {
+    const KBody *index = &l->body[x->ind[i].row];
+    if (!is_rows(x->ind[i].stride, columns) || index->kind != KB_LOAD) return false;
+    if (index->load.n_indirect || !is_const(index->load.stride[n - 1], 0)) return false;
+  }
+  for (uint32_t i = 0; i < l->n_body; i++) {
+    const KBody *b = &l->body[i];
+    if (b->kind == KB_LOAD && b->load.operand == 0 && !same_place(l, &b->load, x)) return false;
+  }
+  return true;
+}
+
+/* ---- grid ---------------------------------------------------------------- */
+
 /* An axis known to be short leaves work-items to the other dimension. */
 static void local_size(const ClTarget *t, const KLoops *l, uint64_t out[2]) {
   uint32_t items = t->class->items, n = kept(l);
   out[0] = out[1] = 1;
-  if (l->serial || n == 0) return;
+  if (n == 0 || (l->serial && !stands_aside(l))) return;
   KSize inner = l->size[n - 1];
   out[0] = power_of_two(inner.dyn < 0 ? (uint64_t)inner.c : items, items);
-  out[1] = n > 1 ? items / out[0] : 1;
+  out[1] = n > 1 && !l->serial ? items / out[0] : 1;
 }
 
 static void loops_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
@@ -31,8 +77,9 @@ static void loops_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes,
   for (uint32_t i = 0; i < kept(l); i++)
     n[i + 1 < kept(l)] *= (uint64_t)cl_value(l->size[i], sizes);
   bool none = n[0] == 0 || n[1] == 0;
-  for (int i = 0; i < 2; i++)
-    g->global[i] = none ? 0 : l->serial ? 1 : vl_align_up(n[i], g->local[i]);
+  if (l->serial) n[1] = 1;
+  if (l->serial && !stands_aside(l)) n[0] = 1;
+  for (int i = 0; i < 2; i++) g->global[i] = none ? 0 : vl_align_up(n[i], g->local[i]);
 }
 
 /* ---- addresses ----------------------------------------------------------- */
@@ -192,13 +239,18 @@ static void point(ClText *t, const Kernel *k) {
 
 /* ---- the nest ------------------------------------------------------------ */
 
-/* i0 … from the two dimensions of the grid. */
-static void decode(Str *s, const KLoops *l) {
+/* The innermost axis from the first dimension of the grid. */
+static void decode_inner(Str *s, const KLoops *l) {
   uint32_t n = kept(l);
   if (n == 0) return;
   str_printf(s, "  const long i%u = get_global_id(0);\n", n - 1);
   str_printf(s, "  if (i%u >= n%u) return;\n", n - 1, n - 1);
-  if (n == 1) return;
+}
+
+/* The others from the second. */
+static void decode_outer(Str *s, const KLoops *l) {
+  uint32_t n = kept(l);
+  if (n < 2) return;
   str_add(s, "  uint rest = get_global_id(1);\n");
   for (uint32_t i = n - 1; i-- > 1;)
     str_printf(s, "  const long i%u = rest %% (uint)n%u;\n  rest /= (uint)n%u;\n", i, i, i);
@@ -216,12 +268,11 @@ static void loops_text(ClText *t, const Kernel *k, uint32_t i) {
     str_printf(&name, "n%u", x);
     cl_const(s, str_text(&name), l->size[x]);
   }
-  if (l->serial) {
-    for (uint32_t x = 0; x < kept(l); x++)
-      str_printf(s, "  for (long i%u = 0; i%u < n%u; i%u++)\n", x, x, x, x);
-  } else {
-    decode(s, l);
-  }
+  bool inner = !l->serial || stands_aside(l);
+  if (inner) decode_inner(s, l);
+  if (!l->serial) decode_outer(s, l);
+  for (uint32_t x = 0; l->serial && x + inner < kept(l); x++)
+    str_printf(s, "  for (long i%u = 0; i%u < n%u; i%u++)\n", x, x, x, x);
   str_add(s, "  {\n");
   if (l->n_reduce)
     reduce(t, k);
