@@ -6,31 +6,47 @@
 **                are read where they lie, one number for all lanes
 **   others       a work-item has one query; a group of QUERIES shares keys and
 **                values through local memory
+**   few, tensor  the scores of few queries in local memory: cl_attention_few.c; matrix
+**                instructions: cl_attention_tensor.c
 **   varlen       a work-item has one row of a run, with keys of its own
 **
 ** Factors of bf16 become floats as they are read, columns of q and k in the order in
 ** which they are summed.
 **
 ** A query sees its keys in ascending order whatever it is grouped with. */
-#include "backends/opencl/cl_text.h"
+#include "backends/opencl/cl_few.h"
+#include "backends/opencl/cl_tensor.h"
 
 #include <string.h>
 
-typedef enum { BY_LANES, BY_GROUP, BY_ROW } Way;
+typedef enum { BY_LANES, BY_GROUP, BY_ROW, BY_FEW, BY_TENSOR } Way;
 
-static Way way_of(const ClClass *c, const KAttention *a) {
-  return a->varlen ? BY_ROW : c->cpu ? BY_LANES : BY_GROUP;
+static Way way_of(const ClTarget *t, const KAttention *a) {
+  if (cl_attention_is_tensor(t, a)) return BY_TENSOR;
+  if (cl_attention_is_few(t, a)) return BY_FEW;
+  return a->varlen ? BY_ROW : t->class->cpu ? BY_LANES : BY_GROUP;
 }
 
 static uint32_t items_of(const ClClass *c, Way w) {
-  return w == BY_LANES ? 1 : w == BY_GROUP ? c->queries : 32;
+  const uint32_t items[] = {[BY_LANES] = 1,
+                            [BY_GROUP] = c->queries,
+                            [BY_ROW] = 32,
+                            [BY_FEW] = CL_FEW_ITEMS,
+                            [BY_TENSOR] = CL_TENSOR_ITEMS};
+  return items[w];
+}
+
+/* Of a group. */
+static uint64_t queries_of(const ClClass *c, Way w, uint64_t all) {
+  if (w == BY_FEW) return VL_MAX(all, 1);
+  return w == BY_TENSOR ? CL_TENSOR_QUERIES : w == BY_ROW ? 32 : c->queries;
 }
 
 static void attention_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
   const KAttention *a = &k->attention;
-  Way w = way_of(t->class, a);
-  uint64_t each = w == BY_LANES ? t->class->queries : items_of(t->class, w);
-  uint64_t lq = (uint64_t)cl_value(a->lq, sizes), groups = (lq + each - 1) / each;
+  Way w = way_of(t, a);
+  uint64_t lq = (uint64_t)cl_value(a->lq, sizes), each = queries_of(t->class, w, lq);
+  uint64_t groups = (lq + each - 1) / each;
   uint64_t batch = w == BY_ROW ? 1 : (uint64_t)cl_value(a->batch, sizes);
   if (w == BY_ROW && groups == 0) groups = 1; /* the bounds are looked at all the same */
   g->local[0] = items_of(t->class, w);
@@ -39,7 +55,9 @@ static void attention_grid(const ClTarget *t, const Kernel *k, const int64_t *si
 }
 
 /* Keys at a time: as many as have room in local memory, a power of 2. */
-static uint32_t keys_of(const ClClass *c, const KAttention *a) {
+static uint32_t keys_of(const ClClass *c, const KAttention *a, Way w) {
+  if (w == BY_TENSOR) return CL_TENSOR_KEYS;
+  if (w != BY_GROUP) return c->keys;
   int64_t floats = (a->d + 3) / 4 * 4 + (a->dv + 3) / 4 * 4;
   uint32_t keys = c->keys;
   while (keys > 1 && keys * floats * (int64_t)sizeof(float) > CL_LOCAL_BYTES) keys /= 2;
@@ -79,8 +97,7 @@ static void segments(Str *s, const KAttention *a) {
   str_printf(s, "  const long lk = end%u;\n", a->n_segments - 1);
 }
 
-/* Rows kr and vr of key n. */
-static void locate(Str *s, const KAttention *a) {
+void cl_attention_locate(Str *s, const KAttention *a) {
   const char *type = cl_type(knum_dtype(a->in));
   str_printf(s, "global const %s *kr = x2 + b * k_b0 + n * k_r0;\n"
                 "global const %s *vr = x3 + b * v_b0 + n * v_r0;\n", type, type);
@@ -96,7 +113,7 @@ static void head(Str *s, const KAttention *a, const ClClass *c, Way w) {
   str_printf(s, "  enum { HEADS = %lld, D = %lld, DV = %lld, KEYS = %u, LANES = %d, ITEMS = %u, "
                 "CAUSAL = %d };\n",
              (long long)a->heads, (long long)a->d, (long long)a->dv,
-             w == BY_GROUP ? keys_of(c, a) : c->keys,
+             keys_of(c, a, w),
              w == BY_LANES ? 16 : 1, items_of(c, w), a->causal);
   const char *lanes = w == BY_LANES ? "16" : "";
   str_printf(s, "#undef V\n#undef VI\n#define V float%s\n#define VI int%s\n", lanes, lanes);
@@ -163,7 +180,7 @@ static const char *const place[] = {
 /* ---- keys ---------------------------------------------------------------- */
 
 /* Where key and value j0 + j lie: rows beyond the last stand for it.  '@' is
-** locate's text. */
+** cl_attention_locate's text. */
 static const char *const point[] = {
     [BY_LANES] = "    global const T_IN *kp[KEYS], *vp[KEYS];\n"
                  "#pragma unroll\n"
@@ -298,7 +315,7 @@ static void keys(Str *s, const KAttention *a, Way w) {
   for (const char *p = point[w], *at; *p; p = at) {
     at = strchrnul(p, '@');
     str_addn(s, p, (size_t)(at - p));
-    if (*at) locate(s, a), at++;
+    if (*at) cl_attention_locate(s, a), at++;
   }
   str_add(s, "    V s[KEYS];\n#pragma unroll\n    for (int j = 0; j < KEYS; j++) s[j] = 0;\n");
   add(s, rolled, tile && a->d % 4 == 0 ? scores_four : scores_single);
@@ -336,7 +353,7 @@ static const char *const finish[] = {
 static void attention_text(ClText *t, const Kernel *k, uint32_t i) {
   const KAttention *a = &k->attention;
   const ClClass *c = t->target->class;
-  Way w = way_of(c, a);
+  Way w = way_of(t->target, a);
   static const char *const mask[] = {"m0", "m1", "m2", "m3"};
   Str *s = &t->out;
   cl_begin(t, k, i, (uint64_t[2]){items_of(c, w), 1});
@@ -345,6 +362,11 @@ static void attention_text(ClText *t, const Kernel *k, uint32_t i) {
     str_printf(s, "  global const %s *extra = x%u;\n", a->varlen ? "long" : "float",
                kattention_extra(a));
   for (int m = 0; a->has_mask && m < 4; m++) cl_const(s, mask[m], a->mask[m]);
+  if (w == BY_TENSOR || w == BY_FEW) {
+    (w == BY_FEW ? cl_attention_few_text : cl_attention_tensor_text)(s, a);
+    cl_end(t);
+    return;
+  }
   if (w == BY_ROW) cl_const(s, "RUNS", a->batch);
   add(s, rolls(a, w), place[w]);
   keys(s, a, w);

@@ -10,11 +10,14 @@
 ** place.  Every sum has one fixed order.
 **
 ** Columns are vectors of LANES, as wide as divides them. */
-#include "backends/opencl/cl_text.h"
+#include "backends/opencl/cl_few.h"
 
-enum { GROUP_ITEMS = 64 };
+/* Runs are short. */
+enum { GROUP_ITEMS = 256, RUN_ITEMS = 64 };
 
-static uint32_t items_of(const ClClass *c) { return c->cpu ? 1 : GROUP_ITEMS; }
+static uint32_t items_of(const ClClass *c, const KAttentionGrad *a) {
+  return c->cpu ? 1 : a->varlen ? RUN_ITEMS : GROUP_ITEMS;
+}
 
 static uint32_t lanes_of(const ClClass *c, int64_t d) {
   uint32_t most = c->cpu ? 16 : 4;
@@ -26,7 +29,7 @@ static void grad_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   const KAttentionGrad *a = &k->attention_grad;
   uint64_t entries = (uint64_t)cl_value(a->batch, sizes);
   if (a->varlen && entries == 0) entries = 1; /* the bounds are looked at all the same */
-  g->local[0] = items_of(t->class);
+  g->local[0] = items_of(t->class, a);
   g->global[0] = g->local[0];
   g->global[1] = entries * (uint64_t)a->heads;
 }
@@ -87,10 +90,9 @@ static void head(Str *s, const KAttentionGrad *a, const ClClass *c) {
   str_printf(s, "  enum { HEADS = %lld, D = %lld, LANES = %u, ITEMS = %u, LQ = %lld, "
                 "CAUSAL = %d };\n"
                 "  const float scale = %af;\n"
-                "  local float top[LQ], less[LQ], mean[LQ];\n"
                 "  const uint item = get_local_id(0);\n"
                 "  const long h = get_global_id(1) %% HEADS;\n",
-             (long long)a->heads, (long long)a->d, lanes_of(c, a->d), items_of(c),
+             (long long)a->heads, (long long)a->d, lanes_of(c, a->d), items_of(c, a),
              (long long)a->lq, a->causal, (double)a->scale);
 }
 
@@ -164,8 +166,11 @@ static void out_words(Str *s, const KAttentionGrad *a) {
   }
 }
 
+static const char stats_memory[] = "  local float top[LQ], less[LQ], mean[LQ];\n";
+
 static void entry_text(Str *s, const KAttentionGrad *a) {
   int64_t before = 0;
+  str_add(s, stats_memory);
   str_printf(s, "#undef SLOT\n#define SLOT(i) (i)\n"
                 "  const long b = get_global_id(1) / HEADS;\n"
                 "  for (long i = item; i < LQ; i += ITEMS) {\n"
@@ -215,6 +220,7 @@ static void check_runs(Str *s, const KAttentionGrad *a) {
 
 static void runs_text(Str *s, const KAttentionGrad *a) {
   bool wants_k = kgrad_wants(a, 1), wants_v = kgrad_wants(a, 2);
+  str_add(s, stats_memory);
   str_add(s, "#undef SLOT\n#define SLOT(i) ((i) - from)\n");
   check_runs(s, a);
   str_add(s, "  const long end = run || bounds[1] == 0 ? run + 1 : RUNS;\n"
@@ -249,10 +255,12 @@ static void grad_text(ClText *t, const Kernel *k, uint32_t i) {
   const KAttentionGrad *a = &k->attention_grad;
   const ClClass *c = t->target->class;
   Str *s = &t->out;
-  cl_begin(t, k, i, (uint64_t[2]){items_of(c), 1});
+  cl_begin(t, k, i, (uint64_t[2]){items_of(c, a), 1});
   head(s, a, c);
   out_words(s, a);
-  if (a->varlen)
+  if (cl_grad_is_few(t->target, a))
+    cl_grad_few_text(s, a);
+  else if (a->varlen)
     runs_text(s, a);
   else
     entry_text(s, a);

@@ -80,6 +80,10 @@ VlStatus cl_lib_open(Diag *d, ClLib *out) {
   return VLPC_OK;
 }
 
+#ifndef CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV /* cl_nv_device_attribute_query */
+#define CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV 0x4000
+#endif
+
 /* ---- one device ---------------------------------------------------------- */
 
 static void device_text(const ClLib *l, cl_device_id id, cl_device_info what,
@@ -100,8 +104,8 @@ static uint32_t device_uint(const ClLib *l, cl_device_id id, cl_device_info what
 }
 
 static const ClClass classes[] = {
-#define CLASS(name, cpu, vendor, rows, cols, depth, row_items, queries, keys, items, flops) \
-  {#name, cpu, {rows, cols, depth}, row_items, queries, keys, items, flops},
+#define CLASS(name, cpu, vendor, rows, cols, depth, row_items, queries, keys, items, flops, tensor) \
+  {#name, cpu, {rows, cols, depth}, row_items, queries, keys, items, flops, tensor},
 #include "backends/opencl/cl_classes.def"
 };
 static const uint32_t class_vendors[] = {
@@ -161,8 +165,16 @@ static void describe(const ClLib *l, ClDevice *x) {
       CL_SUCCESS)
     x->fp64 = strstr(extensions, "cl_khr_fp64") != NULL;
   x->keeps_kernels = strcmp(x->platform_name, "Portable Computing Language") == 0;
+  x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);
   x->class = class_of(x->type, device_uint(l, x->id, CL_DEVICE_VENDOR_ID));
   judge(l, x);
+}
+
+ClTensor cl_tensor_of(const ClDevice *x) {
+  enum { CAPABILITY = 8, LOCAL_BYTES = 48 * 1024 };
+  if (!x->class->tensor || x->local_memory < LOCAL_BYTES) return TENSOR_NONE;
+  if (x->capability == 0) return TENSOR_PLAIN;
+  return x->capability >= CAPABILITY ? TENSOR_PTX : TENSOR_NONE;
 }
 
 /* ---- all ----------------------------------------------------------------- */

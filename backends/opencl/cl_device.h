@@ -32,6 +32,7 @@ typedef struct {
   char platform_name[CL_TEXT_MAX], name[CL_TEXT_MAX], driver[CL_TEXT_MAX];
   uint64_t memory, max_alloc, local_memory;
   uint64_t max_items;
+  uint32_t capability; /* NVIDIA's compute capability, its major number; 0: another's device */
   const ClClass *class;
   bool fp64, keeps_kernels; /* has double; has a cache of its own */
   char skipped[CL_TEXT_MAX]; /* why it cannot be used; "": it can */
@@ -49,6 +50,9 @@ VL_MUST_USE VlStatus cl_devices(const ClLib *lib, Diag *d, ClDevices *out);
 /* "0:1", "1" (platform 1), or NULL: a GPU before a processor. */
 VL_MUST_USE VlStatus cl_choose(const ClDevices *all, const char *wanted, Diag *d,
                                const ClDevice **out);
+
+/* Plain words where the class of NVIDIA is looked at on another's device. */
+ClTensor cl_tensor_of(const ClDevice *x);
 
 /* A class by its name, for looking at another device's kernels; NULL: none. */
 const ClClass *cl_class(const char *name);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "backends/opencl/cl_tensor.h"
 #include "backends/opencl/cl_tiles.h"
 #include "backends/ref/ref.h"
 
@@ -86,7 +87,7 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
   ClTable *tuned = arena_one(c->arena, ClTable);
   VL_TRY(cl_table_read(&c->device, c->cache_dir, c->arena, d, tuned));
-  c->target = (ClTarget){c->device.class, c->device.fp64, tuned};
+  c->target = (ClTarget){c->device.class, c->device.fp64, cl_tensor_of(&c->device), tuned};
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
   c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
@@ -312,8 +313,7 @@ static bool kernel_at(DeviceStream *s, uint32_t i, cl_int *error) {
   return *error == CL_SUCCESS;
 }
 
-/* Panels are read as vectors of four. */
-enum { GEMM_WEIGHTS = 2, VECTOR_BYTES = 16 };
+enum { VECTOR_BYTES = 16 };
 
 static cl_int set_args(DeviceStream *s, const DeviceLaunch *l) {
   const Kernel *k = &s->code->kernels.at[l->kernel];
@@ -321,7 +321,7 @@ static cl_int set_args(DeviceStream *s, const DeviceLaunch *l) {
   for (uint32_t i = 0; i < l->n_args; i++) {
     uint64_t at = 0;
     const ClPart *p = cl_part(l->args[i].handle, l->args[i].offset, &at);
-    bool aligned = k->kind != KK_GEMM || i != GEMM_WEIGHTS || at % VECTOR_BYTES == 0;
+    bool aligned = !cl_wants_vectors(&s->code->target, k, i) || at % VECTOR_BYTES == 0;
     if (!p || !aligned) return CL_INVALID_MEM_OBJECT;
     cl_long offset = (cl_long)(at / dtype_size(kernel_operand_dtype(k, i)));
     arg(&a, sizeof p->mem, &p->mem);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cl_emit.c - the program of a list of kernels: prelude, then kernel after
 ** kernel by its kind. */
-#include "backends/opencl/cl_text.h"
+#include "backends/opencl/cl_tensor.h"
 
 static const ClKind *const kinds[KK__END] = {
     [KK_LOOPS] = &cl_loops,    [KK_GEMM] = &cl_gemm,   [KK_ATTENTION] = &cl_attention,
@@ -90,6 +90,7 @@ const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a) {
     if (!cl_cannot_run(target, &l.at[i])) kinds[l.at[i].kind]->text(&t, &l.at[i], i);
   }
   cl_prelude(&t, &s);
+  cl_tensor_words(target, &s);
   str_add(&s, str_text(&t.out));
   return str_text(&s);
 }

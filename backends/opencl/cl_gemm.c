@@ -17,15 +17,22 @@
 **
 ** Words of bf16 hold a pair of K, and become two floats each on their way.
 **
+** Matrix instructions, where there are some: cl_gemm_tensor.c.
+**
 ** Each result is summed in one order, by one work-item. */
-#include "backends/opencl/cl_text.h"
+#include "backends/opencl/cl_gemm.h"
+
+#include "backends/opencl/cl_tensor.h"
 
 #define LANES GEMM_PANEL
 
 static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
 
-static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
-  out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
+static void local_size(const ClTarget *t, const KGemm *g, uint64_t out[2]) {
+  ClTile tile = cl_tile(t, g);
+  out[0] = (uint64_t)tile.rows / 8 * (tile.cols / 8);
+  if (t->class->cpu) out[0] = 1;
+  if (cl_gemm_is_tensor(t, g)) out[0] = cl_gemm_tensor_items(g);
   out[1] = 1;
 }
 
@@ -34,7 +41,7 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   ClTile tile = cl_tile(t, &k->gemm);
   uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
   uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->gemm.n, tile.cols);
-  local_size(c, tile, g->local);
+  local_size(t, &k->gemm, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = rows == 0 ? 0 : c->cpu ? across : down;
   if (rows == 0) g->global[0] = 0;
@@ -45,8 +52,7 @@ static void constants(Str *s, const KGemm *g, ClTile tile) {
   str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16, PIECE = 128",
              (long long)g->k, (long long)words, (long long)g->n);
   str_printf(s, ", ROWS = %u, COLS = %u", tile.rows, tile.cols);
-  if (tile.depth)
-    str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", tile.depth);
+  if (tile.depth) str_printf(s, ", DEPTH = %u", tile.depth);
   str_add(s, " };\n");
   cl_const(s, "G", g->g);
   cl_const(s, "M", g->m);
@@ -70,14 +76,13 @@ static void numbered(Str *s, const char *text, uint32_t i) {
   filled(s, text, str_text(&number));
 }
 
-static void row_function(Str *s, const char *name, const char *row, const KSize gm[2],
-                         const KSize stride[2]) {
+void cl_gemm_row(Str *s, const char *name, const char *row, const KSize gm[2],
+                 const KSize stride[2]) {
   str_printf(s, "    const long %s = ", name);
   cl_row(s, row, gm, stride);
   str_add(s, ";\n");
 }
 
-/* v is activated in place; x is what v is called. */
 static const char *const act_text[] = {
     [ACT_NONE] = "",
     [ACT_GELU_ERF] = "v = 0.5f * v * (1.0f + erf(v * 0.70710678118654752f));\n",
@@ -87,6 +92,8 @@ static const char *const act_text[] = {
     [ACT_RELU] = "v = select(v, 0.0f, v < 0.0f);\n",
     [ACT_TANH] = "v = tanh(v);\n",
 };
+
+const char *cl_gemm_act(KAct act) { return act_text[act]; }
 
 /* The end of one vector of `lanes` results at column `column` of a row whose
 ** offsets are c_row and r_row; v holds the sums. */
@@ -118,8 +125,8 @@ static void cpu_finish(Str *s, const KGemm *g, ClTile tile) {
   for (uint32_t i = 0; i < tile.rows * panels; i++)
     str_printf(s, "  all[%u] = c%u_%u;\n", i, i / panels, i % panels);
   str_add(s, "  for (uint i = 0; i < ROWS && row + i < rows; i++) {\n");
-  row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
-  if (g->has_residual) row_function(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
+  cl_gemm_row(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
+  if (g->has_residual) cl_gemm_row(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
   str_printf(s, "    for (uint p = 0; p < %u && panel + p < PANELS; p++) {\n"
                 "      const uint column = (panel + p) * 16;\n"
                 "      float16 v = all[i * %u + p];\n", panels, panels);
@@ -180,7 +187,7 @@ static void cpu_text(Str *s, const KGemm *g, ClTile tile) {
     Str name = {.arena = s->arena}, row = {.arena = s->arena};
     str_printf(&name, "at%u", i);
     str_printf(&row, "min(row + %u, rows - 1)", i);
-    row_function(s, str_text(&name), str_text(&row), gm, (KSize[2]){g->a_g, g->a_m});
+    cl_gemm_row(s, str_text(&name), str_text(&row), gm, (KSize[2]){g->a_g, g->a_m});
     str_printf(s, "    global const %s *a%u = x1 + at%u;\n", cl_type(knum_dtype(g->in)), i, i);
   }
   for (uint32_t p = 0; p < panels; p++)
@@ -202,7 +209,7 @@ static void turned_text(Str *s, const KGemm *g) {
   str_add(s, "  const uint row = get_global_id(0) * ROWS, column = get_global_id(1) * COLS;\n"
              "  global const float *a[ROWS], *w[COLS];\n  float16 sum[ROWS * COLS];\n"
              "#pragma unroll\n  for (uint i = 0; i < ROWS; i++) {\n");
-  row_function(s, "at", "min(row + i, rows - 1)", gm, (KSize[2]){g->a_g, g->a_m});
+  cl_gemm_row(s, "at", "min(row + i, rows - 1)", gm, (KSize[2]){g->a_g, g->a_m});
   str_add(s, "    a[i] = x1 + at;\n  }\n"
              "#pragma unroll\n  for (uint j = 0; j < COLS; j++)\n"
              "    w[j] = x2 + (long)min(column + j, N - 1u) * 16;\n"
@@ -216,8 +223,8 @@ static void turned_text(Str *s, const KGemm *g) {
              "#pragma unroll\n      for (uint j = 0; j < COLS; j++)\n"
              "        sum[i * COLS + j] = fma(r, b[j], sum[i * COLS + j]);\n    }\n  }\n"
              "  for (uint i = 0; i < ROWS && row + i < rows; i++) {\n");
-  row_function(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
-  if (g->has_residual) row_function(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
+  cl_gemm_row(s, "c_row", "(row + i)", gm, (KSize[2]){g->c_g, g->c_m});
+  if (g->has_residual) cl_gemm_row(s, "r_row", "(row + i)", gm, (KSize[2]){g->r_g, g->r_m});
   str_add(s, "    for (uint j = 0; j < COLS && column + j < N; j++) {\n"
              "      float v = vl_sum16(sum[i * COLS + j]);\n");
   if (g->has_bias) str_add(s, "      v += x3[column + j];\n");
@@ -330,8 +337,8 @@ static void finish_tile(Str *s, const KGemm *g) {
     str_printf(s, "  if (row0 + ROWS / 2 * %u + ty * 4 + %u < rows) {\n"
                   "    const uint row = row0 + ROWS / 2 * %u + ty * 4 + %u;\n",
                i / 4, i % 4, i / 4, i % 4);
-    row_function(s, "c_row", "row", gm, (KSize[2]){g->c_g, g->c_m});
-    if (g->has_residual) row_function(s, "r_row", "row", gm, (KSize[2]){g->r_g, g->r_m});
+    cl_gemm_row(s, "c_row", "row", gm, (KSize[2]){g->c_g, g->c_m});
+    if (g->has_residual) cl_gemm_row(s, "r_row", "row", gm, (KSize[2]){g->r_g, g->r_m});
     for (uint32_t h = 0; h < 2; h++) {
       str_printf(s, "    {\n      const uint column = panel0 * 16 + COLS / 2 * %u + tx * 4;\n"
                     "      float4 v = c%u_%u;\n      if (column < N) {\n", h, i, h);
@@ -345,7 +352,7 @@ static void finish_tile(Str *s, const KGemm *g) {
 static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
   bool whole = g->k % tile.depth == 0;
-  str_add(s, "#undef W4\n");
+  str_add(s, "  enum { ITEMS = ROWS / 8 * (COLS / 8) };\n#undef W4\n");
   str_add(s, columns[g->in]);
   str_add(s, tile_head);
   str_add(s, tile.rows % 64 == 0 && tile.cols == 128 ? place_wide : place_plain);
@@ -353,7 +360,7 @@ static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   for (uint32_t i = 0; i < 8; i++) str_printf(s, "  float4 c%u_0 = 0, c%u_1 = 0;\n", i, i);
   str_add(s, "#pragma unroll\n  for (uint i = 0; i < A_EACH; i++) {\n"
              "    const uint row = min(row0 + t / DEPTH + i * (ITEMS / DEPTH), rows - 1);\n");
-  row_function(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
+  cl_gemm_row(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
   str_add(s, "    a_row[i] = at;\n  }\n  uint slot = 0;\n  {\n    const uint k0 = 0;\n");
   fetch(s, g, whole);
   keep(s, g);
@@ -373,11 +380,13 @@ static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   const ClClass *c = t->target->class;
   ClTile tile = cl_tile(t->target, &k->gemm);
   uint64_t local[2];
-  local_size(c, tile, local);
+  local_size(t->target, &k->gemm, local);
   cl_begin(t, k, i, local);
   cl_factors(&t->out, k->gemm.in);
   constants(&t->out, &k->gemm, tile);
-  if (c->cpu && k->gemm.transposed)
+  if (cl_gemm_is_tensor(t->target, &k->gemm))
+    cl_gemm_tensor_text(&t->out, &k->gemm);
+  else if (c->cpu && k->gemm.transposed)
     turned_text(&t->out, &k->gemm);
   else if (c->cpu)
     cpu_text(&t->out, &k->gemm, tile);

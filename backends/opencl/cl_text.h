@@ -28,6 +28,7 @@ typedef struct {
   uint32_t queries, keys;     /* attention: queries of a group, keys at a time */
   uint32_t items;             /* work-items of a group elsewhere; a power of 2 */
   double launch_flops;        /* most work of one launch; 0: any */
+  bool tensor;                /* may have matrix instructions of cl_tensor.h */
 } ClClass;
 
 /* A gemm and its tile, as `vlpc tune` found it (cl_tiles.c). */
@@ -42,9 +43,13 @@ typedef struct {
   uint32_t n;
 } ClTable;
 
+/* How bf16 is multiplied by matrix instructions (cl_tensor.h). */
+typedef enum { TENSOR_NONE, TENSOR_PTX, TENSOR_PLAIN } ClTensor;
+
 typedef struct {
   const ClClass *class;
   bool fp64;
+  ClTensor tensor;
   const ClTable *tuned; /* NULL: the class's tiles */
 } ClTarget;
 
@@ -74,6 +79,9 @@ extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows,
 
 /* cl_tiles.c: cols of work-items on processors, else of groups. */
 ClTile cl_tile(const ClTarget *target, const KGemm *g);
+
+/* cl_attention.c: statements that find rows kr and vr of key n. */
+void cl_attention_locate(Str *s, const KAttention *a);
 
 /* cl_emit.c */
 

@@ -33,6 +33,8 @@ static const Case cases[] = {
     {2, 19, 2, 16, 2, 1, {19, 4}, false, false},
     {2, 19, 2, 16, 1, 4, {19}, false, false},
     {1, 203, 1, 64, 1, 7, {203}, false, false},
+    {2, 12, 1, 200, 1, 7, {199}, false, false},
+    {1, 16, 2, 132, 2, 31, {9, 7}, true, true},
 };
 
 enum { PAD = 3 };

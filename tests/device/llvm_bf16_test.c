@@ -12,7 +12,7 @@
 #include "backends/ref/ref.h"
 #include "tests/device/llvm_kit.h"
 
-enum { GAP = 5, OPERANDS = 5 };
+enum { GAP = 5, OPERANDS = 6 };
 
 typedef struct {
   void *op[OPERANDS];
@@ -146,6 +146,8 @@ static const Gemm gemms[] = {
     {4, 0, 8, 16, 0, NUM_BF16, NUM_F32, ACT_NONE, true, false},
     {1, 333, 13, 100, 0, NUM_BF16, NUM_F32, ACT_NONE, false, false},
     {1, 23, 767, 49, 1, NUM_BF16, NUM_F32, ACT_NONE, true, false},
+    {2, 133, 160, 208, 8, NUM_BF16, NUM_F32, ACT_GELU_QUICK, true, true},
+    {3, 21, 32, 48, 8, NUM_BF16, NUM_BF16, ACT_NONE, false, true},
 };
 
 /* What the odd k of the last pair would read lies past the row and is not a
@@ -288,34 +290,42 @@ typedef struct {
   int64_t batch, lq, lk, heads, d, dv;
   bool causal;
   KNum in, out;
+  bool even;      /* rows begin at 16 bytes */
+  int64_t shared; /* keys of a second segment, the same for the batch */
 } Attn;
 
 /* Rows of q, k, v and out are a little longer than what is used of them. */
 static Kernel attention_of(const Attn *c) {
-  Kernel k = {.kind = KK_ATTENTION, .n_operands = 4, .n_sizes = 3};
-  int64_t q_r = c->heads * c->d + 6, v_r = c->heads * c->dv + 5;
+  Kernel k = {.kind = KK_ATTENTION, .n_operands = c->shared ? 6 : 4, .n_sizes = 3};
+  int64_t q_r = c->heads * c->d + (c->even ? 8 : 6), v_r = c->heads * c->dv + (c->even ? 16 : 5);
   KSize q_b = ksize(q_r * c->lq), k_b = ksize(q_r * c->lk), v_b = ksize(v_r * c->lk);
   k.attention = (KAttention){.in = c->in, .out = c->out, .batch = {0, 0}, .lq = {0, 1},
-                             .n_segments = 1, .heads = c->heads, .d = c->d, .dv = c->dv,
+                             .n_segments = c->shared ? 2 : 1, .heads = c->heads, .d = c->d,
+                             .dv = c->dv,
                              .scale = 0.3f, .causal = c->causal, .q_b = q_b, .q_r = ksize(q_r),
                              .o_b = ksize(v_r * c->lq), .o_r = ksize(v_r)};
   k.attention.segment[0] = (KSegment){{0, 2}, k_b, ksize(q_r), v_b, ksize(v_r)};
+  k.attention.segment[1] =
+      (KSegment){ksize(c->shared), ksize(0), ksize(q_r), ksize(0), ksize(v_r)};
   for (int i = 0; i < 4; i++) k.attention.mask[i] = ksize(0);
   return k;
 }
 
 static const Attn attentions[] = {
-    {1, 1, 1, 1, 2, 1, false, NUM_BF16, NUM_BF16},
-    {2, 50, 50, 3, 64, 64, false, NUM_BF16, NUM_BF16},
-    {1, 77, 77, 2, 64, 64, true, NUM_BF16, NUM_BF16},
-    {1, 9, 33, 2, 10, 17, false, NUM_BF16, NUM_F32},
-    {3, 7, 7, 1, 6, 48, true, NUM_BF16, NUM_BF16},
-    {1, 80, 1100, 1, 16, 33, false, NUM_BF16, NUM_BF16},
-    {1, 1030, 1030, 1, 8, 16, true, NUM_BF16, NUM_BF16},
-    {1, 5, 600, 2, 9, 16, false, NUM_F32, NUM_BF16},
-    {0, 4, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16},
-    {2, 0, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16},
-    {2, 3, 0, 1, 8, 8, false, NUM_BF16, NUM_BF16},
+    {1, 1, 1, 1, 2, 1, false, NUM_BF16, NUM_BF16, false, 0},
+    {2, 50, 50, 3, 64, 64, false, NUM_BF16, NUM_BF16, false, 0},
+    {1, 77, 77, 2, 64, 64, true, NUM_BF16, NUM_BF16, false, 0},
+    {1, 9, 33, 2, 10, 17, false, NUM_BF16, NUM_F32, false, 0},
+    {3, 7, 7, 1, 6, 48, true, NUM_BF16, NUM_BF16, false, 0},
+    {1, 80, 1100, 1, 16, 33, false, NUM_BF16, NUM_BF16, false, 0},
+    {1, 1030, 1030, 1, 8, 16, true, NUM_BF16, NUM_BF16, false, 0},
+    {1, 5, 600, 2, 9, 16, false, NUM_F32, NUM_BF16, false, 0},
+    {0, 4, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16, false, 0},
+    {2, 0, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16, false, 0},
+    {2, 3, 0, 1, 8, 8, false, NUM_BF16, NUM_BF16, false, 0},
+    {2, 70, 50, 3, 64, 64, false, NUM_BF16, NUM_BF16, true, 0},
+    {3, 20, 31, 2, 32, 32, false, NUM_BF16, NUM_F32, true, 5},
+    {1, 18, 66, 1, 128, 128, false, NUM_BF16, NUM_BF16, true, 64},
 };
 
 /* Factors exp(…) that round otherwise than the reference's move a result by at most
@@ -364,7 +374,7 @@ static void test_verify(void **state) {
   assert_true(kernel_verify(&r, &faults));
   r.rows.out = NUM_BF16;
   assert_false(kernel_verify(&r, &faults));
-  Attn c2 = {1, 4, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16};
+  Attn c2 = {1, 4, 4, 1, 8, 8, false, NUM_BF16, NUM_BF16, false, 0};
   Kernel t = attention_of(&c2);
   assert_true(kernel_verify(&t, &faults));
   t.attention.d = 7;

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_gemm_tensor.c - a gemm of bf16 by matrix instructions.
+**
+** A group makes ROWS × COLS results, each of its warps WARP_ROWS × WARP_COLS.  DEPTH of K
+** of A and W lie in local memory STAGES times, so that copies run ahead; within a stage the
+** chunks of 16 bytes are permuted, so that no two lanes of a read meet in a bank.
+**
+** The 16 × 8 results of an instruction are 16 columns of W, a panel, by 8 rows of A: a
+** panel's words are pairs of K for one column as they are packed, so a lane's part of W is
+** four words of it, and a lane's results are two columns beside each other. */
+#include "backends/opencl/cl_gemm.h"
+#include "backends/opencl/cl_tensor.h"
+
+typedef struct {
+  ClTile tile;
+  uint32_t stages, warp_rows, warp_cols;
+} Shape;
+
+static const Shape wide = {{128, 128, 32}, 3, 64, 64}, narrow = {{64, 64, 32}, 4, 32, 32};
+
+static const Shape *shape_of(const KGemm *g) { return g->n > narrow.tile.cols ? &wide : &narrow; }
+
+ClTile cl_gemm_tensor_tile(const KGemm *g) { return shape_of(g)->tile; }
+
+uint32_t cl_gemm_tensor_items(const KGemm *g) {
+  const Shape *x = shape_of(g);
+  return x->tile.rows / x->warp_rows * (x->tile.cols / x->warp_cols) * 32;
+}
+
+/* A multiple of 8, so that rows begin at 16 bytes. */
+static bool is_even(KSize x) { return x.dyn < 0 && x.c % 8 == 0; }
+
+bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g) {
+  const KSize stride[] = {g->c_m, g->a_m, g->c_g, g->a_g, g->r_g, g->r_m};
+  if (t->tensor == TENSOR_NONE || g->in != NUM_BF16 || g->transposed) return false;
+  if (g->k % wide.tile.depth != 0 || g->n % GEMM_PANEL != 0) return false;
+  for (size_t i = 0; i < VL_COUNT(stride); i++)
+    if (!is_even(stride[i])) return false;
+  return true;
+}
+
+static const char head[] =
+    "  enum { CHUNKS = DEPTH / 8, SLICE = DEPTH * 2, EACH_A = ROWS * CHUNKS / ITEMS,\n"
+    "         EACH_W = COLS * CHUNKS / ITEMS, A_BYTES = ROWS * DEPTH * 2,\n"
+    "         STAGE = A_BYTES + COLS * DEPTH * 2, STEPS = DEPTH / 16,\n"
+    "         ACROSS = WARP_COLS / 16, DOWN = WARP_ROWS / 8 };\n"
+    "  VL_TENSOR(ITEMS)\n"
+    "  local uint4 tile[STAGES * STAGE / 16];\n"
+    "  const uint base = VL_LOCAL(tile);\n"
+    "  const uint t = get_local_id(0), lane = t % 32, warp = t / 32;\n"
+    "  const uint row0 = get_global_id(1) * ROWS, panel0 = get_group_id(0) * (COLS / 16);\n"
+    "  const uint down = warp / (COLS / WARP_COLS) * WARP_ROWS;\n"
+    "  const uint across = warp % (COLS / WARP_COLS) * WARP_COLS;\n"
+    /* chunk c of row r lies at c ^ r / (8 / CHUNKS) % CHUNKS */
+    "  const uint a_to = (t / CHUNKS * CHUNKS +\n"
+    "                     (t % CHUNKS ^ t / CHUNKS / (8 / CHUNKS) % CHUNKS)) * 16;\n"
+    "  global const uchar *a_next = (global const uchar *)x1;\n"
+    "  uint a_at[EACH_A];\n"
+    /* four columns c of pair k lie at c ^ (k & 2) */
+    "  const uint w_to = A_BYTES + (t / SLICE * SLICE +\n"
+    "                               (t % SLICE ^ (t % SLICE / 4 & 2))) * 16;\n"
+    "  global const uchar *w_next = (global const uchar *)x2 + t % SLICE * 16;\n"
+    "  uint w_at[EACH_W];\n"
+    "#pragma unroll\n"
+    "  for (uint i = 0; i < EACH_W; i++)\n"
+    "    w_at[i] = min(panel0 + t / SLICE + i * (ITEMS / SLICE), PANELS - 1u) * (WORDS * 4);\n"
+    "#pragma unroll\n"
+    "  for (uint i = 0; i < EACH_A; i++) {\n"
+    "    const uint row = min(row0 + t / CHUNKS + i * (ITEMS / CHUNKS), rows - 1);\n";
+
+/* Pointers that the compiler does not know keep it from holding each sum of theirs. */
+static const char sums[] =
+    "    a_at[i] = (uint)(at / 8) + t % CHUNKS;\n"
+    "  }\n"
+    "#define FETCH(slot) do { \\\n"
+    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_A; i++) \\\n"
+    "      VL_COPY16((slot) + a_to + i * (ITEMS * 16), a_next + (ulong)a_at[i] * 16); \\\n"
+    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_W; i++) \\\n"
+    "      VL_COPY16((slot) + w_to + i * (ITEMS * 16), w_next + (ulong)w_at[i] * 16); \\\n"
+    "    a_next += DEPTH * 2, w_next += DEPTH * 32; \\\n"
+    "  } while (0)\n"
+    "  float acc[ACROSS][DOWN][4];\n"
+    "#pragma unroll\n"
+    "  for (uint p = 0; p < ACROSS; p++)\n"
+    "#pragma unroll\n"
+    "    for (uint i = 0; i < DOWN; i++)\n"
+    "      acc[p][i][0] = 0, acc[p][i][1] = 0, acc[p][i][2] = 0, acc[p][i][3] = 0;\n"
+    "#pragma unroll\n"
+    "  for (uint s = 0; s < STAGES - 1; s++) {\n"
+    "    if (s * DEPTH < K) FETCH(base + s * STAGE);\n"
+    "    VL_COMMIT();\n"
+    "  }\n"
+    "  const uint w_from = A_BYTES + (lane / 4 & 1) * 8 +\n"
+    "      (across / 16 * SLICE + lane % 4 * 4 + (lane / 8 ^ (lane & 2))) * 16;\n"
+    "  uint a_from[STEPS];\n"
+    "#pragma unroll\n"
+    "  for (uint k = 0; k < STEPS; k++) {\n"
+    "    const uint r = down + lane % 8 + lane / 16 * 8, c = k * 2 + lane / 8 % 2;\n"
+    "    a_from[k] = (r * CHUNKS + (c ^ r / (8 / CHUNKS) % CHUNKS)) * 16;\n"
+    "  }\n"
+    "  uint slot = base, next = base + (STAGES - 1) * STAGE;\n"
+    "  for (uint k0 = 0; k0 < K; k0 += DEPTH) {\n"
+    "    VL_ARRIVE(STAGES - 2);\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "    if (k0 + (STAGES - 1) * DEPTH < K) FETCH(next);\n"
+    "    VL_COMMIT();\n"
+    "#pragma unroll\n"
+    "    for (uint k = 0; k < STEPS; k++) {\n"
+    "      uint w[ACROSS][4], a[DOWN / 2][4];\n"
+    "#pragma unroll\n"
+    "      for (uint p = 0; p < ACROSS; p++) {\n"
+    "        VL_TWO(w[p], slot + w_from + p * (SLICE * 16) + k * 512);\n"
+    "        VL_TWO(w[p] + 2, slot + w_from + p * (SLICE * 16) + k * 512 + 256);\n"
+    "      }\n"
+    "#pragma unroll\n"
+    "      for (uint i = 0; i < DOWN / 2; i++)\n"
+    "        VL_MATRICES(a[i], slot + a_from[k] + i * (CHUNKS * 256));\n"
+    "#pragma unroll\n"
+    "      for (uint p = 0; p < ACROSS; p++)\n"
+    "#pragma unroll\n"
+    "        for (uint i = 0; i < DOWN; i++)\n"
+    "          VL_MMA(acc[p][i], w[p], a[i / 2][i % 2 * 2], a[i / 2][i % 2 * 2 + 1]);\n"
+    "    }\n"
+    "    slot = slot == base + (STAGES - 1) * STAGE ? base : slot + STAGE;\n"
+    "    next = next == base + (STAGES - 1) * STAGE ? base : next + STAGE;\n"
+    "  }\n"
+    "#undef FETCH\n"
+    "  const uint column0 = panel0 * 16 + across + lane / 4 * 2;\n";
+
+static const char rows_text[] =
+    "#pragma unroll\n"
+    "  for (uint i = 0; i < DOWN * 2; i++) {\n"
+    "    const uint row = row0 + down + i / 2 * 8 + lane % 4 * 2 + i % 2;\n"
+    "    if (row >= rows) continue;\n";
+static const char columns_text[] =
+    "#pragma unroll\n"
+    "    for (uint p = 0; p < ACROSS; p++) {\n"
+    "      const uint column = column0 + p * 16;\n"
+    "      if (column >= N) continue;\n"
+    "      float2 v = (float2)(acc[p][i / 2][i % 2], acc[p][i / 2][i % 2 + 2]);\n";
+
+static void finish(Str *s, const KGemm *g) {
+  KSize gm[2] = {g->g, g->m};
+  if (g->has_bias)
+    str_add(s, "  float2 bias[ACROSS];\n#pragma unroll\n  for (uint p = 0; p < ACROSS; p++)\n"
+               "    bias[p] = *(global const float2 *)(x3 + min(column0 + p * 16, N - 2u));\n");
+  str_add(s, rows_text);
+  cl_gemm_row(s, "c_row", "row", gm, (KSize[2]){g->c_g, g->c_m});
+  if (g->has_residual) cl_gemm_row(s, "r_row", "row", gm, (KSize[2]){g->r_g, g->r_m});
+  str_add(s, columns_text);
+  if (g->has_bias) str_add(s, "      v += bias[p];\n");
+  if (g->act != ACT_NONE) str_printf(s, "      %s", cl_gemm_act(g->act));
+  if (g->has_residual)
+    str_printf(s, "      v += *(global const float2 *)(x%u + r_row + column);\n",
+               3u + g->has_bias);
+  str_add(s, g->out == NUM_BF16
+                 ? "      *(global uint *)(x0 + c_row + column) = VL_PAIR(v.x, v.y);\n"
+                 : "      *(global float2 *)(x0 + c_row + column) = v;\n");
+  str_add(s, "    }\n  }\n");
+}
+
+void cl_gemm_tensor_text(Str *s, const KGemm *g) {
+  const Shape *x = shape_of(g);
+  KSize gm[2] = {g->g, g->m};
+  str_printf(s, "  enum { STAGES = %u, WARP_ROWS = %u, WARP_COLS = %u, ITEMS = %u };\n", x->stages,
+             x->warp_rows, x->warp_cols, cl_gemm_tensor_items(g));
+  str_add(s, head);
+  cl_gemm_row(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
+  str_add(s, sums);
+  finish(s, g);
+}
