@@ -8,8 +8,14 @@ enum { WIDE = 128 }; /* columns of which a work-item cannot hold its query's */
 
 static bool is_few(const ClTarget *t, int64_t width, int64_t lq, int64_t floats) {
   return !t->class->cpu && width > WIDE && lq > 0 &&
-         floats <= CL_LOCAL_BYTES / (int64_t)sizeof(float);
+         floats <= CL_LOCAL_BYTES / (int64_t)sizeof(float) - 2 * CL_FEW_ITEMS;
 }
+
+/* A product of two rows is made by a team, whose lanes read what lies side by side. */
+static const char teams[] =
+    "  enum { TEAM = 16, TEAMS = ITEMS / TEAM };\n"
+    "  local float part[TEAM][TEAMS];\n"
+    "  const uint lane = item % TEAM, team = item / TEAM;\n";
 
 /* ---- attention ----------------------------------------------------------- */
 
@@ -31,16 +37,23 @@ bool cl_attention_is_few(const ClTarget *t, const KAttention *a) {
 }
 
 static const char scores[] =
-    "  for (uint at = item; at < LQ * LK; at += ITEMS) {\n"
+    "  for (uint first = 0; first < LQ * LK; first += TEAMS) {\n"
+    "    const uint at = min(first + team, LQ * LK - 1u);\n"
     "    const long i = at / LK, n = at % LK;\n";
 static const char products[] =
     "    float x = 0;\n"
-    "    for (int e = 0; e < D; e++)\n"
-    "      x = fma(IN(x1, b * q_b + i * q_r + h * D + ORDER(e)), IN(kr, h * D + ORDER(e)), x);\n"
+    "#pragma unroll 8\n"
+    "    for (int e = lane; e < D; e += TEAM)\n"
+    "      x = fma(IN(x1, b * q_b + i * q_r + h * D + e), IN(kr, h * D + e), x);\n"
     "    (void)vr;\n"
-    "    s[at] = CAUSAL && n > i ? -INFINITY : x * SCALE;\n"
+    "    part[lane][team] = x;\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "    if (lane == 0 && first + team < LQ * LK) {\n"
+    "      for (uint l = 1; l < TEAM; l++) x += part[l][team];\n"
+    "      s[at] = CAUSAL && n > i ? -INFINITY : x * SCALE;\n"
+    "    }\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
     "  }\n"
-    "  barrier(CLK_LOCAL_MEM_FENCE);\n"
     "  for (uint i = item; i < LQ; i += ITEMS) {\n"
     "    local float *row = s + i * LK;\n"
     "    float most = -INFINITY, sum = 0;\n"
@@ -70,8 +83,8 @@ void cl_attention_few_text(Str *s, const KAttention *a) {
   str_printf(s, "  enum { LQ = %lld, LK = %lld };\n"
                 "#undef SCALE\n#define SCALE %af\n"
                 "  local float s[LQ * LK], all[LQ];\n"
-                "  const uint item = get_local_id(0);\n",
-             (long long)a->lq.c, (long long)keys_of(a), (double)a->scale);
+                "  const uint item = get_local_id(0);\n%s",
+             (long long)a->lq.c, (long long)keys_of(a), (double)a->scale, teams);
   str_add(s, scores);
   cl_attention_locate(s, a);
   str_add(s, products);
@@ -89,16 +102,25 @@ bool cl_grad_is_few(const ClTarget *t, const KAttentionGrad *a) {
 
 /* Probabilities p and gradients ds of scores, of a segment's keys. */
 static const char grad_scores[] =
-    "  for (uint at = item; at < LQ * %lld; at += ITEMS) {\n"
+    "  for (uint first = 0; first < LQ * %lld; first += TEAMS) {\n"
+    "    const uint at = min(first + team, LQ * %lldu - 1u);\n"
     "    const long i = at / %lld, n = at %% %lld, place = i * LK + %lld + n;\n"
     "    global const float *q = Q(i), *dy = DY(i), *kr = K%u(n), *vr = VALUE%u(n);\n"
     "    float x = 0, along = 0;\n"
-    "    for (int e = 0; e < D; e++) {\n"
+    "#pragma unroll 8\n"
+    "    for (int e = lane; e < D; e += TEAM) {\n"
     "      x = fma(q[e], kr[e], x);\n"
     "      along = fma(dy[e], vr[e], along);\n"
     "    }\n"
-    "    p[place] = CAUSAL && %lld + n > i ? -INFINITY : x * scale;\n"
-    "    ds[place] = along;\n"
+    "    part[lane][team] = x;\n"
+    "    more[lane][team] = along;\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "    if (lane == 0 && first + team < LQ * %lldu) {\n"
+    "      for (uint l = 1; l < TEAM; l++) x += part[l][team], along += more[l][team];\n"
+    "      p[place] = CAUSAL && %lld + n > i ? -INFINITY : x * scale;\n"
+    "      ds[place] = along;\n"
+    "    }\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
     "  }\n";
 static const char grad_rows[] =
     "  for (uint i = item; i < LQ; i += ITEMS) {\n"
@@ -146,11 +168,13 @@ static void query_sums(Str *s, const KAttentionGrad *a) {
 void cl_grad_few_text(Str *s, const KAttentionGrad *a) {
   int64_t before = 0;
   str_printf(s, "  enum { LK = %lld };\n  local float p[LQ * LK], ds[LQ * LK], mean[LQ];\n"
-                "  const long b = get_global_id(1) / HEADS;\n",
-             (long long)kgrad_keys(a));
+                "  const long b = get_global_id(1) / HEADS;\n%s"
+                "  local float more[TEAM][TEAMS];\n",
+             (long long)kgrad_keys(a), teams);
   for (uint32_t g = 0; g < a->n_segments; before += a->segment[g++].n) {
     long long n = a->segment[g].n;
-    if (n > 0) str_printf(s, grad_scores, n, n, n, (long long)before, g, g, (long long)before);
+    if (n > 0)
+      str_printf(s, grad_scores, n, n, n, n, (long long)before, g, g, n, (long long)before);
   }
   str_add(s, grad_rows);
   if (kgrad_wants(a, 0)) query_sums(s, a);

@@ -19,6 +19,12 @@ static uint32_t items_of(const ClClass *c, const KAttentionGrad *a) {
   return c->cpu ? 1 : a->varlen ? RUN_ITEMS : GROUP_ITEMS;
 }
 
+/* Groups that share an entry's head: on anything but processors dq, the dks and the dvs are
+** made apart, so that a work-item holds fewer rows. */
+static uint32_t phases_of(const ClTarget *t, const KAttentionGrad *a) {
+  return t->class->cpu || a->varlen || cl_grad_is_few(t, a) ? 1 : 3;
+}
+
 static uint32_t lanes_of(const ClClass *c, int64_t d) {
   uint32_t most = c->cpu ? 16 : 4;
   while (d % most != 0) most /= 2;
@@ -30,7 +36,7 @@ static void grad_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   uint64_t entries = (uint64_t)cl_value(a->batch, sizes);
   if (a->varlen && entries == 0) entries = 1; /* the bounds are looked at all the same */
   g->local[0] = items_of(t->class, a);
-  g->global[0] = g->local[0];
+  g->global[0] = g->local[0] * phases_of(t, a);
   g->global[1] = entries * (uint64_t)a->heads;
 }
 
@@ -148,6 +154,8 @@ static void key(Str *s, bool wants_k, bool wants_v) {
   str_add(s, "      }\n");
 }
 
+static const char stats_memory[] = "  local float top[LQ], less[LQ], mean[LQ];\n";
+
 /* ---- entries of a batch ------------------------------------------------------- */
 
 /* "#define OUT2(i) …": where the part's row i lies. */
@@ -166,27 +174,11 @@ static void out_words(Str *s, const KAttentionGrad *a) {
   }
 }
 
-static const char stats_memory[] = "  local float top[LQ], less[LQ], mean[LQ];\n";
-
-static void entry_text(Str *s, const KAttentionGrad *a) {
+/* dk or dv, or both, of all segments. */
+static void entry_keys(Str *s, const KAttentionGrad *a, bool dk, bool dv) {
   int64_t before = 0;
-  str_add(s, stats_memory);
-  str_printf(s, "#undef SLOT\n#define SLOT(i) (i)\n"
-                "  const long b = get_global_id(1) / HEADS;\n"
-                "  for (long i = item; i < LQ; i += ITEMS) {\n"
-                "    const long seen = CAUSAL ? min(i + 1, %lldL) : %lldL;\n",
-             (long long)kgrad_keys(a), (long long)kgrad_keys(a));
-  stats(s, a);
-  str_add(s, "  }\n  barrier(CLK_LOCAL_MEM_FENCE);\n");
-  if (kgrad_wants(a, 0)) {
-    str_printf(s, "  for (long i = item; i < LQ; i += ITEMS) {\n"
-                  "    const long seen = CAUSAL ? min(i + 1, %lldL) : %lldL;\n",
-               (long long)kgrad_keys(a), (long long)kgrad_keys(a));
-    query(s, a);
-    str_add(s, "  }\n");
-  }
   for (uint32_t g = 0; g < a->n_segments; before += a->segment[g++].n) {
-    bool wants_k = kgrad_wants(a, 1 + 2 * g), wants_v = kgrad_wants(a, 2 + 2 * g);
+    bool wants_k = dk && kgrad_wants(a, 1 + 2 * g), wants_v = dv && kgrad_wants(a, 2 + 2 * g);
     if (!wants_k && !wants_v) continue;
     str_printf(s, "  for (long j = item; j < %lldL; j += ITEMS) {\n"
                   "      global const float *kr = K%u(j), *vr = VALUE%u(j);\n"
@@ -199,6 +191,34 @@ static void entry_text(Str *s, const KAttentionGrad *a) {
     if (wants_v) str_printf(s, "      GIVE(dv, OUT%u(j));\n", 2 + 2 * g);
     str_add(s, "  }\n");
   }
+}
+
+static void entry_text(Str *s, const KAttentionGrad *a, bool apart) {
+  str_add(s, stats_memory);
+  str_printf(s, "#undef SLOT\n#define SLOT(i) (i)\n"
+                "  const long b = get_global_id(1) / HEADS;\n"
+                "  for (long i = item; i < LQ; i += ITEMS) {\n"
+                "    const long seen = CAUSAL ? min(i + 1, %lldL) : %lldL;\n",
+             (long long)kgrad_keys(a), (long long)kgrad_keys(a));
+  stats(s, a);
+  str_add(s, "  }\n  barrier(CLK_LOCAL_MEM_FENCE);\n");
+  if (kgrad_wants(a, 0)) {
+    if (apart) str_add(s, "  if (get_group_id(0) == 0)\n");
+    str_printf(s, "  for (long i = item; i < LQ; i += ITEMS) {\n"
+                  "    const long seen = CAUSAL ? min(i + 1, %lldL) : %lldL;\n",
+               (long long)kgrad_keys(a), (long long)kgrad_keys(a));
+    query(s, a);
+    str_add(s, "  }\n");
+  }
+  if (!apart) {
+    entry_keys(s, a, true, true);
+    return;
+  }
+  str_add(s, "  if (get_group_id(0) == 1) {\n");
+  entry_keys(s, a, true, false);
+  str_add(s, "  }\n  if (get_group_id(0) == 2) {\n");
+  entry_keys(s, a, false, true);
+  str_add(s, "  }\n");
 }
 
 /* ---- runs ---------------------------------------------------------------------- */
@@ -218,13 +238,95 @@ static void check_runs(Str *s, const KAttentionGrad *a) {
              (long long)a->segment[0].n);
 }
 
-static void runs_text(Str *s, const KAttentionGrad *a) {
+/* The keys of run 0, as few as NEAR, over the rows of all other runs: each work-item looks
+** at a row, and then adds up columns of dk and dv over these rows. */
+static const char near_memory[] =
+    "  enum { NEAR = 24, COLUMNS = (D + ITEMS - 1) / ITEMS };\n"
+    "  local float near_p[NEAR][ITEMS], near_ds[NEAR][ITEMS];\n";
+static const char near_rows[] =
+    "  if (run == 0 && end == 1 && bounds[1] > 0) {\n"
+    "    const long near = bounds[1], prefix = near;\n"
+    "    float dk[COLUMNS][NEAR], dv[COLUMNS][NEAR];\n"
+    "    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n"
+    "#pragma unroll\n"
+    "    for (int m = 0; m < COLUMNS; m++)\n"
+    "#pragma unroll\n"
+    "      for (int j = 0; j < NEAR; j++) {\n"
+    "        const bool is = j < near && item + m * ITEMS < D;\n"
+    "        dk[m][j] = is && WANTS_K ? OUT1(j)[item + m * ITEMS] : 0;\n"
+    "        dv[m][j] = is && WANTS_V ? OUT2(j)[item + m * ITEMS] : 0;\n"
+    "      }\n"
+    "    for (long base = near; base < rows; base += ITEMS) {\n"
+    "      const long i = min(base + item, rows - 1);\n"
+    "      long low = 1, high = RUNS;\n"
+    "      while (high - low > 1) {\n"
+    "        const long middle = (low + high) / 2;\n"
+    "        low = bounds[middle] <= i ? middle : low;\n"
+    "        high = bounds[middle] <= i ? high : middle;\n"
+    "      }\n"
+    "      const long from = bounds[low];\n"
+    "      barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "      {\n";
+static const char near_sums[] =
+    "      }\n"
+    "      {\n"
+    "        V q[D / LANES], dy[D / LANES];\n"
+    "        TAKE(q, Q(i));\n"
+    "        TAKE(dy, DY(i));\n"
+    "        for (long j = 0; j < near; j++) {\n"
+    "          DOT(x, q, K0(j))\n"
+    "          DOT(along, dy, VALUE0(j))\n"
+    "          const float p = exp(x * scale - top[item]) * less[item];\n"
+    "          near_p[j][item] = p;\n"
+    "          near_ds[j][item] = p * (along - mean[item]) * scale;\n"
+    "        }\n"
+    "      }\n"
+    "      barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "      for (long r = 0; r < min((long)ITEMS, rows - base); r++)\n"
+    "#pragma unroll\n"
+    "        for (int m = 0; m < COLUMNS; m++) {\n"
+    "          const long c = min((long)item + m * ITEMS, D - 1L);\n"
+    "          const float q = Q(base + r)[c], dy = DY(base + r)[c];\n"
+    "#pragma unroll\n"
+    "          for (int j = 0; j < NEAR; j++)\n"
+    "            if (j < near) {\n"
+    "              dk[m][j] = fma(near_ds[j][r], q, dk[m][j]);\n"
+    "              dv[m][j] = fma(near_p[j][r], dy, dv[m][j]);\n"
+    "            }\n"
+    "        }\n"
+    "    }\n"
+    "#pragma unroll\n"
+    "    for (int m = 0; m < COLUMNS; m++)\n"
+    "#pragma unroll\n"
+    "      for (int j = 0; j < NEAR; j++)\n"
+    "        if (j < near && item + m * ITEMS < D) {\n"
+    "          if (WANTS_K) OUT1(j)[item + m * ITEMS] = dk[m][j];\n"
+    "          if (WANTS_V) OUT2(j)[item + m * ITEMS] = dv[m][j];\n"
+    "        }\n"
+    "  }\n";
+
+/* What is not wanted is not touched, but has a name. */
+static void near_text(Str *s, const KAttentionGrad *a) {
+  bool wants_k = kgrad_wants(a, 1), wants_v = kgrad_wants(a, 2);
+  if (!wants_k && !wants_v) return;
+  if (!wants_k) str_add(s, "#undef OUT1\n#define OUT1(i) x0\n");
+  if (!wants_v) str_add(s, "#undef OUT2\n#define OUT2(i) x0\n");
+  str_printf(s, "#undef WANTS_K\n#undef WANTS_V\n#define WANTS_K %d\n#define WANTS_V %d\n"
+                "#undef SLOT\n#define SLOT(i) item\n", wants_k, wants_v);
+  str_add(s, near_rows);
+  stats(s, a);
+  str_add(s, near_sums);
+}
+
+static void runs_text(Str *s, const KAttentionGrad *a, bool cpu) {
   bool wants_k = kgrad_wants(a, 1), wants_v = kgrad_wants(a, 2);
   str_add(s, stats_memory);
+  if (!cpu) str_add(s, near_memory);
   str_add(s, "#undef SLOT\n#define SLOT(i) ((i) - from)\n");
   check_runs(s, a);
-  str_add(s, "  const long end = run || bounds[1] == 0 ? run + 1 : RUNS;\n"
-             "  for (long r = run; r < end; r++) {\n"
+  str_printf(s, "  const long end = run || bounds[1] %s ? run + 1 : RUNS;\n",
+             cpu ? "== 0" : "<= NEAR");
+  str_add(s, "  for (long r = run; r < end; r++) {\n"
              "    const long from = bounds[r], last = bounds[r + 1], prefix = r ? bounds[1] : 0;\n"
              "    barrier(CLK_LOCAL_MEM_FENCE);\n"
              "    for (long i = from + item; i < last; i += ITEMS) {\n");
@@ -249,6 +351,7 @@ static void runs_text(Str *s, const KAttentionGrad *a) {
     str_add(s, "    }\n");
   }
   str_add(s, "  }\n");
+  if (!cpu) near_text(s, a);
 }
 
 static void grad_text(ClText *t, const Kernel *k, uint32_t i) {
@@ -261,9 +364,9 @@ static void grad_text(ClText *t, const Kernel *k, uint32_t i) {
   if (cl_grad_is_few(t->target, a))
     cl_grad_few_text(s, a);
   else if (a->varlen)
-    runs_text(s, a);
+    runs_text(s, a, c->cpu);
   else
-    entry_text(s, a);
+    entry_text(s, a, phases_of(t->target, a) > 1);
   cl_end(t);
 }
 

@@ -337,14 +337,18 @@ static cl_int set_args(DeviceStream *s, const DeviceLaunch *l) {
   return a.error;
 }
 
+/* How much faster than others gemms of matrix instructions are, at least. */
+enum { TENSOR_SPEED = 4 };
+
 /* Launches of the last dimension's pieces, each of bounded work. */
 static cl_int enqueue(DeviceStream *s, const DeviceLaunch *l, const ClGrid *g) {
   const ClClass *class = s->code->target.class;
   const Kernel *k = &s->code->kernels.at[l->kernel];
   double flops = (double)kernel_flops(k, l->sizes);
   uint64_t groups = g->global[1] / g->local[1], pieces = 1;
-  if (class->launch_flops > 0 && flops > class->launch_flops)
-    pieces = VL_MIN((uint64_t)(flops / class->launch_flops) + 1, groups);
+  double most = class->launch_flops;
+  if (k->kind == KK_GEMM && cl_gemm_is_tensor(&s->code->target, &k->gemm)) most *= TENSOR_SPEED;
+  if (most > 0 && flops > most) pieces = VL_MIN((uint64_t)(flops / most) + 1, groups);
   uint64_t each = (groups + pieces - 1) / pieces * g->local[1];
   size_t local[2] = {(size_t)g->local[0], (size_t)g->local[1]};
   for (uint64_t at = 0; at < g->global[1]; at += each) {

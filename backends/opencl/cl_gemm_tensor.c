@@ -127,36 +127,55 @@ static const char sums[] =
     "#undef FETCH\n"
     "  const uint column0 = panel0 * 16 + across + lane / 4 * 2;\n";
 
+/* Results of a few rows at a time, of which all residuals are on their way before the first
+** is stored: they may be what is stored to. */
+static const char batch_text[] =
+    "  enum { BATCH = 4 };\n"
+    "#pragma unroll\n"
+    "  for (uint i0 = 0; i0 < DOWN * 2; i0 += BATCH) {\n"
+    "    float2 r[BATCH][ACROSS];\n";
 static const char rows_text[] =
     "#pragma unroll\n"
-    "  for (uint i = 0; i < DOWN * 2; i++) {\n"
-    "    const uint row = row0 + down + i / 2 * 8 + lane % 4 * 2 + i % 2;\n"
-    "    if (row >= rows) continue;\n";
+    "    for (uint j = 0; j < BATCH; j++) {\n"
+    "      const uint i = i0 + j, row = row0 + down + i / 2 * 8 + lane % 4 * 2 + i % 2;\n";
 static const char columns_text[] =
     "#pragma unroll\n"
-    "    for (uint p = 0; p < ACROSS; p++) {\n"
-    "      const uint column = column0 + p * 16;\n"
-    "      if (column >= N) continue;\n"
-    "      float2 v = (float2)(acc[p][i / 2][i % 2], acc[p][i / 2][i % 2 + 2]);\n";
+    "      for (uint p = 0; p < ACROSS; p++) {\n"
+    "        const uint column = column0 + p * 16;\n";
+
+/* Activations to about a float's precision: results are rounded to bf16, or summed with what
+** was. */
+static const char *activate(KAct act) {
+  return act == ACT_GELU_QUICK ? "v *= native_recip(1.0f + native_exp2(-2.45546696f * v));\n"
+                               : cl_gemm_act(act);
+}
 
 static void finish(Str *s, const KGemm *g) {
   KSize gm[2] = {g->g, g->m};
   if (g->has_bias)
     str_add(s, "  float2 bias[ACROSS];\n#pragma unroll\n  for (uint p = 0; p < ACROSS; p++)\n"
                "    bias[p] = *(global const float2 *)(x3 + min(column0 + p * 16, N - 2u));\n");
+  str_add(s, batch_text);
+  if (g->has_residual) {
+    str_add(s, rows_text);
+    cl_gemm_row(s, "r_row", "min(row, rows - 1)", gm, (KSize[2]){g->r_g, g->r_m});
+    str_add(s, columns_text);
+    str_printf(s, "        r[j][p] = *(global const float2 *)(x%u + r_row + min(column, N - 2u));\n"
+                  "      }\n    }\n", 3u + g->has_bias);
+  }
   str_add(s, rows_text);
+  str_add(s, "      if (row >= rows) continue;\n");
   cl_gemm_row(s, "c_row", "row", gm, (KSize[2]){g->c_g, g->c_m});
-  if (g->has_residual) cl_gemm_row(s, "r_row", "row", gm, (KSize[2]){g->r_g, g->r_m});
   str_add(s, columns_text);
-  if (g->has_bias) str_add(s, "      v += bias[p];\n");
-  if (g->act != ACT_NONE) str_printf(s, "      %s", cl_gemm_act(g->act));
-  if (g->has_residual)
-    str_printf(s, "      v += *(global const float2 *)(x%u + r_row + column);\n",
-               3u + g->has_bias);
+  str_add(s, "        if (column >= N) continue;\n"
+             "        float2 v = (float2)(acc[p][i / 2][i % 2], acc[p][i / 2][i % 2 + 2]);\n");
+  if (g->has_bias) str_add(s, "        v += bias[p];\n");
+  if (g->act != ACT_NONE) str_printf(s, "        %s", activate(g->act));
+  if (g->has_residual) str_add(s, "        v += r[j][p];\n");
   str_add(s, g->out == NUM_BF16
-                 ? "      *(global uint *)(x0 + c_row + column) = VL_PAIR(v.x, v.y);\n"
-                 : "      *(global float2 *)(x0 + c_row + column) = v;\n");
-  str_add(s, "    }\n  }\n");
+                 ? "        *(global uint *)(x0 + c_row + column) = VL_PAIR(v.x, v.y);\n"
+                 : "        *(global float2 *)(x0 + c_row + column) = v;\n");
+  str_add(s, "      }\n    }\n  }\n");
 }
 
 void cl_gemm_tensor_text(Str *s, const KGemm *g) {
