@@ -154,7 +154,7 @@ static VlStatus judge(const ClDevice *x, const DeviceLoad *l, Arena *a, Diag *d)
   kernels_write(kernels, a, &test.kernels, &n);
   test.kernels_bytes = n;
   cl_identity(&text, x);
-  ClTarget plain = {x->class, x->fp64, cl_tensor_of(x), NULL};
+  ClTarget plain = cl_target_of(x, NULL);
   str_printf(&text, "self-test\n%s", cl_program_text(kernels, &plain, a));
   store_key(text.at, text.n, key);
   VL_TRY(store_find(l->scratch_dir, key, d, &found));

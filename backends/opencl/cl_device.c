@@ -165,16 +165,22 @@ static void describe(const ClLib *l, ClDevice *x) {
       CL_SUCCESS)
     x->fp64 = strstr(extensions, "cl_khr_fp64") != NULL;
   x->keeps_kernels = strcmp(x->platform_name, "Portable Computing Language") == 0;
+  x->units = device_uint(l, x->id, CL_DEVICE_MAX_COMPUTE_UNITS);
   x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);
   x->class = class_of(x->type, device_uint(l, x->id, CL_DEVICE_VENDOR_ID));
   judge(l, x);
 }
 
-ClTensor cl_tensor_of(const ClDevice *x) {
+static ClTensor tensor_of(const ClDevice *x) {
   enum { CAPABILITY = 8, LOCAL_BYTES = 48 * 1024 };
   if (!x->class->tensor || x->local_memory < LOCAL_BYTES) return TENSOR_NONE;
   if (x->capability == 0) return TENSOR_PLAIN;
   return x->capability >= CAPABILITY ? TENSOR_PTX : TENSOR_NONE;
+}
+
+ClTarget cl_target_of(const ClDevice *x, const ClTable *tuned) {
+  return (ClTarget){.class = x->class, .fp64 = x->fp64, .tensor = tensor_of(x), .units = x->units,
+                    .tuned = tuned};
 }
 
 /* ---- all ----------------------------------------------------------------- */

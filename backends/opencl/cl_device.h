@@ -32,6 +32,7 @@ typedef struct {
   char platform_name[CL_TEXT_MAX], name[CL_TEXT_MAX], driver[CL_TEXT_MAX];
   uint64_t memory, max_alloc, local_memory;
   uint64_t max_items;
+  uint32_t units;
   uint32_t capability; /* NVIDIA's compute capability, its major number; 0: another's device */
   const ClClass *class;
   bool fp64, keeps_kernels; /* has double; has a cache of its own */
@@ -51,8 +52,9 @@ VL_MUST_USE VlStatus cl_devices(const ClLib *lib, Diag *d, ClDevices *out);
 VL_MUST_USE VlStatus cl_choose(const ClDevices *all, const char *wanted, Diag *d,
                                const ClDevice **out);
 
-/* Plain words where the class of NVIDIA is looked at on another's device. */
-ClTensor cl_tensor_of(const ClDevice *x);
+/* For text and grids.  tuned: NULL: none.  Matrix instructions are in plain words where the
+** class of NVIDIA is looked at on another's device. */
+ClTarget cl_target_of(const ClDevice *x, const ClTable *tuned);
 
 /* A class by its name, for looking at another device's kernels; NULL: none. */
 const ClClass *cl_class(const char *name);

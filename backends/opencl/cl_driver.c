@@ -87,7 +87,7 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   c->cache_dir = l->scratch_dir ? arena_strdup(c->arena, l->scratch_dir) : NULL;
   ClTable *tuned = arena_one(c->arena, ClTable);
   VL_TRY(cl_table_read(&c->device, c->cache_dir, c->arena, d, tuned));
-  c->target = (ClTarget){c->device.class, c->device.fp64, cl_tensor_of(&c->device), tuned};
+  c->target = cl_target_of(&c->device, tuned);
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
   c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);

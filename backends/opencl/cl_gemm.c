@@ -28,35 +28,40 @@
 
 static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
 
-static void local_size(const ClTarget *t, const KGemm *g, uint64_t out[2]) {
-  ClTile tile = cl_tile(t, g);
-  out[0] = (uint64_t)tile.rows / 8 * (tile.cols / 8);
-  if (t->class->cpu) out[0] = 1;
-  if (cl_gemm_is_tensor(t, g)) out[0] = cl_gemm_tensor_items(g);
+static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
+  out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   out[1] = 1;
 }
 
-static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+static void tile_grid(const ClTarget *t, const KGemm *k, uint64_t rows, ClGrid *g) {
   const ClClass *c = t->class;
-  ClTile tile = cl_tile(t, &k->gemm);
-  uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
-  uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->gemm.n, tile.cols);
-  local_size(t, &k->gemm, g->local);
+  ClTile tile = cl_tile(t, k);
+  uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->n, tile.cols);
+  local_size(c, tile, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
-  g->global[1] = rows == 0 ? 0 : c->cpu ? across : down;
-  if (rows == 0) g->global[0] = 0;
+  g->global[1] = c->cpu ? across : down;
 }
 
-static void constants(Str *s, const KGemm *g, ClTile tile) {
+static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+  uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
+  (cl_gemm_is_tensor(t, &k->gemm) ? cl_gemm_tensor_grid : tile_grid)(t, &k->gemm, rows, g);
+  if (rows == 0) g->global[0] = g->global[1] = 0;
+}
+
+static void constants(Str *s, const KGemm *g) {
   int64_t words = g->in == NUM_BF16 ? (g->k + 1) / 2 : g->k;
   str_printf(s, "  enum { K = %lld, WORDS = %lld, N = %lld, PANELS = (N + 15) / 16, PIECE = 128",
              (long long)g->k, (long long)words, (long long)g->n);
-  str_printf(s, ", ROWS = %u, COLS = %u", tile.rows, tile.cols);
-  if (tile.depth) str_printf(s, ", DEPTH = %u", tile.depth);
   str_add(s, " };\n");
   cl_const(s, "G", g->g);
   cl_const(s, "M", g->m);
   str_add(s, "  const uint rows = (uint)(G * M);\n");
+}
+
+static void tile_constants(Str *s, ClTile tile) {
+  str_printf(s, "  enum { ROWS = %u, COLS = %u", tile.rows, tile.cols);
+  if (tile.depth) str_printf(s, ", DEPTH = %u, ITEMS = ROWS / 8 * (COLS / 8)", tile.depth);
+  str_add(s, " };\n");
 }
 
 /* text with each '@' replaced. */
@@ -352,7 +357,7 @@ static void finish_tile(Str *s, const KGemm *g) {
 static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
   bool whole = g->k % tile.depth == 0;
-  str_add(s, "  enum { ITEMS = ROWS / 8 * (COLS / 8) };\n#undef W4\n");
+  str_add(s, "#undef W4\n");
   str_add(s, columns[g->in]);
   str_add(s, tile_head);
   str_add(s, tile.rows % 64 == 0 && tile.cols == 128 ? place_wide : place_plain);
@@ -376,22 +381,32 @@ static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   finish_tile(s, g);
 }
 
+static void any_tile_text(Str *s, const ClTarget *t, const KGemm *g) {
+  ClTile tile = cl_tile(t, g);
+  tile_constants(s, tile);
+  if (!t->class->cpu)
+    tile_text(s, g, tile);
+  else if (g->transposed)
+    turned_text(s, g);
+  else
+    cpu_text(s, g, tile);
+}
+
 static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
-  const ClClass *c = t->target->class;
-  ClTile tile = cl_tile(t->target, &k->gemm);
+  const ClTarget *target = t->target;
+  bool tensor = cl_gemm_is_tensor(target, &k->gemm);
   uint64_t local[2];
-  local_size(t->target, &k->gemm, local);
+  if (tensor)
+    cl_gemm_tensor_local(&k->gemm, local);
+  else
+    local_size(target->class, cl_tile(target, &k->gemm), local);
   cl_begin(t, k, i, local);
   cl_factors(&t->out, k->gemm.in);
-  constants(&t->out, &k->gemm, tile);
-  if (cl_gemm_is_tensor(t->target, &k->gemm))
+  constants(&t->out, &k->gemm);
+  if (tensor)
     cl_gemm_tensor_text(&t->out, &k->gemm);
-  else if (c->cpu && k->gemm.transposed)
-    turned_text(&t->out, &k->gemm);
-  else if (c->cpu)
-    cpu_text(&t->out, &k->gemm, tile);
   else
-    tile_text(&t->out, &k->gemm, tile);
+    any_tile_text(&t->out, target, &k->gemm);
   cl_end(t);
 }
 

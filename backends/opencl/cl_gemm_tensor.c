@@ -3,28 +3,53 @@
 **
 ** A group makes ROWS × COLS results, each of its warps WARP_ROWS × WARP_COLS.  DEPTH of K
 ** of A and W lie in local memory STAGES times, so that copies run ahead; within a stage the
-** chunks of 16 bytes are permuted, so that no two lanes of a read meet in a bank.
+** chunks of 16 bytes are permuted, so that no two lanes of a read meet in a bank.  What a
+** step of 16 of K multiplies is read while the step before is multiplied.
 **
 ** The 16 × 8 results of an instruction are 16 columns of W, a panel, by 8 rows of A: a
 ** panel's words are pairs of K for one column as they are packed, so a lane's part of W is
-** four words of it, and a lane's results are two columns beside each other. */
+** four words of it, and a lane's results are two columns beside each other.
+**
+** A kernel has two shapes: large tiles, which load least, where they are enough for the
+** device's units, else small ones.  A result's sum is the same in both. */
 #include "backends/opencl/cl_gemm.h"
 #include "backends/opencl/cl_tensor.h"
 
 typedef struct {
-  ClTile tile;
-  uint32_t stages, warp_rows, warp_cols;
+  uint32_t rows, cols, depth, stages, warp_rows, warp_cols;
 } Shape;
 
-static const Shape wide = {{128, 128, 32}, 3, 64, 64}, narrow = {{64, 64, 32}, 4, 32, 32};
+static const Shape many = {128, 256, 16, 4, 64, 64}, third = {128, 192, 16, 4, 64, 48},
+                   few = {64, 128, 32, 4, 32, 32}, narrow = {64, 64, 32, 4, 32, 32};
+enum { DEPTH_MOST = 32, WIDE_ITEMS = 256, NARROW_ITEMS = 128, TILE_BYTES = 48 * 1024 };
 
-static const Shape *shape_of(const KGemm *g) { return g->n > narrow.tile.cols ? &wide : &narrow; }
+static bool is_narrow(const KGemm *g) { return g->n <= narrow.cols; }
 
-ClTile cl_gemm_tensor_tile(const KGemm *g) { return shape_of(g)->tile; }
+/* The fewer tiles across, the more their number matters: 768 columns of a ViT are four. */
+static const Shape *large_of(const KGemm *g) {
+  return g->n % third.cols == 0 && g->n <= 4 * third.cols ? &third : &many;
+}
 
-uint32_t cl_gemm_tensor_items(const KGemm *g) {
-  const Shape *x = shape_of(g);
-  return x->tile.rows / x->warp_rows * (x->tile.cols / x->warp_cols) * 32;
+static const Shape *small_of(const KGemm *g) { return is_narrow(g) ? &narrow : &few; }
+
+static uint32_t items_of(const KGemm *g) { return is_narrow(g) ? NARROW_ITEMS : WIDE_ITEMS; }
+
+static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
+/* Groups across say which shape it is. */
+void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out) {
+  const Shape *x = large_of(g);
+  uint64_t n = (uint64_t)g->n;
+  bool enough = div_up(rows, x->rows) * div_up(n, x->cols) >= t->units;
+  if (is_narrow(g) || !enough) x = small_of(g);
+  out->local[0] = items_of(g);
+  out->global[0] = div_up(n, x->cols) * out->local[0];
+  out->global[1] = div_up(rows, x->rows);
+}
+
+void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]) {
+  out[0] = items_of(g);
+  out[1] = 1;
 }
 
 /* A multiple of 8, so that rows begin at 16 bytes. */
@@ -33,21 +58,23 @@ static bool is_even(KSize x) { return x.dyn < 0 && x.c % 8 == 0; }
 bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g) {
   const KSize stride[] = {g->c_m, g->a_m, g->c_g, g->a_g, g->r_g, g->r_m};
   if (t->tensor == TENSOR_NONE || g->in != NUM_BF16 || g->transposed) return false;
-  if (g->k % wide.tile.depth != 0 || g->n % GEMM_PANEL != 0) return false;
+  if (g->k % DEPTH_MOST != 0 || g->n % GEMM_PANEL != 0) return false;
   for (size_t i = 0; i < VL_COUNT(stride); i++)
     if (!is_even(stride[i])) return false;
   return true;
 }
 
 static const char head[] =
-    "  enum { CHUNKS = DEPTH / 8, SLICE = DEPTH * 2, EACH_A = ROWS * CHUNKS / ITEMS,\n"
-    "         EACH_W = COLS * CHUNKS / ITEMS, A_BYTES = ROWS * DEPTH * 2,\n"
-    "         STAGE = A_BYTES + COLS * DEPTH * 2, STEPS = DEPTH / 16,\n"
-    "         ACROSS = WARP_COLS / 16, DOWN = WARP_ROWS / 8 };\n"
     "  VL_TENSOR(ITEMS)\n"
-    "  local uint4 tile[STAGES * STAGE / 16];\n"
+    "  local uint4 tile[TILE_BYTES / 16];\n"
     "  const uint base = VL_LOCAL(tile);\n"
-    "  const uint t = get_local_id(0), lane = t % 32, warp = t / 32;\n"
+    "  const uint t = get_local_id(0), lane = t % 32, warp = t / 32;\n";
+
+static const char places[] =
+    "  enum { CHUNKS = DEPTH / 8, SLICE = DEPTH * 2, EACH_A = ROWS * CHUNKS / ITEMS,\n"
+    "         EACH_W = (COLS * CHUNKS + ITEMS - 1) / ITEMS, A_BYTES = ROWS * DEPTH * 2,\n"
+    "         STAGE = A_BYTES + COLS * DEPTH * 2, STEPS = DEPTH / 16, TWO = 3 - STEPS,\n"
+    "         ACROSS = WARP_COLS / 16, DOWN = WARP_ROWS / 8 };\n"
     "  const uint row0 = get_global_id(1) * ROWS, panel0 = get_group_id(0) * (COLS / 16);\n"
     "  const uint down = warp / (COLS / WARP_COLS) * WARP_ROWS;\n"
     "  const uint across = warp % (COLS / WARP_COLS) * WARP_COLS;\n"
@@ -68,17 +95,28 @@ static const char head[] =
     "  for (uint i = 0; i < EACH_A; i++) {\n"
     "    const uint row = min(row0 + t / CHUNKS + i * (ITEMS / CHUNKS), rows - 1);\n";
 
-/* Pointers that the compiler does not know keep it from holding each sum of theirs. */
+static const char words[] =
+    "#define FETCH(to) do { \\\n"
+    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_A; i++) \\\n"
+    "      VL_COPY16((to) + a_to + i * (ITEMS * 16), a_next + (ulong)a_at[i] * 16); \\\n"
+    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_W; i++) \\\n"
+    "      if (COLS * CHUNKS % ITEMS == 0 || t + i * ITEMS < COLS * CHUNKS) \\\n"
+    "        VL_COPY16((to) + w_to + i * (ITEMS * 16), w_next + (ulong)w_at[i] * 16); \\\n"
+    "    a_next += DEPTH * 2, w_next += DEPTH * 32; \\\n"
+    "  } while (0)\n"
+    "#define LOAD(one, k) do { \\\n"
+    "    _Pragma(\"unroll\") for (uint p = 0; p < ACROSS; p++) { \\\n"
+    "      VL_TWO(w[one][p], slot + w_from + p * (SLICE * 16) + (k) * 512); \\\n"
+    "      VL_TWO(w[one][p] + 2, slot + w_from + p * (SLICE * 16) + (k) * 512 + 256); \\\n"
+    "    } \\\n"
+    "    _Pragma(\"unroll\") for (uint i = 0; i < DOWN / 2; i++) \\\n"
+    "      VL_MATRICES(a[one][i], slot + a_from[k] + i * (CHUNKS * 256)); \\\n"
+    "  } while (0)\n"
+    "#define NEXT(x) x = (x) == base + (STAGES - 1) * STAGE ? base : (x) + STAGE\n";
+
 static const char sums[] =
     "    a_at[i] = (uint)(at / 8) + t % CHUNKS;\n"
     "  }\n"
-    "#define FETCH(slot) do { \\\n"
-    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_A; i++) \\\n"
-    "      VL_COPY16((slot) + a_to + i * (ITEMS * 16), a_next + (ulong)a_at[i] * 16); \\\n"
-    "    _Pragma(\"unroll\") for (uint i = 0; i < EACH_W; i++) \\\n"
-    "      VL_COPY16((slot) + w_to + i * (ITEMS * 16), w_next + (ulong)w_at[i] * 16); \\\n"
-    "    a_next += DEPTH * 2, w_next += DEPTH * 32; \\\n"
-    "  } while (0)\n"
     "  float acc[ACROSS][DOWN][4];\n"
     "#pragma unroll\n"
     "  for (uint p = 0; p < ACROSS; p++)\n"
@@ -99,32 +137,31 @@ static const char sums[] =
     "    a_from[k] = (r * CHUNKS + (c ^ r / (8 / CHUNKS) % CHUNKS)) * 16;\n"
     "  }\n"
     "  uint slot = base, next = base + (STAGES - 1) * STAGE;\n"
-    "  for (uint k0 = 0; k0 < K; k0 += DEPTH) {\n"
-    "    VL_ARRIVE(STAGES - 2);\n"
-    "    barrier(CLK_LOCAL_MEM_FENCE);\n"
-    "    if (k0 + (STAGES - 1) * DEPTH < K) FETCH(next);\n"
-    "    VL_COMMIT();\n"
+    "  uint w[2][ACROSS][4], a[2][DOWN / 2][4];\n"
+    "  VL_ARRIVE(STAGES - 2);\n"
+    "  barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "  LOAD(0, 0);\n"
+    "  for (uint k0 = 0; k0 < K; k0 += DEPTH * TWO)\n"
     "#pragma unroll\n"
-    "    for (uint k = 0; k < STEPS; k++) {\n"
-    "      uint w[ACROSS][4], a[DOWN / 2][4];\n"
-    "#pragma unroll\n"
-    "      for (uint p = 0; p < ACROSS; p++) {\n"
-    "        VL_TWO(w[p], slot + w_from + p * (SLICE * 16) + k * 512);\n"
-    "        VL_TWO(w[p] + 2, slot + w_from + p * (SLICE * 16) + k * 512 + 256);\n"
+    "    for (uint u = 0; u < STEPS * TWO; u++) {\n"
+    "      if (u % STEPS == 0) {\n"
+    "        if (k0 + (u / STEPS + STAGES - 1) * DEPTH < K) FETCH(next);\n"
+    "        VL_COMMIT();\n"
+    "        NEXT(next);\n"
     "      }\n"
-    "#pragma unroll\n"
-    "      for (uint i = 0; i < DOWN / 2; i++)\n"
-    "        VL_MATRICES(a[i], slot + a_from[k] + i * (CHUNKS * 256));\n"
+    "      if (u % STEPS == STEPS - 1) {\n"
+    "        VL_ARRIVE(STAGES - 2);\n"
+    "        barrier(CLK_LOCAL_MEM_FENCE);\n"
+    "        NEXT(slot);\n"
+    "      }\n"
+    "      LOAD((u + 1) % 2, (u + 1) % STEPS);\n"
     "#pragma unroll\n"
     "      for (uint p = 0; p < ACROSS; p++)\n"
     "#pragma unroll\n"
     "        for (uint i = 0; i < DOWN; i++)\n"
-    "          VL_MMA(acc[p][i], w[p], a[i / 2][i % 2 * 2], a[i / 2][i % 2 * 2 + 1]);\n"
+    "          VL_MMA(acc[p][i], w[u % 2][p], a[u % 2][i / 2][i % 2 * 2],\n"
+    "                 a[u % 2][i / 2][i % 2 * 2 + 1]);\n"
     "    }\n"
-    "    slot = slot == base + (STAGES - 1) * STAGE ? base : slot + STAGE;\n"
-    "    next = next == base + (STAGES - 1) * STAGE ? base : next + STAGE;\n"
-    "  }\n"
-    "#undef FETCH\n"
     "  const uint column0 = panel0 * 16 + across + lane / 4 * 2;\n";
 
 /* Results of a few rows at a time, of which all residuals are on their way before the first
@@ -178,13 +215,28 @@ static void finish(Str *s, const KGemm *g) {
   str_add(s, "      }\n    }\n  }\n");
 }
 
-void cl_gemm_tensor_text(Str *s, const KGemm *g) {
-  const Shape *x = shape_of(g);
+static void shape_text(Str *s, const KGemm *g, const Shape *x) {
   KSize gm[2] = {g->g, g->m};
-  str_printf(s, "  enum { STAGES = %u, WARP_ROWS = %u, WARP_COLS = %u, ITEMS = %u };\n", x->stages,
-             x->warp_rows, x->warp_cols, cl_gemm_tensor_items(g));
-  str_add(s, head);
+  str_printf(s, "  {\n  enum { ROWS = %u, COLS = %u, DEPTH = %u, STAGES = %u, WARP_ROWS = %u, "
+                "WARP_COLS = %u };\n",
+             x->rows, x->cols, x->depth, x->stages, x->warp_rows, x->warp_cols);
+  str_add(s, places);
   cl_gemm_row(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
   str_add(s, sums);
   finish(s, g);
+  str_add(s, "  }\n");
+}
+
+void cl_gemm_tensor_text(Str *s, const KGemm *g) {
+  str_printf(s, "  enum { ITEMS = %u, TILE_BYTES = %d, MANY = %u };\n", items_of(g), TILE_BYTES,
+             (uint32_t)div_up((uint64_t)g->n, large_of(g)->cols));
+  str_add(s, head);
+  str_add(s, words);
+  if (!is_narrow(g)) {
+    str_add(s, "  if (get_num_groups(0) == MANY)\n");
+    shape_text(s, g, large_of(g));
+    str_add(s, "  else\n");
+  }
+  shape_text(s, g, small_of(g));
+  str_add(s, "#undef FETCH\n#undef LOAD\n#undef NEXT\n");
 }

@@ -25,11 +25,11 @@
 /* For a program's head. */
 void cl_tensor_words(const ClTarget *t, Str *s);
 
-/* cl_gemm_tensor.c: whether a gemm is one of these; its tile and work-items; its text after
-** cl_begin. */
+/* cl_gemm_tensor.c: whether a gemm is one of these; its groups; its text after cl_begin, K,
+** N, PANELS, WORDS and rows. */
 bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g);
-ClTile cl_gemm_tensor_tile(const KGemm *g);
-uint32_t cl_gemm_tensor_items(const KGemm *g);
+void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]);
+void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out);
 void cl_gemm_tensor_text(Str *s, const KGemm *g);
 
 /* cl_attention_tensor.c: of a group of CL_TENSOR_QUERIES; text after cl_attention.c's head. */

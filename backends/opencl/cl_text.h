@@ -50,6 +50,7 @@ typedef struct {
   const ClClass *class;
   bool fp64;
   ClTensor tensor;
+  uint32_t units; /* compute units */
   const ClTable *tuned; /* NULL: the class's tiles */
 } ClTarget;
 

@@ -6,8 +6,6 @@
 ** not used. */
 #include "backends/opencl/cl_tiles.h"
 
-#include "backends/opencl/cl_tensor.h"
-
 #include <string.h>
 
 #include "runtime/code_store.h"
@@ -67,7 +65,6 @@ ClTuned *cl_tuned_find(const ClTable *t, const ClTuned *key) {
 
 ClTile cl_tile(const ClTarget *t, const KGemm *g) {
   ClTile tile = t->class->tile;
-  if (cl_gemm_is_tensor(t, g)) return cl_gemm_tensor_tile(g);
   if (t->class->cpu && g->transposed) {
     tile.cols = TURNED_COLS;
     return tile;

@@ -148,6 +148,7 @@ static const Gemm gemms[] = {
     {1, 23, 767, 49, 1, NUM_BF16, NUM_F32, ACT_NONE, true, false},
     {2, 133, 160, 208, 8, NUM_BF16, NUM_F32, ACT_GELU_QUICK, true, true},
     {3, 21, 32, 48, 8, NUM_BF16, NUM_BF16, ACT_NONE, false, true},
+    {1, 200, 96, 192, 0, NUM_BF16, NUM_BF16, ACT_NONE, true, false},
 };
 
 /* What the odd k of the last pair would read lies past the row and is not a
