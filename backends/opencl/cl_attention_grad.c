@@ -40,11 +40,28 @@ static void grad_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   g->global[1] = entries * (uint64_t)a->heads;
 }
 
+static bool of_four(KSize x) { return x.dyn < 0 && x.c % 4 == 0; }
+
+/* Rows begin at 16 bytes, and are read as such. */
+static bool is_even(const ClClass *c, const KAttentionGrad *a) {
+  bool even = !c->cpu && a->d % 4 == 0 && of_four(a->dy_b) && of_four(a->dy_r) &&
+              of_four(a->y_b) && of_four(a->y_r) && of_four(a->q_b) && of_four(a->q_r) &&
+              (!a->varlen || of_four(a->o_r));
+  for (uint32_t i = 0; i < a->n_segments; i++) {
+    const KGradSegment *g = &a->segment[i];
+    even = even && of_four(g->k_b) && of_four(g->k_r) && of_four(g->v_b) && of_four(g->v_r);
+  }
+  return even;
+}
+
+bool cl_grad_wants_vectors(const ClTarget *t, const KAttentionGrad *a, uint32_t operand) {
+  return is_even(t->class, a) && operand < 4 + 2 * a->n_segments;
+}
+
 /* ---- words of the text ----------------------------------------------------- */
 
 static const char words[] =
-    "#undef V\n#undef VLOAD\n#undef VSTORE\n#undef SUM\n"
-    "#undef EACH\n#define EACH for (int e = 0; e < D / LANES; e++)\n"
+    "#undef V\n#undef VLOAD\n#undef VSTORE\n#undef SUM\n#undef EACH\n"
     "#undef TAKE\n#define TAKE(to, from) EACH to[e] = VLOAD(e, from)\n"
     "#undef GIVE\n#define GIVE(from, to) EACH VSTORE(from[e], e, to)\n"
     "#undef DOT\n#define DOT(name, x, row) \\\n"
@@ -57,11 +74,17 @@ static const char words[] =
     "#undef ADD\n"
     "#define ADD(to, factor, row) EACH to[e] = fma((V)(factor), VLOAD(e, row), to[e])\n";
 
-static void vector_words(Str *s, uint32_t lanes) {
+/* Off processors rows lie in registers, if every index is known. */
+static void vector_words(Str *s, const ClClass *c, uint32_t lanes, bool even) {
   str_add(s, words);
+  str_printf(s, "#define EACH %sfor (int e = 0; e < D / LANES; e++)\n",
+             c->cpu ? "" : "_Pragma(\"unroll\") ");
   if (lanes == 1)
     str_add(s, "#define V float\n#define VLOAD(e, p) (p)[e]\n#define VSTORE(v, e, p) (p)[e] = v\n"
                "#define SUM(v) (v)\n");
+  else if (even)
+    str_add(s, "#define V float4\n#define VLOAD(e, p) ((global const float4 *)(p))[e]\n"
+               "#define VSTORE(v, e, p) ((global float4 *)(p))[e] = v\n#define SUM vl_sum4\n");
   else
     str_printf(s, "#define V float%u\n#define VLOAD vload%u\n#define VSTORE vstore%u\n"
                   "#define SUM vl_sum%u\n", lanes, lanes, lanes, lanes);
@@ -91,7 +114,7 @@ static void row_words(Str *s, const KAttentionGrad *a) {
 }
 
 static void head(Str *s, const KAttentionGrad *a, const ClClass *c) {
-  vector_words(s, lanes_of(c, a->d));
+  vector_words(s, c, lanes_of(c, a->d), is_even(c, a));
   row_words(s, a);
   str_printf(s, "  enum { HEADS = %lld, D = %lld, LANES = %u, ITEMS = %u, LQ = %lld, "
                 "CAUSAL = %d };\n"

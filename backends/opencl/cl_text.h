@@ -81,6 +81,9 @@ extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows,
 /* cl_tiles.c: cols of work-items on processors, else of groups. */
 ClTile cl_tile(const ClTarget *target, const KGemm *g);
 
+/* cl_attention_grad.c: whether it reads or writes an operand in vectors of 16 bytes. */
+bool cl_grad_wants_vectors(const ClTarget *t, const KAttentionGrad *a, uint32_t operand);
+
 /* cl_attention.c: statements that find rows kr and vr of key n. */
 void cl_attention_locate(Str *s, const KAttention *a);
 
