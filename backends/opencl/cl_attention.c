@@ -285,6 +285,22 @@ static const char values_some[] =
     "        acc[e] = a;\n"
     "      }\n";
 
+/* The same for one query: key by key, so that there is little text for it. */
+static const char values_seen[] =
+    "      float p[KEYS];\n"
+    "#pragma unroll\n"
+    "      for (int j = 0; j < KEYS; j++) p[j] = s[j];\n"
+    "#pragma unroll\n"
+    "      for (int e = 0; e < DV; e++) acc[e] *= factor;\n"
+    "#pragma unroll 1\n"
+    "      for (int j = 0; j < KEYS; j++) {\n"
+    "        const int n = NEXT(j);\n"
+    "        const float f = p[n];\n"
+    "        if (seen <= (int)(j0 + n)) continue;\n"
+    "#pragma unroll\n"
+    "        for (int e = 0; e < DV; e++) acc[e] = fma(f, AT_V(n, e), acc[e]);\n"
+    "      }\n";
+
 enum { COLUMNS_MAX = 128 };
 
 /* Where columns lie in memory anyway, as lanes or because they are many, the loops
@@ -329,7 +345,7 @@ static void keys(Str *s, const KAttention *a, Way w) {
   str_add(s, "    if (whole) {\n");
   add(s, rolled, tile && a->dv % 4 == 0 ? values_four : values_single);
   str_add(s, "    } else {\n");
-  add(s, rolled, values_some);
+  add(s, rolled, w == BY_LANES ? values_some : values_seen);
   str_add(s, "    }\n  }\n");
 }
 

@@ -42,7 +42,7 @@ static const char scores[] =
     "    const long i = at / LK, n = at % LK;\n";
 static const char products[] =
     "    float x = 0;\n"
-    "#pragma unroll 8\n"
+    "#pragma unroll 4\n"
     "    for (int e = lane; e < D; e += TEAM)\n"
     "      x = fma(IN(x1, b * q_b + i * q_r + h * D + e), IN(kr, h * D + e), x);\n"
     "    (void)vr;\n"
@@ -107,7 +107,7 @@ static const char grad_scores[] =
     "    const long i = at / %lld, n = at %% %lld, place = i * LK + %lld + n;\n"
     "    global const float *q = Q(i), *dy = DY(i), *kr = K%u(n), *vr = VALUE%u(n);\n"
     "    float x = 0, along = 0;\n"
-    "#pragma unroll 8\n"
+    "#pragma unroll 4\n"
     "    for (int e = lane; e < D; e += TEAM) {\n"
     "      x = fma(q[e], kr[e], x);\n"
     "      along = fma(dy[e], vr[e], along);\n"
@@ -159,9 +159,10 @@ static void query_sums(Str *s, const KAttentionGrad *a) {
   str_add(s, "  for (uint at = item; at < LQ * D; at += ITEMS) {\n"
              "    const long i = at / D, c = at % D;\n    float x = 0;\n");
   for (uint32_t g = 0; g < a->n_segments; before += a->segment[g++].n)
-    str_printf(s, "    for (long n = 0; n < %lld && (!CAUSAL || %lld + n <= i); n++)\n"
+    str_printf(s, "    for (long n = 0; n < (CAUSAL ? min(%lldL, i + 1 - %lldL) : %lldL); n++)\n"
                   "      x = fma(ds[i * LK + %lld + n], K%u(n)[c], x);\n",
-               (long long)a->segment[g].n, (long long)before, (long long)before, g);
+               (long long)a->segment[g].n, (long long)before, (long long)a->segment[g].n,
+               (long long)before, g);
   str_add(s, "    OUT0(i)[c] = x;\n  }\n");
 }
 

@@ -164,6 +164,8 @@ static void describe(const ClLib *l, ClDevice *x) {
   if (l->clGetDeviceInfo(x->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) ==
       CL_SUCCESS)
     x->fp64 = strstr(extensions, "cl_khr_fp64") != NULL;
+  cl_device_fp_config floats = device_ulong(l, x->id, CL_DEVICE_SINGLE_FP_CONFIG);
+  x->exact_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
   x->keeps_kernels = strcmp(x->platform_name, "Portable Computing Language") == 0;
   x->units = device_uint(l, x->id, CL_DEVICE_MAX_COMPUTE_UNITS);
   x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);

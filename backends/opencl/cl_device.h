@@ -36,6 +36,7 @@ typedef struct {
   uint32_t capability; /* NVIDIA's compute capability, its major number; 0: another's device */
   const ClClass *class;
   bool fp64, keeps_kernels; /* has double; has a cache of its own */
+  bool exact_division;
   char skipped[CL_TEXT_MAX]; /* why it cannot be used; "": it can */
 } ClDevice;
 

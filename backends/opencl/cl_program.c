@@ -12,8 +12,13 @@
 #include "backends/opencl/cl_code.h"
 #include "runtime/code_store.h"
 
-#define OPTIONS "-cl-std=CL1.2"
 enum { LOG_MAX = 400 };
+
+/* Division and square root are rounded as on the processor where the device can. */
+static const char *options_of(const ClDevice *x) {
+  return x->exact_division ? "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt"
+                           : "-cl-std=CL1.2";
+}
 
 void cl_identity(Str *s, const ClDevice *x) {
   str_printf(s, "vlpc %s\n%s\n%s\n%s\n%s\n", VLPC_VERSION_TEXT, x->platform_name, x->name,
@@ -57,7 +62,7 @@ static void keep_failure(const Entry *e, const char *log) {
 /* ---- building ------------------------------------------------------------ */
 
 static cl_int build(const DeviceCode *c, cl_program p) {
-  return c->lib.clBuildProgram(p, 1, &c->device.id, OPTIONS, NULL, NULL);
+  return c->lib.clBuildProgram(p, 1, &c->device.id, options_of(&c->device), NULL, NULL);
 }
 
 static void build_log(const DeviceCode *c, cl_program p, char out[LOG_MAX]) {
@@ -113,7 +118,7 @@ static VlStatus make(const DeviceCode *c, KernelList kernels, Arena *a, Diag *d,
   const char *text = cl_program_text(kernels, &c->target, a);
   Str all = {.arena = a};
   cl_identity(&all, &c->device);
-  str_printf(&all, "%s\n%s", OPTIONS, text);
+  str_printf(&all, "%s\n%s", options_of(&c->device), text);
   store_key(all.at, all.n, e.key);
   VL_TRY(store_find(e.dir, e.key, d, &found));
   VlStatus s = VLPC_OK;

@@ -14,6 +14,28 @@ static void rows_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   g->global[1] = none ? 0 : rows;
 }
 
+static bool of_four(KSize x) { return x.dyn < 0 && x.c % 4 == 0; }
+
+bool cl_rows_want_vectors(const ClTarget *t, const KRows *r) {
+  return !t->class->cpu && of_four(r->x_g) && of_four(r->x_m) && of_four(r->o_g) &&
+         of_four(r->o_m) && (!r->has_dy || (of_four(r->dy_g) && of_four(r->dy_m)));
+}
+
+/* How a row's vectors are read and written; where rows begin at 16 bytes, as such. */
+static void vector_words(Str *s, const ClTarget *t, const KRows *r) {
+  uint32_t lanes = lanes_of(t->class);
+  bool even = cl_rows_want_vectors(t, r);
+  str_printf(s, "#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n", lanes);
+  if (even)
+    str_add(s, "#define VLOAD(i, p) ((global const float4 *)(p))[i]\n");
+  else
+    str_printf(s, "#define VLOAD vload%u\n", lanes);
+  if (even && r->out == NUM_F32)
+    str_add(s, "#define VSTORE(v, i, p) ((global float4 *)(p))[i] = v\n");
+  else
+    str_printf(s, "#define VSTORE %svstore%u\n", cl_wide(knum_dtype(r->out)), lanes);
+}
+
 /* Over the row: `vector` on V v at vector index i, `single` on float v at column
 ** i of what is left; in both AT(i, p) is row p there. */
 static void each(Str *s, const char *vector, const char *single) {
@@ -136,9 +158,8 @@ static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
   }
   str_printf(s, ";\n  global %s *out = x0 + ", cl_type(knum_dtype(r->out)));
   cl_row(s, "row", gm, (KSize[2]){r->o_g, r->o_m});
-  str_printf(s, ";\n#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n"
-                "#define VLOAD vload%u\n#define VSTORE %svstore%u\n",
-             lanes_of(c), lanes_of(c), cl_wide(knum_dtype(r->out)), lanes_of(c));
+  str_add(s, ";\n");
+  vector_words(s, t->target, r);
   if (k->kind == KK_LAYERNORM)
     layernorm(s, r, c);
   else if (k->kind == KK_LAYERNORM_GRAD)

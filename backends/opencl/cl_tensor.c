@@ -95,7 +95,14 @@ void cl_tensor_words(const ClTarget *t, Str *s) {
 
 bool cl_wants_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
   enum { GEMM_WEIGHTS = 2 };
-  if (k->kind == KK_GEMM) return o == GEMM_WEIGHTS || cl_gemm_is_tensor(t, &k->gemm);
-  if (k->kind == KK_ATTENTION_GRAD) return cl_grad_wants_vectors(t, &k->attention_grad, o);
-  return k->kind == KK_ATTENTION && cl_attention_is_tensor(t, &k->attention);
+  switch (k->kind) {
+  case KK_GEMM: return o == GEMM_WEIGHTS || cl_gemm_is_tensor(t, &k->gemm);
+  case KK_ATTENTION: return cl_attention_is_tensor(t, &k->attention);
+  case KK_ATTENTION_GRAD: return cl_grad_wants_vectors(t, &k->attention_grad, o);
+  case KK_LAYERNORM:
+  case KK_LAYERNORM_GRAD:
+  case KK_SOFTMAX:
+  case KK_L2NORM: return cl_rows_want_vectors(t, &k->rows);
+  default: return false;
+  }
 }

@@ -81,6 +81,8 @@ extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows,
 /* cl_tiles.c: cols of work-items on processors, else of groups. */
 ClTile cl_tile(const ClTarget *target, const KGemm *g);
 
+/* cl_rows.c: whether operands are read in vectors of 16 bytes. */
+bool cl_rows_want_vectors(const ClTarget *t, const KRows *r);
 /* cl_attention_grad.c: whether it reads or writes an operand in vectors of 16 bytes. */
 bool cl_grad_wants_vectors(const ClTarget *t, const KAttentionGrad *a, uint32_t operand);
 
