@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "backends/opencl/cl_staging.h"
 #include "backends/opencl/cl_tensor.h"
 #include "backends/opencl/cl_tiles.h"
 #include "backends/ref/ref.h"
@@ -32,6 +33,7 @@ struct DeviceStream {
   cl_command_queue queue;
   cl_kernel *kernels; /* NULL until first launched */
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
+  ClStaging staging;
   DeviceFault trouble;
   bool failed, lost, profiled;
   Wake *wake;
@@ -194,13 +196,19 @@ static void cl_release(DeviceStream *s, DeviceMem *m) {
   *m = (DeviceMem){0};
 }
 
+static cl_int write_part(DeviceStream *s, const ClPart *p, uint64_t at, const void *from,
+                         uint64_t n) {
+  if (cl_staging_ready(&s->staging, s->code, s->queue, n))
+    return cl_staging_write(&s->staging, s->code, s->queue, s->pool, p->mem, at, from, n);
+  return s->code->lib.clEnqueueWriteBuffer(s->queue, p->mem, CL_TRUE, (size_t)at, (size_t)n, from,
+                                           0, NULL, NULL);
+}
+
 static VlStatus cl_write(DeviceStream *s, DeviceSpan to, const void *from, uint64_t n) {
   uint64_t at = 0;
   if (n == 0 || s->lost) return s->lost ? VLPC_E_DEVICE_LOST : VLPC_OK;
   const ClPart *p = cl_part(to.handle, to.offset, &at);
-  cl_int error = p ? s->code->lib.clEnqueueWriteBuffer(s->queue, p->mem, CL_TRUE, (size_t)at,
-                                                       (size_t)n, from, 0, NULL, NULL)
-                   : CL_INVALID_MEM_OBJECT;
+  cl_int error = p ? write_part(s, p, at, from, n) : CL_INVALID_MEM_OBJECT;
   return error == CL_SUCCESS ? VLPC_OK : refused(s, DEVICE_ANY, error);
 }
 
@@ -252,6 +260,7 @@ static void cl_stream_free(DeviceStream *s) {
     if (s->kernels[i]) lib->clReleaseKernel(s->kernels[i]);
   }
   memory_free(s->code, s->fault);
+  cl_staging_free(&s->staging, s->code, s->queue);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
   wake_release(s->wake);
   free(s->kernels);

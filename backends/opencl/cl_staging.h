@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cl_staging.h - large writes to a device with memory of its own, through memory of the host
+** that the device reads by itself: a piece is on its way while threads fill the next. */
+#ifndef VLPC_BACKENDS_OPENCL_CL_STAGING_H
+#define VLPC_BACKENDS_OPENCL_CL_STAGING_H
+
+#include "backends/opencl/cl_code.h"
+#include "base/thread.h"
+
+enum { CL_STAGES = 3 };
+#define CL_STAGE_BYTES ((size_t)4 << 20)
+
+/* Zeros: nothing is taken yet.  One queue's; its calls are the queue's owner's. */
+typedef struct {
+  cl_mem mem;
+  uint8_t *at;              /* CL_STAGES of CL_STAGE_BYTES */
+  cl_event sent[CL_STAGES]; /* NULL: free */
+  uint32_t next;
+} ClStaging;
+
+/* Whether a write of n bytes goes through it; takes the memory at the first that does. */
+bool cl_staging_ready(ClStaging *g, const DeviceCode *c, cl_command_queue queue, uint64_t n);
+/* from[n] is read when it returns; what is enqueued afterwards finds it at `to`. */
+cl_int cl_staging_write(ClStaging *g, const DeviceCode *c, cl_command_queue queue,
+                        ThreadPool *pool, cl_mem to, uint64_t at, const void *from, uint64_t n);
+void cl_staging_free(ClStaging *g, const DeviceCode *c, cl_command_queue queue);
+
+#endif
