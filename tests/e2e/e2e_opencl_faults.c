@@ -78,6 +78,24 @@ static void without_platform_or_device(void **state) {
   works(cache);
 }
 
+/* Its self-test at first use says so, for each of its kernels, and the verdict is kept. */
+static void computes_wrong(void **state) {
+  (void)state;
+  static const char *const kernel[] = {
+      "gemm", "attention", "layernorm", "softmax", "l2norm", "loops", "gemm", "layernorm_grad",
+      "attention_grad", "gemm bf16", "attention bf16", "layernorm bf16"};
+  for (int i = 0; i < (int)VL_COUNT(kernel); i++) {
+    const char *cache = e2e_file("wrong_%d", i);
+    *shim = (ClShim){.spoilt = i + 1};
+    for (int again = 0; again < 2; again++) {
+      says(cache, VLPC_E_DEVICE, "error[E0625]",
+           arena_printf(e2e, "computes a test kernel wrong\n  found:    %s ", kernel[i]));
+      assert_int_equal(shim->reads, i + 1);
+    }
+  }
+  works(e2e_file("cache"));
+}
+
 /* It is remembered: the driver is not asked again. */
 static void build_that_fails(void **state) {
   (void)state;
@@ -310,7 +328,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(without_platform_or_device), cmocka_unit_test(build_that_fails),
       cmocka_unit_test(memory_that_runs_out),       cmocka_unit_test(calls_that_fail),
-      cmocka_unit_test(same_session_again),
+      cmocka_unit_test(same_session_again),         cmocka_unit_test(computes_wrong),
       cmocka_unit_test(device_that_is_lost),        cmocka_unit_test(builds_what_is_run),
       cmocka_unit_test(training_that_loses_its_device),
   };
