@@ -20,11 +20,12 @@
 
 enum { EVENTS_MAX = 64 };
 
-/* What wait sleeps on.  Callbacks on their way hold it too: those of a device that is gone
-** may come when the stream is no more, or never. */
+/* What wait sleeps on and reads into.  A copy and its callback on their way hold it too: those
+** of a device that is gone may come when the stream is no more, or never. */
 typedef struct {
   sem_t done;
   atomic_int holders;
+  cl_int fault; /* the stream's, as it was read last */
 } Wake;
 
 struct DeviceStream {
@@ -419,20 +420,31 @@ static cl_int sleep_until(DeviceStream *s, cl_event event) {
   return CL_SUCCESS;
 }
 
-static cl_int finish(DeviceStream *s, cl_int *fault) {
+static cl_int finish(DeviceStream *s) {
   const ClLib *lib = &s->code->lib;
+  Wake *w = s->wake;
   cl_event event;
   cl_int error = lib->clEnqueueReadBuffer(s->queue, s->fault->part[0].mem, CL_FALSE, 0,
-                                          sizeof *fault, fault, 0, NULL, &event);
-  if (error == CL_SUCCESS) {
-    atomic_fetch_add(&s->wake->holders, 1);
-    error = lib->clSetEventCallback(event, CL_COMPLETE, wake, s->wake);
-    if (error != CL_SUCCESS) wake_release(s->wake);
-    if (error == CL_SUCCESS) error = lib->clFlush(s->queue);
-    if (error == CL_SUCCESS) error = sleep_until(s, event);
-    lib->clReleaseEvent(event);
-  }
+                                          sizeof w->fault, &w->fault, 0, NULL, &event);
+  if (error != CL_SUCCESS) return error;
+  atomic_fetch_add(&w->holders, 1);
+  error = lib->clSetEventCallback(event, CL_COMPLETE, wake, w);
+  /* not called, the copy lets go of w when it is done; if that cannot be known, never */
+  if (error != CL_SUCCESS && lib->clFinish(s->queue) == CL_SUCCESS) wake_release(w);
+  if (error == CL_SUCCESS) error = lib->clFlush(s->queue);
+  if (error == CL_SUCCESS) error = sleep_until(s, event);
+  lib->clReleaseEvent(event);
   return error;
+}
+
+/* Whatever failed, launches end before their memory is given back.  A callback that is late
+** would wake the next wait, so that gets a Wake of its own. */
+static void settle(DeviceStream *s) {
+  Wake *next = wake_new();
+  if (s->code->lib.clFinish(s->queue) != CL_SUCCESS || !next) s->lost = true;
+  if (!next) return;
+  wake_release(s->wake);
+  s->wake = next;
 }
 
 static void clear_fault(DeviceStream *s) {
@@ -443,8 +455,9 @@ static void clear_fault(DeviceStream *s) {
 }
 
 static VlStatus cl_wait(DeviceStream *s, DeviceFault *out) {
-  cl_int fault = 0;
-  cl_int error = s->lost ? CL_SUCCESS : finish(s, &fault);
+  cl_int error = s->lost ? CL_SUCCESS : finish(s);
+  cl_int fault = s->lost || error != CL_SUCCESS ? 0 : s->wake->fault;
+  if (s->lost || error != CL_SUCCESS) settle(s);
   if (error != CL_SUCCESS) {
     VL_IGNORE(refused(s, DEVICE_ANY, error));
   } else if (fault != 0 && !s->failed) {

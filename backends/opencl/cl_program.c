@@ -183,8 +183,7 @@ static void ready_groups(void *ctx, int64_t begin, int64_t end, int thread) {
 static VlStatus ready_all(DeviceCode *c, const uint32_t *group, uint32_t n, ThreadPool *pool,
                           Diag *d) {
   Work w = {c, group};
-  bool alone = c->device.keeps_kernels; /* PoCL's compiler has crashed on two threads at once */
-  if (pool && n > 1 && !alone) threads_run(pool, n, ready_groups, &w);
+  if (pool && n > 1) threads_run(pool, n, ready_groups, &w);
   for (uint32_t i = 0; i < n; i++)
     if (!c->group[group[i]].ready) VL_TRY(ready_group(c, group[i], d));
   return VLPC_OK;

@@ -27,6 +27,9 @@ const char *kit_target(int i);
 ** code of their own. */
 bool kit_every_dtype(int i);
 
+/* Whether a test has time for a kernel with these sizes: a simulator has for small ones. */
+bool kit_has_time(const Kernel *k, const int64_t *sizes);
+
 /* The keys that attention takes before it may round factors against another maximum. */
 int64_t kit_keys(void);
 

@@ -44,12 +44,13 @@ static void operands(Data *x, void **op) {
   op[4] = x->bounds;
 }
 
-/* Runs of 0 … 100 rows, now and then a prefix that spans key chunks. */
+/* Runs of few rows, of some, or of many behind a prefix that spans key chunks. */
 static Data draw(const Kit *kit, uint64_t seed) {
+  static const uint32_t at_most[] = {100, 6, 20, 6};
   Rng r = {seed, 5};
   Data x = {0};
   for (int i = 0; i < RUNS; i++) {
-    uint32_t most = i == 0 && seed % 4 == 0 ? 600 : seed % 2 ? 6 : 100;
+    uint32_t most = i == 0 && seed % 4 == 0 ? 600 : at_most[seed % 4];
     x.bounds[i + 1] = x.bounds[i] + rng_u32(r, (uint64_t)i) % (most + 1);
   }
   x.n = x.bounds[RUNS];
@@ -67,6 +68,7 @@ static void agrees_with_the_reference(void **state) {
       Data x = draw(&kit, seed), want = x;
       int64_t size[2] = {RUNS, x.n}, n = x.n * OUT_R + OUT_R;
       void *op[5], *ref_op[5];
+      if (!kit_has_time(&k, size)) continue;
       want.out = kit_filled(&kit, n, 7);
       operands(&x, op), operands(&want, ref_op);
       assert_int_equal(kit_run(&kit, 0, op, size, (int)(1 + seed % 5)), FAULT_NONE);
@@ -89,6 +91,7 @@ static void runs_do_not_see_each_other(void **state) {
       Data x = draw(&kit, seed);
       int64_t size[2] = {RUNS, x.n};
       void *op[5];
+      if (!kit_has_time(&k, size)) continue;
       operands(&x, op);
       assert_int_equal(kit_run(&kit, 0, op, size, 1), FAULT_NONE);
       for (int run = 1; run < RUNS; run++) {

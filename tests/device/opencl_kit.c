@@ -15,7 +15,7 @@
 #include "backends/ref/ref.h"
 #include "tests/device/llvm_kit.h"
 
-enum { KIT_OPERANDS = 16, SKIPPED = 77 };
+enum { KIT_OPERANDS = 16, SKIPPED = 77, SMALL_FLOPS = 600000 };
 
 typedef struct {
   DeviceCode *code;
@@ -39,6 +39,10 @@ const char *kit_target(int i) {
 bool kit_every_dtype(int i) {
   (void)i;
   return getenv("VLPC_TEST_LONG") != NULL;
+}
+
+bool kit_has_time(const Kernel *k, const int64_t *sizes) {
+  return !getenv("VLPC_TEST_SMALL") || kernel_flops(k, sizes) <= SMALL_FLOPS;
 }
 
 int64_t kit_keys(void) { return 8; }

@@ -63,10 +63,6 @@ FAILING(clEnqueueWriteBuffer,
         (cl_command_queue q, cl_mem m, cl_bool b, size_t at, size_t n, const void *p, cl_uint w,
          const cl_event *l, cl_event *e),
         (q, m, b, at, n, p, w, l, e))
-FAILING(clEnqueueReadBuffer,
-        (cl_command_queue q, cl_mem m, cl_bool b, size_t at, size_t n, void *p, cl_uint w,
-         const cl_event *l, cl_event *e),
-        (q, m, b, at, n, p, w, l, e))
 FAILING(clEnqueueNDRangeKernel,
         (cl_command_queue q, cl_kernel k, cl_uint d, const size_t *o, const size_t *g,
          const size_t *s, cl_uint w, const cl_event *l, cl_event *e),
@@ -77,6 +73,18 @@ FAILING(clSetEventCallback,
 FAILING(clGetEventInfo,
         (cl_event e, cl_event_info what, size_t n, void *to, size_t *used), (e, what, n, to, used))
 FAILING(clFlush, (cl_command_queue q), (q))
+
+cl_int CL_API_CALL clEnqueueReadBuffer(cl_command_queue q, cl_mem m, cl_bool b, size_t at, size_t n,
+                                       void *p, cl_uint w, const cl_event *l, cl_event *e) {
+  ClShim *s = &vlpc_cl_shim;
+  cl_int error = fault("clEnqueueReadBuffer");
+  __typeof__(clEnqueueReadBuffer) *real;
+  memcpy(&real, &real_clEnqueueReadBuffer, sizeof real);
+  if (error == CL_SUCCESS) error = real(q, m, b, at, n, p, w, l, e);
+  if (b && error == CL_SUCCESS && ++s->reads == s->spoilt)
+    for (size_t i = 0; i < n && i < sizeof(float); i++) ((unsigned char *)p)[i] ^= 0x41;
+  return error;
+}
 
 /* ---- functions that make something --------------------------------------- */
 

@@ -11,6 +11,8 @@ typedef struct {
   int error;            /* what it returns */
   int calls;            /* of the function so far */
   int builds;           /* of clBuildProgram, whatever the function */
+  int spoilt;           /* the read, counted from 1, whose first bytes are wrong; 0: none */
+  int reads;            /* so far, those that block alone */
 } ClShim;
 
 /* What the shim looks at; the test finds it by its name in the opened loader. */
