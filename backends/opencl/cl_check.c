@@ -11,7 +11,7 @@
 #include "base/rng.h"
 #include "runtime/code_store.h"
 
-enum { ELEMENTS = 32768, OPERANDS = 6, KERNELS = 12 };
+enum { ELEMENTS = 32768, OPERANDS = 6, KERNELS = 14 };
 
 /* ---- the kernels --------------------------------------------------------- */
 
@@ -43,13 +43,26 @@ static void gradients(Kernel *k) {
   k[2].attention_grad.segment[0] = (KGradSegment){.n = 41, .k_r = row, .v_r = row};
 }
 
-/* Three with bf16, after the f32 kernels that they differ from; odd k ends in half a pair. */
+/* With bf16, after the f32 kernels that they differ from; odd k ends in half a pair. */
 static void halves(const Kernel *like, Kernel *k) {
   for (int i = 0; i < 3; i++) k[i] = like[i];
   k[0].gemm.k = 71, k[0].gemm.a_m = ksize(71);
   k[0].gemm.in = k[0].gemm.out = NUM_BF16;
   k[1].attention.in = k[1].attention.out = NUM_BF16;
   k[2].rows.out = NUM_BF16;
+}
+
+/* Those two in sizes for matrix instructions (cl_tensor.h). */
+static void even_halves(const Kernel *like, Kernel *k) {
+  KSize none = ksize(0), row = ksize(64), wide = ksize(160);
+  for (int i = 0; i < 2; i++) k[i] = like[i];
+  KGemm *g = &k[0].gemm;
+  KAttention *t = &k[1].attention;
+  g->k = 64, g->n = 160, g->a_m = row, g->c_m = g->r_m = wide;
+  g->a_g = g->c_g = g->r_g = none;
+  t->d = t->dv = 32, t->causal = false;
+  t->q_b = t->o_b = none, t->q_r = t->o_r = row;
+  t->segment[0] = (KSegment){t->segment[0].n, none, row, none, row};
 }
 
 static KernelList test_kernels(Arena *a) {
@@ -76,6 +89,7 @@ static KernelList test_kernels(Arena *a) {
   memcpy(k[5].loops.body, loops_body, sizeof loops_body);
   gradients(k + 6);
   halves(k, k + 9);
+  even_halves(k + 9, k + 12);
   return (KernelList){k, KERNELS};
 }
 

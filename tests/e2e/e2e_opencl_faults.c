@@ -83,7 +83,8 @@ static void computes_wrong(void **state) {
   (void)state;
   static const char *const kernel[] = {
       "gemm", "attention", "layernorm", "softmax", "l2norm", "loops", "gemm", "layernorm_grad",
-      "attention_grad", "gemm bf16", "attention bf16", "layernorm bf16"};
+      "attention_grad", "gemm bf16", "attention bf16", "layernorm bf16",
+      "gemm bf16", "attention bf16"};
   for (int i = 0; i < (int)VL_COUNT(kernel); i++) {
     const char *cache = e2e_file("wrong_%d", i);
     *shim = (ClShim){.spoilt = i + 1};
