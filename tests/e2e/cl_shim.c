@@ -132,6 +132,15 @@ JUMP(clGetProgramInfo)
 JUMP(clReleaseProgram)
 JUMP(clReleaseKernel)
 JUMP(clReleaseMemObject)
+JUMP(clEnqueueMapBuffer)
+JUMP(clEnqueueUnmapMemObject)
+JUMP(clWaitForEvents)
 JUMP(clGetEventProfilingInfo)
 JUMP(clReleaseEvent)
 JUMP(clFinish)
+
+/* One that is missing fails the link, where the test would be skipped. */
+static void (*const all[])(void) __attribute__((used)) = {
+#define FN(name) (void (*)(void))name,
+#include "backends/opencl/cl_functions.def"
+};
