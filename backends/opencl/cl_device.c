@@ -104,8 +104,8 @@ static uint32_t device_uint(const ClLib *l, cl_device_id id, cl_device_info what
 }
 
 static const ClClass classes[] = {
-#define CLASS(name, cpu, vendor, rows, cols, depth, row_items, queries, keys, items, flops, tensor) \
-  {#name, cpu, {rows, cols, depth}, row_items, queries, keys, items, flops, tensor},
+#define CLASS(name, cpu, vendor, rows, cols, depth, ...) \
+  {#name, cpu, {rows, cols, depth}, __VA_ARGS__},
 #include "backends/opencl/cl_classes.def"
 };
 static const uint32_t class_vendors[] = {

@@ -199,8 +199,7 @@ static void cl_release(DeviceStream *s, DeviceMem *m) {
 
 static cl_int write_part(DeviceStream *s, const ClPart *p, uint64_t at, const void *from,
                          uint64_t n) {
-  if (cl_staging_ready(&s->staging, s->code, s->queue, n))
-    return cl_staging_write(&s->staging, s->code, s->queue, s->pool, p->mem, at, from, n);
+  if (cl_staging_ready(&s->staging, n)) return cl_staging_write(&s->staging, p->mem, at, from, n);
   return s->code->lib.clEnqueueWriteBuffer(s->queue, p->mem, CL_TRUE, (size_t)at, (size_t)n, from,
                                            0, NULL, NULL);
 }
@@ -261,7 +260,7 @@ static void cl_stream_free(DeviceStream *s) {
     if (s->kernels[i]) lib->clReleaseKernel(s->kernels[i]);
   }
   memory_free(s->code, s->fault);
-  cl_staging_free(&s->staging, s->code, s->queue);
+  cl_staging_free(&s->staging);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
   wake_release(s->wake);
   free(s->kernels);
@@ -273,6 +272,7 @@ static VlStatus stream_parts(DeviceStream *s, Diag *d) {
   cl_int error = CL_SUCCESS, none = 0;
   s->queue = c->lib.clCreateCommandQueue(c->context, c->device.id, 0, &error);
   if (error != CL_SUCCESS) return cl_fail(d, "clCreateCommandQueue", error);
+  s->staging = (ClStaging){.code = c, .queue = s->queue, .pool = s->pool};
   error = memory_new(c, sizeof none, &s->fault);
   if (error == CL_SUCCESS)
     error = c->lib.clEnqueueWriteBuffer(s->queue, s->fault->part[0].mem, CL_TRUE, 0, sizeof none,
@@ -484,7 +484,7 @@ static bool cl_profile(DeviceStream *s, bool on) {
   if (error != CL_SUCCESS) return false;
   drop_events(s);
   lib->clReleaseCommandQueue(s->queue);
-  s->queue = q;
+  s->queue = s->staging.queue = q;
   s->profiled = on;
   return true;
 }

@@ -1,8 +1,8 @@
 """Correctness and speed of one OpenCL device; see run.
 
 Order: devices, models, then in fp32 and in bf16: start cold and warm, features beside the
-processor's (or saved ones), each entry with its kernels, the vendor's BLAS, a step of training.  Anything that fails is
-printed and the rest goes on."""
+processor's (or saved ones), each entry with its kernels, the vendor's BLAS, a step of
+training.  Anything that fails is printed and the rest goes on."""
 import argparse
 import json
 import os
