@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/opencl/cl_tensor.h"
 #include "backends/opencl/cl_tiles.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -63,13 +64,14 @@ static Kernel alone(const KGemm *g) {
 }
 
 /* Those that differ in more than rows and what is fused.  Processors have one tile for turned
-** weights. */
-static void find_gemms(Tuner *t, KernelList all, const ClClass *class) {
+** weights, matrix instructions have tiles of their own. */
+static void find_gemms(Tuner *t, KernelList all, const ClTarget *target) {
   ClTable seen = {.at = arena_array(t->arena, ClTuned, all.n + 1)};
   t->kernels.at = arena_array(t->arena, Kernel, all.n + 1);
   for (uint32_t i = 0; i < all.n && t->kernels.n < CL_TUNED_MAX; i++) {
     const KGemm *g = &all.at[i].gemm;
-    if (all.at[i].kind != KK_GEMM || !fits(g) || (class->cpu && g->transposed)) continue;
+    if (all.at[i].kind != KK_GEMM || !fits(g)) continue;
+    if ((target->class->cpu && g->transposed) || cl_gemm_is_tensor(target, g)) continue;
     ClTuned key = cl_tuned_key(g);
     if (cl_tuned_find(&seen, &key)) continue;
     seen.at[seen.n++] = key;
@@ -274,7 +276,7 @@ VlStatus opencl_tune(const DeviceLoad *l, double seconds, Arena *a, Diag *d, Ope
                       &all));
   VL_TRY(cl_code_new(l, d, &c));
   out->device = arena_strdup(a, c->device.name);
-  find_gemms(t, all, c->device.class);
+  find_gemms(t, all, &c->target);
   VlStatus s = open_tiles(t, c->device.class);
   if (s == VLPC_OK) s = tune_gemms(t);
   if (s == VLPC_OK) s = keep(t);
