@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* e2e_team.c - runs of several processes, which are threads here. */
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,7 +140,14 @@ static void a_team_scores_what_one_scores(void **state) {
   }
 }
 
-/* The one photo to validate on is the second process's, and none. */
+/* The one photo to validate on is the second process's. */
+static void one_validates(const char *folder) {
+  mkdir(e2e_file("%s", folder), 0777);
+  mkdir(e2e_file("%s/val", folder), 0777);
+  mkdir(e2e_file("%s/val/Forest", folder), 0777);
+  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("%s/train", folder)), 0);
+}
+
 static void who_cannot_score_is_named(void **state) {
   static const char *const set[] = {"epochs=1", "batch=10", "shards=2", "augment=none",
                                     "shots=0", NULL};
@@ -148,10 +156,7 @@ static void who_cannot_score_is_named(void **state) {
   Team team = {.size = 2};
   Member m[TEAM_MOST];
   (void)state;
-  mkdir(e2e_file("bad"), 0777);
-  mkdir(e2e_file("bad/val"), 0777);
-  mkdir(e2e_file("bad/val/Forest"), 0777);
-  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("bad/train")), 0);
+  one_validates("bad");
   FILE *f = fopen(e2e_file("bad/val/Forest/x.jpg"), "w");
   assert_true(f && fputs("no photo", f) >= 0 && fclose(f) == 0);
   go_together(&r, &team, m);
@@ -159,6 +164,35 @@ static void who_cannot_score_is_named(void **state) {
                                   "  fix:      see what it says; then go on with --resume\n");
   assert_int_equal(m[1].status, VLPC_E_BAD_FILE);
   assert_non_null(strstr(m[1].error, "Forest/x.jpg: this is not a JPEG or PNG image"));
+}
+
+/* Scores that are not finite, which one process makes, are so for all. */
+static void scores_of_one_may_be_no_numbers(void **state) {
+  static const char *const mode[] = {"on_nonfinite=stop", "on_nonfinite=skip"};
+  (void)state;
+  one_validates("far");
+  const char *photo[10];
+  only_photos(e2e_file("one/train"), 10, photo);
+  assert_int_equal(symlink(photo[0], e2e_file("far/val/Forest/x.jpg")), 0);
+  for (int k = 0; k < 2; k++) {
+    const char *const set[] = {"epochs=9",          "batch=10",         "shards=2",
+                               "augment=none",      "warmup_epochs=0",  "shots=0",
+                               "lr=1e6",            "weight_decay=1e6", "momentum=0",
+                               "schedule=constant", mode[k],            NULL};
+    Run r = {.artifact = artifact_of("vpt-shallow", 0), .threads = 1, .data = "far", .set = set,
+             .run = e2e_file("far_scored%d", k)};
+    Team team = {.size = 2};
+    Member m[TEAM_MOST];
+    go_together(&r, &team, m);
+    for (int i = 0; i < 2; i++) { /* what is scored after the run is an error always */
+      assert_int_equal(m[i].status, VLPC_E_NUMERIC);
+      assert_true(k == 0 || isnan(m[i].val_top1));
+      assert_string_equal(m[i].error,
+                          k ? "vlpc: error[E0914]: photo 0: a score is not finite\n"
+                            : "vlpc: error[E0914]: photo 0: a score is not finite\n"
+                              "  fix:      lower lr, or set on_nonfinite to skip or rewind\n");
+    }
+  }
 }
 
 static void a_team_that_cannot_says_so(void **state) {
@@ -202,6 +236,7 @@ int main(void) {
       cmocka_unit_test(a_team_gives_what_one_gives),
       cmocka_unit_test(a_team_scores_what_one_scores),
       cmocka_unit_test(who_cannot_score_is_named),
+      cmocka_unit_test(scores_of_one_may_be_no_numbers),
       cmocka_unit_test(a_team_that_cannot_says_so),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);

@@ -279,6 +279,40 @@ static void a_run_may_go_on_where_a_loss_is_no_number(void **state) {
   }
 }
 
+/* Values explode until no photo can be scored with them; what comes back (rewind) has a loss. */
+static void scores_may_be_no_numbers(void **state) {
+  static const char *const mode[] = {"on_nonfinite=stop", "on_nonfinite=skip",
+                                     "on_nonfinite=rewind"};
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    const char *const set[] = {"batch=10",          "epochs=9",     "save_steps=1000",
+                               "lr=1e6",            "momentum=0",   "weight_decay=1e6",
+                               "schedule=constant", "augment=none", "shots=0",
+                               "warmup_epochs=0",   mode[i],        NULL};
+    Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .set = set,
+             .run = e2e_file("unscored%d", i)};
+    vlpc_artifact *a = open_artifact(r.artifact);
+    vlpc_trainer *t = trainer_of(&r, a);
+    vlpc_train_step step = {.struct_size = sizeof step};
+    vlpc_status s;
+    do s = vlpc_trainer_step(t, &step);
+    while (s == VLPC_OK && isfinite(step.val_top1));
+    if (i == 0) {
+      assert_int_equal(s, VLPC_E_NUMERIC);
+      assert_string_equal(vlpc_trainer_error(t),
+                          "vlpc: error[E0914]: features of the classes are not finite\n"
+                          "  fix:      lower lr, or set on_nonfinite to skip or rewind\n");
+    } else {
+      trainer_ok(t, s);
+      assert_true(isfinite(step.loss) && step.epoch_done && isnan(step.val_top1));
+      trainer_ok(t, vlpc_trainer_step(t, &step));
+      assert_int_equal(isfinite(step.loss) != 0, i == 2);
+    }
+    vlpc_trainer_free(t);
+    vlpc_artifact_close(a);
+  }
+}
+
 /* Each epoch ends with a look at the validation photos; the best is kept. */
 static void epochs_are_validated(void **state) {
   static const char *const set[] = {"epochs=3", "shots=0", "batch=10", "augment=none",
@@ -469,6 +503,7 @@ int main(void) {
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
       cmocka_unit_test(a_run_may_go_on_where_a_loss_is_no_number),
+      cmocka_unit_test(scores_may_be_no_numbers),
       cmocka_unit_test(epochs_are_validated),
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
