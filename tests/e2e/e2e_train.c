@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "runs.h"
@@ -180,6 +182,37 @@ static void a_run_is_not_mixed_with_another(void **state) {
   assert_int_equal(open_run(&r, a, &t), VLPC_E_MISMATCH);
   assert_non_null(strstr(vlpc_trainer_error(t), "of another configuration"));
   vlpc_trainer_free(t);
+  vlpc_artifact_close(a);
+}
+
+/* Photos that have moved are those of before; others are not. */
+static void a_run_finds_its_photos_elsewhere(void **state) {
+  Run whole = {.artifact = e2e_file("coop.vlpc"), .data = "one", .run = e2e_file("stayed"),
+               .set = short_run};
+  Run moved = {.artifact = whole.artifact, .data = "one", .run = e2e_file("moved"),
+               .set = short_run};
+  vlpc_artifact *a = open_artifact(whole.artifact);
+  vlpc_trainer *t = NULL;
+  (void)state;
+  assert_true(go(&whole, UINT32_MAX));
+  assert_false(go(&moved, 2));
+  assert_int_equal(mkdir(e2e_file("few"), 0777), 0);
+  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("few/train")), 0);
+  moved.resume = 1, moved.data = "few";
+  assert_int_equal(open_run(&moved, a, &t), VLPC_E_MISMATCH);
+  const char *says =
+      arena_printf(e2e, "vlpc: error[E1125]: %s/step-00000002.ckpt: the run is of other photos\n"
+                        "  found:    10 photos of 10 classes\n"
+                        "  expected: those it was begun with: classes, names below the folder, "
+                        "bytes of each\n"
+                        "  fix:      name the folder that has them now, or begin another run\n",
+                   moved.run);
+  assert_string_equal(vlpc_trainer_error(t), says);
+  vlpc_trainer_free(t);
+  assert_int_equal(symlink(e2e_file("one"), e2e_file("elsewhere")), 0);
+  moved.data = "elsewhere";
+  assert_true(go(&moved, UINT32_MAX));
+  same_files(result(&whole), result(&moved));
   vlpc_artifact_close(a);
 }
 
@@ -500,6 +533,7 @@ int main(void) {
       cmocka_unit_test(plans_have_room_for_photos),
       cmocka_unit_test(a_second_run_makes_no_features),
       cmocka_unit_test(a_run_is_not_mixed_with_another),
+      cmocka_unit_test(a_run_finds_its_photos_elsewhere),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
       cmocka_unit_test(a_run_may_go_on_where_a_loss_is_no_number),
