@@ -8,10 +8,17 @@
 #include <unistd.h>
 
 #include "runs.h"
+#include "runtime/image.h"
 
 /* ---- a team ---------------------------------------------------------------- */
 
 enum { TEAM_MOST = 4 };
+
+enum { CLASSES = 10 }; /* of photos in memory */
+
+static const char *const class_name[CLASSES] = {
+    "annual crop", "forest", "vegetation", "highway", "industry",
+    "pasture", "permanent crop", "residential", "river", "lake"};
 
 /* What the members give is put together between two barriers. */
 typedef struct {
@@ -26,9 +33,11 @@ typedef struct {
   uint32_t rank;
   vlpc_trainer_options o;
   vlpc_artifact *a;
+  const vlpc_photos *photos; /* of each step and to score; NULL: those of o.data */
   vlpc_status status;
   double first_loss, val_top1;
   vlpc_train_scores scores; /* of the validation photos, after the run */
+  float value[8]; /* the first of the first trainable, after the run */
   char error[512];
 } Member;
 
@@ -43,41 +52,59 @@ static bool gather(void *user, float *all, size_t n) {
   return !t->broken;
 }
 
+static vlpc_status step(const Member *m, vlpc_trainer *t, vlpc_train_step *out) {
+  return m->photos ? vlpc_trainer_step_on(t, m->photos, out) : vlpc_trainer_step(t, out);
+}
+
+static vlpc_status score(Member *m, vlpc_trainer *t) {
+  m->scores.struct_size = sizeof m->scores;
+  if (m->photos) return vlpc_trainer_evaluate_on(t, m->photos, &m->scores);
+  if (vlpc_trainer_split(t, VLPC_VAL) == 0) return VLPC_OK;
+  return vlpc_trainer_evaluate(t, VLPC_VAL, &m->scores);
+}
+
 static void *take_part(void *ctx) {
   Member *m = ctx;
   vlpc_trainer *t = NULL;
   vlpc_team team = {.struct_size = sizeof team, .rank = m->rank, .size = m->team->size,
                     .gather = gather, .user = m};
-  vlpc_train_step step = {.struct_size = sizeof step};
+  vlpc_train_step now = {.struct_size = sizeof now};
+  vlpc_tensor value;
   m->o.team = &team;
   m->status = vlpc_trainer_new(m->a, &m->o, &t);
-  while (m->status == VLPC_OK && !step.done) {
-    m->status = vlpc_trainer_step(t, &step);
-    if (step.step == 1) m->first_loss = step.loss;
-    if (step.epoch_done) m->val_top1 = step.val_top1;
+  while (m->status == VLPC_OK && !now.done) {
+    m->status = step(m, t, &now);
+    if (now.step == 1) m->first_loss = now.loss;
+    if (now.epoch_done) m->val_top1 = now.val_top1;
   }
-  if (m->status == VLPC_OK) m->status = vlpc_trainer_finish(t);
-  m->scores.struct_size = sizeof m->scores;
-  if (m->status == VLPC_OK && vlpc_trainer_split(t, VLPC_VAL) > 0)
-    m->status = vlpc_trainer_evaluate(t, VLPC_VAL, &m->scores);
+  if (m->status == VLPC_OK && m->o.run) m->status = vlpc_trainer_finish(t);
+  if (m->status == VLPC_OK) m->status = score(m, t);
+  if (vlpc_trainer_tensor(t, 0, NULL, &value, NULL))
+    memcpy(m->value, value.data, sizeof m->value);
   snprintf(m->error, sizeof m->error, "%s", vlpc_trainer_error(t));
   vlpc_trainer_free(t);
   return NULL;
 }
 
-/* Runs a team of the size to the end; m[i] tells how it went. */
-static void go_together(const Run *r, Team *team, Member m[TEAM_MOST]) {
+/* Runs a team of the size to the end; m[i] tells how it went.  photos: of
+** each step, instead of the run's. */
+static void go_on(const Run *r, const vlpc_photos *photos, Team *team, Member m[TEAM_MOST]) {
   pthread_t thread[TEAM_MOST];
   vlpc_session_options s;
   vlpc_artifact *a = open_artifact(r->artifact);
   assert_int_equal(pthread_barrier_init(&team->all, NULL, team->size), 0);
   for (uint32_t i = 0; i < team->size; i++) {
-    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s), .a = a};
+    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s), .a = a, .photos = photos};
+    if (photos) m[i].o.data = NULL, m[i].o.classes = class_name, m[i].o.n_classes = CLASSES;
     assert_int_equal(pthread_create(&thread[i], NULL, take_part, &m[i]), 0);
   }
   for (uint32_t i = 0; i < team->size; i++) pthread_join(thread[i], NULL);
   pthread_barrier_destroy(&team->all);
   vlpc_artifact_close(a);
+}
+
+static void go_together(const Run *r, Team *team, Member m[TEAM_MOST]) {
+  go_on(r, NULL, team, m);
 }
 
 /* ---- photos in files ------------------------------------------------------- */
@@ -222,6 +249,76 @@ static void a_team_that_cannot_says_so(void **state) {
                       "  fix:      set shards=1 and train in one process\n");
 }
 
+/* ---- photos in memory ------------------------------------------------------ */
+
+/* Those of the folder "one", decoded. */
+static vlpc_photos in_memory(void) {
+  static vlpc_image image[CLASSES];
+  static uint32_t label[CLASSES];
+  const char *path[CLASSES];
+  only_photos(e2e_file("one/train"), CLASSES, path);
+  for (uint32_t i = 0; i < CLASSES; i++) {
+    Image im;
+    assert_int_equal(image_read(path[i], NULL, &im), VLPC_OK);
+    size_t n = 3 * (size_t)im.width * (size_t)im.height;
+    uint8_t *rgb = arena_array(e2e, uint8_t, n);
+    memcpy(rgb, im.pixels, n);
+    image[i] = (vlpc_image){.rgb = rgb, .width = im.width, .height = im.height};
+    label[i] = i;
+    image_fini(&im);
+  }
+  return (vlpc_photos){sizeof(vlpc_photos), image, label, CLASSES};
+}
+
+/* Ten photos in four parts, as files have them: one process, and others together, have the
+** same losses, values and scores; in rounds of 3 a process to score, the last is not full. */
+static void a_team_learns_from_memory(void **state) {
+  static const char *const set[] = {"epochs=3",   "batch=10",     "shards=4", "augment=none",
+                                    "lr=0.1",     "test_batch=3", NULL};
+  static const char *const methods[] = {"coop", "maple"}; /* images kept, and not */
+  vlpc_photos photos = in_memory();
+  (void)state;
+  for (uint32_t k = 0; k < VL_COUNT(methods); k++) {
+    Member one[TEAM_MOST], m[TEAM_MOST];
+    for (uint32_t size = 1; size <= TEAM_MOST; size *= 2) {
+      Run r = {.artifact = e2e_file("%s.vlpc", methods[k]), .threads = 1, .set = set};
+      Team team = {.size = size};
+      go_on(&r, &photos, &team, size == 1 ? one : m);
+      if (size == 1 && one[0].status != VLPC_OK) fail_msg("%s", one[0].error);
+      for (uint32_t i = 0; size > 1 && i < size; i++) {
+        if (m[i].status != VLPC_OK) fail_msg("%s", m[i].error);
+        assert_true(m[i].first_loss == one[0].first_loss);
+        assert_memory_equal(m[i].value, one[0].value, sizeof m[i].value);
+        assert_memory_equal(&m[i].scores, &one[0].scores, sizeof m[i].scores);
+      }
+    }
+    assert_int_equal(one[0].scores.n, CLASSES);
+    assert_true(one[0].scores.top1 > 0.1);
+  }
+}
+
+/* The photo that is none is the second process's part. */
+static void a_photo_that_one_cannot_read_ends_all(void **state) {
+  static const char *const set[] = {"epochs=1", "batch=10", "shards=2", "augment=none", NULL};
+  vlpc_photos photos = in_memory();
+  vlpc_image image[CLASSES];
+  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .set = set};
+  Team team = {.size = 2};
+  Member m[TEAM_MOST];
+  (void)state;
+  memcpy(image, photos.image, sizeof image);
+  image[CLASSES - 1] = (vlpc_image){.path = "none.jpg"};
+  photos.image = image;
+  go_on(&r, &photos, &team, m);
+  assert_int_equal(m[0].status, VLPC_E_DEVICE_LOST);
+  assert_string_equal(m[0].error, "vlpc: error[E1129]: process 1 could not do its part\n"
+                                  "  fix:      see what it says; then go on with --resume\n");
+  assert_int_equal(m[1].status, VLPC_E_IO);
+  assert_string_equal(m[1].error,
+                      "vlpc: error[E0101]: none.jpg: cannot be opened: No such file or directory\n"
+                      "  fix:      check the spelling of the path and of its folders\n");
+}
+
 static int set_up(void **state) {
   int failed = e2e_set_up(state);
   if (failed) return failed;
@@ -238,6 +335,8 @@ int main(void) {
       cmocka_unit_test(who_cannot_score_is_named),
       cmocka_unit_test(scores_of_one_may_be_no_numbers),
       cmocka_unit_test(a_team_that_cannot_says_so),
+      cmocka_unit_test(a_team_learns_from_memory),
+      cmocka_unit_test(a_photo_that_one_cannot_read_ends_all),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
 }
