@@ -165,7 +165,7 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-  line_close(*state);
+  if (*state) line_close(*state);
   tokenizer_free(words);
   return e2e_tear_down(state);
 }
