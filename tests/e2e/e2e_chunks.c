@@ -3,6 +3,7 @@
 ** gradients that differ in the order of their sums alone, and little memory for each class. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -129,10 +130,16 @@ static Step step_of(const char *artifact, const Case *x, vlpc_session_options o)
   return s;
 }
 
+/* A device may have other bits where other rows are packed together. */
+static void same_loss(float a, float b) {
+  if (getenv("VLPC_TEST_DEVICE") == NULL) same_bits(&a, &b, sizeof a, "loss");
+  else assert_true(fabsf(a - b) <= 1e-6f * fabsf(a));
+}
+
 static void near_step(const Step *a, const Step *b) {
   assert_int_equal(a->n, b->n);
   assert_string_equal(a->name[0], "loss");
-  same_bits(a->at[0].data, b->at[0].data, sizeof(float), "loss");
+  same_loss(*(const float *)a->at[0].data, *(const float *)b->at[0].data);
   for (uint32_t i = 1; i < a->n; i++) {
     const float *x = a->at[i].data, *y = b->at[i].data;
     double apart = 0, most = 0;
@@ -142,6 +149,8 @@ static void near_step(const Step *a, const Step *b) {
       apart = fmax(apart, fabs((double)x[k] - (double)y[k]));
       most = fmax(most, fabs((double)x[k]));
     }
+    bool of_images = strstr(a->name[i], "proj") != NULL; /* MaPLe's, alone: nothing is parted */
+    if (of_images && getenv("VLPC_TEST_DEVICE") == NULL) assert_true(apart == 0);
     if (!(most > 0 && apart <= 2e-5 * most)) fail_msg("%s: %g of %g", a->name[i], apart, most);
   }
 }
