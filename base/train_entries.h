@@ -22,6 +22,13 @@ static const TrainEntries train_entries[TRAIN_LOSSES] = {TRAIN_ENTRIES(TRAIN_ENT
                                                          TRAIN_ENTRIES("train2")};
 #undef TRAIN_ENTRIES
 
+/* Entries and ports of a step whose texts run some classes at a time, which
+** compiler/train_chunks.c makes and runtime/chunks.c runs. */
+#define CHUNKS_AHEAD "train_ahead"
+#define CHUNKS_BACK "train_back"
+#define CHUNK_FEATURES "class_features"
+#define CHUNK_GRADIENT "class_gradient"
+
 /* Of the loss's parts; 0: it has no such part, or does not use it. */
 #define TRAIN_WEIGHTS "text=%.9g image=%.9g logit=%.9g aux=%.9g"
 

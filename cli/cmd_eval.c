@@ -2,7 +2,8 @@
 /* cmd_eval.c - vlpc eval: how prompt sets do on photos that have labels.
 **
 ** A set is evaluated on all classes, or on base and new ones apart, of which the harmonic
-** mean is taken; several sets give mean and standard deviation.  Nothing is learned. */
+** mean is taken; several sets give mean and standard deviation.  Nothing is learned.
+** Processes that mpirun started share the photos out; the first tells. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "cli/json.h"
 #include "cli/prompt_sets.h"
+#include "cli/team.h"
 #include "cli/templates.h"
 #include "train/evaluate.h"
 #include "train/sample.h"
@@ -25,14 +27,17 @@ typedef struct {
 
 typedef struct {
   Cli *c;
+  Team team;
   Model m;
   SplitId split;
   const char *pattern;
   int64_t batch;
+  char data_hash[33];
   Part part[PARTS_MAX];
   uint32_t n_parts;
   uint32_t n_sets;
   double *figure; /* of each set: accuracy, or the harmonic mean */
+  bool lines; /* are printed: without --json, by the first process */
   Json *json; /* what is printed with --json, or written with -o; NULL: neither */
 } Eval;
 
@@ -66,8 +71,8 @@ static VlStatus read_photos(Eval *e) {
   Dataset all;
   DatasetSource from = {opt(c, data), opt(c, data_root)};
   const char *of = opt_given(c, classes_of) ? opt(c, classes_of) : "all";
-  VL_TRY(opt_need(c, OPT_data));
   VL_TRY(dataset_open(&from, c->arena, c->diag, &all));
+  dataset_hash(&all, c->arena, e->data_hash);
   VL_TRY(read_split(e, &all));
   if (strcmp(of, "all") == 0) return add_part(e, &all, CLASSES_all);
   if (strcmp(of, "new") != 0) VL_TRY(add_part(e, &all, CLASSES_base));
@@ -130,14 +135,15 @@ static void print_json(const Eval *e, const Part *p, const Scores *x) {
 
 static VlStatus evaluate_part(Eval *e, Part *p, Scores *out) {
   Cli *c = e->c;
+  vlpc_team team = team_to_train(&e->team);
   EvaluateSpec spec = {.artifact = e->m.artifact, .session = e->m.session, .data = &p->data,
                        .split = e->split, .batch = (uint32_t)e->batch, .features = p->features,
-                       .has = p->features ? &p->has : NULL};
-  VL_TRY(fail_session(c, &e->m, vlpc_set_labels(e->m.session, p->data.classes, p->data.n_classes,
-                                                 e->pattern)));
+                       .has = p->features ? &p->has : NULL,
+                       .team = team.size > 1 ? &team : NULL};
+  spec.ready = vlpc_set_labels(e->m.session, p->data.classes, p->data.n_classes, e->pattern);
   VlStatus s = evaluate(&spec, c->arena, c->diag, out);
-  if (s != VLPC_OK && diag_count(c->diag) == 0) return fail_session(c, &e->m, s);
-  return s;
+  if (s != VLPC_OK && diag_count(c->diag) == 0) s = fail_session(c, &e->m, s);
+  return team_agree(&e->team, c, s, NULL);
 }
 
 static VlStatus evaluate_set(Eval *e, const char *name) {
@@ -147,20 +153,20 @@ static VlStatus evaluate_set(Eval *e, const char *name) {
     js_text(e->json, "prompts", name);
     js_list(e->json, "parts");
   }
-  if (!e->c->json)
+  if (e->lines)
     printf("%s, %s split\n", name ? name : e->c->arg[0], split_name(e->split));
   for (uint32_t i = 0; i < e->n_parts; i++) {
     Scores x;
     VL_TRY(evaluate_part(e, &e->part[i], &x));
     if (e->json) print_json(e, &e->part[i], &x);
-    if (!e->c->json) print_text(e, &e->part[i], &x);
+    if (e->lines) print_text(e, &e->part[i], &x);
     top1[i] = x.top1;
   }
   double mean = e->n_parts > 1 ? harmonic_mean(top1[0], top1[1]) : top1[0];
   if (e->json) js_end(e->json);
   if (e->json && e->n_parts > 1) js_real(e->json, "harmonic_mean", mean);
   if (e->json) js_end(e->json);
-  if (!e->c->json && e->n_parts > 1)
+  if (e->lines && e->n_parts > 1)
     printf("  harmonic mean of base and new: %.2f %%\n", 100 * mean);
   e->figure[e->n_sets++] = mean;
   return VLPC_OK;
@@ -175,14 +181,18 @@ static const char *set_file(Cli *c, const char *path) {
   return folder ? arena_printf(c->arena, "%s/prompts.safetensors", path) : path;
 }
 
+static VlStatus use_set(Eval *e, const char *path) {
+  VL_TRY(open_prompts(e->c, path, &e->m.prompts));
+  return fail_session(e->c, &e->m, vlpc_session_set_prompts(e->m.session, e->m.prompts));
+}
+
 static VlStatus evaluate_sets(Eval *e) {
   Cli *c = e->c;
   e->figure = arena_array(c->arena, double, c->n_args);
   if (c->n_args == 1) return evaluate_set(e, opt(c, prompts));
   for (uint32_t i = 1; i < c->n_args; i++) {
     const char *path = set_file(c, c->arg[i]);
-    VL_TRY(open_prompts(c, path, &e->m.prompts));
-    VL_TRY(fail_session(c, &e->m, vlpc_session_set_prompts(e->m.session, e->m.prompts)));
+    VL_TRY(team_agree(&e->team, c, use_set(e, path), NULL));
     VL_TRY(evaluate_set(e, path));
   }
   return VLPC_OK;
@@ -196,27 +206,52 @@ static void print_mean(const Eval *e) {
     js_real(e->json, "mean", mean);
     js_real(e->json, "sd", sd);
   }
-  if (!e->c->json)
+  if (e->lines)
     printf("mean of %" PRIu32 " sets: %.2f ± %.2f %%\n", e->n_sets, 100 * mean, 100 * sd);
 }
 
-VlStatus cmd_eval(Cli *c) {
-  Eval e = {.c = c};
+/* The first process alone. */
+static VlStatus finish(Eval *e) {
+  Cli *c = e->c;
+  if (e->team.rank > 0) return VLPC_OK;
+  print_mean(e);
+  if (opt_given(c, output_scores)) VL_TRY(js_write(e->json, opt(c, output_scores), c->diag));
+  if (c->json) js_print(e->json);
+  return VLPC_OK;
+}
+
+static VlStatus ready(Eval *e) {
+  Cli *c = e->c;
+  VL_TRY(model_open(c, c->arg[0], &e->m));
+  return read_photos(e);
+}
+
+/* All processes get the same status. */
+static VlStatus eval(Eval *e) {
+  Cli *c = e->c;
   Json j = {0};
-  VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 32, &e.batch));
-  VL_TRY(read_template(c, NULL, &e.pattern));
-  VL_TRY(model_open(c, c->arg[0], &e.m));
-  VL_TRY(read_photos(&e));
+  VL_TRY(team_agree(&e->team, c, ready(e), NULL));
+  VL_TRY(team_same(&e->team, c, hash_128(e->data_hash, strlen(e->data_hash), 0), "photos"));
+  e->lines = !c->json && e->team.rank == 0;
   if (c->json || opt_given(c, output_scores)) {
     j = js_start(c);
-    e.json = &j;
-    js_text(&j, "split", split_name(e.split));
+    e->json = &j;
+    js_text(&j, "split", split_name(e->split));
     js_list(&j, "sets");
   }
-  VL_TRY(evaluate_sets(&e));
-  if (e.json) js_end(&j);
-  print_mean(&e);
-  if (opt_given(c, output_scores)) VL_TRY(js_write(&j, opt(c, output_scores), c->diag));
-  if (c->json) js_print(&j);
-  return VLPC_OK;
+  VL_TRY(evaluate_sets(e));
+  if (e->json) js_end(&j);
+  return team_agree(&e->team, c, finish(e), NULL);
+}
+
+VlStatus cmd_eval(Cli *c) {
+  Eval *e = arena_one(c->arena, Eval);
+  e->c = c;
+  VL_TRY(opt_int(c, OPT_batch, (int64_t[]){1, 65536}, 32, &e->batch));
+  VL_TRY(read_template(c, NULL, &e->pattern));
+  VL_TRY(opt_need(c, OPT_data));
+  VL_TRY(team_start(c, &e->team));
+  VlStatus s = eval(e);
+  team_stop(&e->team);
+  return s;
 }

@@ -9,7 +9,7 @@ VlStatus cmd_report(Cli *c) {
   const char *path = opt(c, output_page);
   if (!path) path = arena_printf(c->arena, "%s/report.html", c->arg[0]);
   VL_TRY(report_read(c, c->arg[0], &r));
-  report_page(&r, &page);
+  VL_TRY(report_page(&r, c->diag, &page));
   VL_TRY(io_write_file(path, str_text(&page), page.n, c->diag));
   if (c->json) {
     Json j = js_start(c);

@@ -155,8 +155,7 @@ static void free_trainer(void *train) {
 static VlStatus open_trainer(Train *r, Model *m) {
   Cli *c = r->c;
   vlpc_session_options session;
-  vlpc_team team = {.struct_size = sizeof team, .rank = r->team.rank, .size = r->team.size};
-  if (r->team.driver) team.gather = r->team.driver->gather;
+  vlpc_team team = team_to_train(&r->team);
   VL_TRY(model_session_options(c, m, &session));
   vlpc_trainer_options o = {.struct_size = sizeof o,
                             .recipe = opt(c, recipe),

@@ -11,7 +11,8 @@ static uint64_t whole_mib(const Model *m, const vlpc_plan *p) {
 }
 
 static VlStatus refuse(Cli *c, const Plans *p) {
-  uint64_t least = whole_mib(p->m, &p->at[p->n - 1]);
+  uint64_t least = UINT64_MAX;
+  for (uint32_t i = 0; i < p->n; i++) least = VL_MIN(least, whole_mib(p->m, &p->at[i]));
   VlStatus s = diag_error(c->diag, DIAG_MEMORY_LIMIT, (DiagAt){c->arg[0], p->entry},
                           "no way to run the step keeps within --memory");
   diag_found(c->diag, "%" PRIu64 " MiB for the leanest", least);

@@ -130,7 +130,8 @@ VL_MUST_USE VlStatus report_read_words(Cli *c, const RunModel *run, Words *out);
 VL_MUST_USE VlStatus report_read_looks(Cli *c, const RunModel *run, Looks *out);
 /* report_photos.c */
 uint8_t report_byte(double v); /* the nearest; 0 of what is no number */
-void report_photos(const Looks *l, Str *s);
+/* Fails with NOMEM, as libpng may. */
+VL_MUST_USE VlStatus report_photos(const Looks *l, Diag *d, Str *s);
 
 /* report_charts.c: SVG, coloured by the page's style. */
 void chart_escape(Str *s, const char *text); /* for HTML and attributes in double quotes */
@@ -140,6 +141,6 @@ void chart_calibration(Str *s, const PartScore *p);
 #define CONFUSION_MAX 400u
 
 /* report_page.c */
-void report_page(const Report *r, Str *s);
+VL_MUST_USE VlStatus report_page(const Report *r, Diag *d, Str *s);
 
 #endif

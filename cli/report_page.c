@@ -217,11 +217,11 @@ static void write_words(const Words *w, Str *s) {
                w->n_rows);
 }
 
-void report_page(const Report *r, Str *s) {
+VlStatus report_page(const Report *r, Diag *d, Str *s) {
   write_head(r, s);
   write_curves(r, s);
   if (r->evaluation.split) write_evaluation(&r->evaluation, s);
-  if (r->looks.photo.n > 0) report_photos(&r->looks, s);
+  if (r->looks.photo.n > 0) VL_TRY(report_photos(&r->looks, d, s));
   if (r->words.row.n > 0) write_words(&r->words, s);
   str_add(s, "<h2>Configuration</h2>\n<details class=\"card\">\n<summary>config.yaml</summary>\n"
              "<pre>");
@@ -232,4 +232,5 @@ void report_page(const Report *r, Str *s) {
   }
   chart_escape(s, line);
   str_add(s, "</pre>\n</details>\n</html>\n");
+  return VLPC_OK;
 }

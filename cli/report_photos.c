@@ -21,19 +21,29 @@ static void add_base64(Str *s, const uint8_t *at, size_t n) {
   }
 }
 
-/* Bytes of side × side pixels as a URL. */
-static void add_url(Str *s, const uint8_t *at, uint32_t side, uint32_t format) {
-  png_image image = {.version = PNG_IMAGE_VERSION, .width = side, .height = side,
-                     .format = format};
+typedef struct {
+  const uint8_t *at; /* [side, side] pixels */
+  uint32_t side, format;
+} Picture;
+
+/* As a URL. */
+static VlStatus add_url(Str *s, const Picture *p, Diag *d) {
+  png_image image = {.version = PNG_IMAGE_VERSION, .width = p->side, .height = p->side,
+                     .format = p->format};
   png_alloc_size_t n = PNG_IMAGE_PNG_SIZE_MAX(image);
   uint8_t *png = arena_array(s->arena, uint8_t, n);
-  VL_CHECK(png_image_write_to_memory(&image, png, &n, 0, at, 0, NULL), "a picture fits its bound");
+  if (!png_image_write_to_memory(&image, png, &n, 0, p->at, 0, NULL)) {
+    VlStatus st = diag_error(d, DIAG_NOMEM, DIAG_NOWHERE, "a picture cannot be made");
+    diag_found(d, "%s", image.message);
+    return st;
+  }
   str_add(s, "data:image/png;base64,");
   add_base64(s, png, n);
+  return VLPC_OK;
 }
 
 /* Patches as one colour, the more opaque the more attention; the most of the map is 230. */
-static void add_heat(Str *s, const float *map, uint32_t patches) {
+static VlStatus add_heat(Str *s, const float *map, uint32_t patches, Diag *d) {
   size_t n = (size_t)patches * patches;
   uint8_t *at = arena_array(s->arena, uint8_t, 4 * n);
   double most = 0;
@@ -44,23 +54,32 @@ static void add_heat(Str *s, const float *map, uint32_t patches) {
     memcpy(at + 4 * i, colour, sizeof colour);
   }
   str_add(s, "<img alt=\"\" src=\"");
-  add_url(s, at, patches, PNG_FORMAT_RGBA);
+  VL_TRY(add_url(s, &(Picture){at, patches, PNG_FORMAT_RGBA}, d));
   str_add(s, "\">");
+  return VLPC_OK;
 }
 
 /* ---- figures ----------------------------------------------------------------------- */
 
-static void add_map(Str *s, const Looks *l, const float *map, uint32_t rows, const char *title) {
+typedef struct {
+  const float *at;
+  uint32_t rows;
+  const char *title;
+} Map;
+
+static VlStatus add_map(Str *s, const Looks *l, const Map *m, Diag *d) {
   double prompts = 0;
-  for (uint32_t i = 1 + l->patches * l->patches; i < rows; i++) prompts += (double)map[i];
+  for (uint32_t i = 1 + l->patches * l->patches; i < m->rows; i++) prompts += (double)m->at[i];
   str_add(s, "<figure><div class=\"look\">");
-  add_heat(s, map, l->patches);
-  str_printf(s, "</div><figcaption>%s: class row %.1f %%", title, 100 * (double)map[0]);
-  if (rows > 1 + l->patches * l->patches) str_printf(s, ", prompt rows %.1f %%", 100 * prompts);
+  VL_TRY(add_heat(s, m->at, l->patches, d));
+  str_printf(s, "</div><figcaption>%s: class row %.1f %%", m->title, 100 * (double)m->at[0]);
+  if (m->rows > 1 + l->patches * l->patches)
+    str_printf(s, ", prompt rows %.1f %%", 100 * prompts);
   str_add(s, "</figcaption></figure>\n");
+  return VLPC_OK;
 }
 
-void report_photos(const Looks *l, Str *s) {
+VlStatus report_photos(const Looks *l, Diag *d, Str *s) {
   str_add(s, "<h2>Where features of photos come from</h2>\n<p class=\"soft\">What the class row "
              "attends to in the last layer of the image tower, mean over its heads; colours are "
              "relative to the most of each map.");
@@ -71,11 +90,14 @@ void report_photos(const Looks *l, Str *s) {
     str_add(s, "<div class=\"card\"><h3>");
     chart_escape(s, x->path);
     str_add(s, "</h3><div class=\"looks\" style=\"--photo:url(");
-    add_url(s, x->rgb, l->side, PNG_FORMAT_RGB);
+    VL_TRY(add_url(s, &(Picture){x->rgb, l->side, PNG_FORMAT_RGB}, d));
     str_add(s, ")\">\n<figure><div class=\"look\"></div><figcaption>photo</figcaption></figure>\n");
-    if (x->plain) add_map(s, l, x->plain, l->plain_rows, "without prompts");
-    add_map(s, l, x->map, l->rows, x->plain ? "with prompts" : "attention");
+    Map plain = {x->plain, l->plain_rows, "without prompts"};
+    Map map = {x->map, l->rows, x->plain ? "with prompts" : "attention"};
+    if (x->plain) VL_TRY(add_map(s, l, &plain, d));
+    VL_TRY(add_map(s, l, &map, d));
     str_add(s, "</div></div>\n");
   }
   str_add(s, "</div>\n");
+  return VLPC_OK;
 }

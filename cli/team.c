@@ -99,6 +99,12 @@ VlStatus team_same(const Team *t, Cli *c, Hash128 mine, const char *what) {
   return s;
 }
 
+vlpc_team team_to_train(const Team *t) {
+  vlpc_team team = {.struct_size = sizeof team, .rank = t->rank, .size = t->size};
+  if (t->driver != NULL) team.gather = t->driver->gather;
+  return team;
+}
+
 void team_stop(const Team *t) {
   if (t->driver != NULL) t->driver->stop();
 }

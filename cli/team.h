@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "cli/cli.h"
+#include "vlpc/vlpc_train.h"
 
 #define TEAM_LIBRARY "libvlpc_mpi.so"
 #define TEAM_DRIVER "vlpc_team_driver"
@@ -40,6 +41,8 @@ VL_MUST_USE VlStatus team_agree(const Team *t, Cli *c, VlStatus mine, bool *stop
 VL_MUST_USE VlStatus team_gather(const Team *t, Cli *c, float *all, size_t n);
 /* Whether all have the same; what, in words, for the message. */
 VL_MUST_USE VlStatus team_same(const Team *t, Cli *c, Hash128 mine, const char *what);
+/* As libvlpc_train takes it. */
+vlpc_team team_to_train(const Team *t);
 /* When all have agreed that they are done. */
 void team_stop(const Team *t);
 

@@ -6,7 +6,7 @@
 ** The files of this folder only connect the others: compile.c runs the stages,
 ** weights.c evaluates constants into the weight section, source.c keeps the towers and
 ** reads them back, link.c brings in a prompt module, declaration.c reads what it says of
-** itself, train.c adds its losses and gradients, scale.c finds the factor of cosines,
+** itself, train*.c add its losses and gradients, scale.c finds the factor of cosines,
 ** sections.c makes the other sections, report.c says what was fused, entry.c is the library's
 ** only exported function.  Everything lies on one arena per call. */
 #ifndef VLPC_COMPILER_COMPILER_H
@@ -70,6 +70,8 @@ typedef struct {
   PassEntry entry[ENTRY_MAX];
   uint32_t n_entries;
   bool leans_on_rows[TRAIN_LOSSES]; /* training with less memory runs on packed rows too */
+  uint32_t n_grads; /* calls of pass_grad that compute once more */
+  Val text_features; /* on packed rows, of which training can take some classes at a time */
   uint32_t n_stand_ins; /* of them; they are the last */
   int64_t eot; /* of entries on rows: a text ends at the first id of this value; -1: of its
                   largest */
@@ -97,10 +99,21 @@ VL_MUST_USE VlStatus compile_read_losses(Compile *c, LinkLoss out[TRAIN_LOSSES],
 VL_MUST_USE VlStatus compile_gradients(Compile *c);
 /* The entry of loss and gradients; false: there is none. */
 bool compile_train_entry(const Compile *c, uint32_t stage, PassEntry *out);
+/* What the names of a stage's outputs begin with. */
+const char *compile_prefix(const Compile *c, uint32_t stage, const char *of);
+/* Loss and gradients among the outputs of the stage whose names begin with the prefix. */
+bool compile_step_entry(const Compile *c, uint32_t stage, const char *prefix, PassEntry *out);
 /* It is one of training's, or stands in for one. */
 bool compile_trains(const PassEntry *e);
 /* train_cut.c: adds entries for what it computes but need not in every step. */
 void compile_cut_training(Compile *c, uint32_t stage, const PassEntry *train);
+/* train_chunks.c: of a stage, its loss on packed rows and its trainables. */
+VL_MUST_USE VlStatus compile_chunks(Compile *c, uint32_t stage, const GradSpec *of);
+/* The entry that runs e's texts some classes at a time, to stand in for `before`; false: there
+** is none.  And the two that it needs, when it is there. */
+bool compile_chunks_entry(const Compile *c, uint32_t stage, const PassEntry *e,
+                          const char *before, PassEntry *out);
+uint32_t compile_chunks_parts(const Compile *c, PassEntry *out);
 /* Those that stand in for training's entries, which are there; returns how many. */
 uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out);
 /* Once the graph is final: what prompts alone decide becomes an entry. */

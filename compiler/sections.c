@@ -83,6 +83,8 @@ static void stand_ins(const Compile *c, ManifestEntry *of) {
     const PassEntry *e = &c->entry[i];
     if (e->rows_of && strcmp(e->rows_of, of->name) == 0) of->rows = e->name;
     if (e->lean_of && strcmp(e->lean_of, of->name) == 0) of->lean = e->name;
+    bool is_head = e->chunks == CHUNKS_head && strcmp(e->name, of->name) == 0;
+    if (is_head) of->ahead = CHUNKS_AHEAD, of->back = CHUNKS_BACK;
   }
 }
 

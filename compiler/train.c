@@ -4,13 +4,18 @@
 **
 ** Gradients are taken of the lowered graph, when keys and values of a single query are
 ** gone (absorb) and before products are made narrower (narrow sees both sides).  Where
-** texts can be packed, there is the same once more on the rows that count (text_rows). */
+** texts can be packed, there is the same once more on the rows that count (text_rows), and in parts
+** (train_chunks.c). */
 #include "compiler/compiler.h"
 
 #include <string.h>
 
 /* Of each loss: what the names of its outputs begin with. */
 static const char *const own_prefix[TRAIN_LOSSES] = {"", LINK_NEXT};
+
+const char *compile_prefix(const Compile *c, uint32_t stage, const char *of) {
+  return arena_printf(c->a, "%s%s", own_prefix[stage], of);
+}
 
 /* ---- the loss ------------------------------------------------------------------ */
 
@@ -83,9 +88,9 @@ static bool learns_texts(const Graph *g, const GradSpec *of) {
   return learned[ir_point_named(g, "T.feat").i];
 }
 
-/* The loss on packed rows; VAL_NONE: there is none. */
-static Val loss_on_rows(Compile *c, Val loss) {
-  PassEntry train = {.name = train_entries[0].whole, .out = &(Named){"loss", loss}, .n_out = 1};
+/* A value that depends on texts, on packed rows; VAL_NONE: there is none. */
+static Val on_rows(Compile *c, Val v) {
+  PassEntry train = {.name = train_entries[0].whole, .out = &(Named){"v", v}, .n_out = 1};
   TextRows rows;
   if ((c->sched_flags & COMPILE_NO_TEXT_ROWS) || !pass_text_rows(c->graph, &train, &rows))
     return VAL_NONE;
@@ -96,21 +101,26 @@ static Val loss_on_rows(Compile *c, Val loss) {
 /* Of one loss; the names of their outputs have both prefixes. */
 static VlStatus add_stand_ins(Compile *c, uint32_t stage, const GradSpec *of) {
   Graph *g = c->graph, *ignored = NULL;
-  Val on_rows = loss_on_rows(c, of->loss);
-  bool leans = c->leans_on_rows[stage] = learns_texts(g, of) && val_ok(on_rows);
+  Val loss = on_rows(c, of->loss);
+  bool leans = c->leans_on_rows[stage] = learns_texts(g, of) && val_ok(loss);
+  if (leans && !val_ok(c->text_features))
+    c->text_features = on_rows(c, ir_point_named(g, "T.feat"));
   for (uint32_t i = 0; i < VL_COUNT(stand_in); i++) {
     GradSpec spec = *of;
     bool is_lean = stand_in[i].keep != GRAD_KEEP_all;
-    if (is_lean ? (c->sched_flags & COMPILE_NO_RECOMPUTE) != 0 : !val_ok(on_rows)) continue;
-    if (!is_lean || leans) spec.loss = on_rows;
+    if (is_lean ? (c->sched_flags & COMPILE_NO_RECOMPUTE) != 0 : !val_ok(loss)) continue;
+    if (!is_lean || leans) spec.loss = loss;
     spec.keep = stand_in[i].keep;
-    const char *prefix =
-        arena_printf(c->a, "%s%s", own_prefix[stage], stand_in[i].prefix);
+    spec.time = ++c->n_grads;
+    const char *prefix = compile_prefix(c, stage, stand_in[i].prefix);
     spec.prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
     ir_output(g, arena_printf(c->a, "%s" LINK_LOSS, prefix), spec.loss);
     VL_TRY(pass_grad(g, &spec, c->d, &ignored));
   }
-  return VLPC_OK;
+  if (!leans || (c->sched_flags & COMPILE_NO_RECOMPUTE)) return VLPC_OK;
+  GradSpec spec = *of;
+  spec.loss = loss;
+  return compile_chunks(c, stage, &spec);
 }
 
 VlStatus compile_gradients(Compile *c) {
@@ -123,10 +133,9 @@ VlStatus compile_gradients(Compile *c) {
     if (!x->trainable[i].fixed && val_ok(v)) of[n++] = (Named){x->trainable[i].name, v};
   }
   for (; stage < TRAIN_LOSSES && x->loss[stage].file; stage++) {
-    const char *prefix = own_prefix[stage];
-    Val loss = ir_output_named(c->graph, arena_printf(c->a, "%s" LINK_LOSS, prefix));
-    prefix = arena_printf(c->a, "%s" PASS_GRAD, prefix);
-    spec[stage] = (GradSpec){loss, of, n, prefix, GRAD_KEEP_all};
+    Val loss = ir_output_named(c->graph, compile_prefix(c, stage, LINK_LOSS));
+    const char *prefix = compile_prefix(c, stage, PASS_GRAD);
+    spec[stage] = (GradSpec){loss, of, n, prefix, GRAD_KEEP_all, 0};
     VL_TRY(add_stand_ins(c, stage, &spec[stage]));
   }
   Graph *last = NULL; /* all outputs, without stops */
@@ -135,9 +144,8 @@ VlStatus compile_gradients(Compile *c) {
   return VLPC_OK;
 }
 
-/* Loss and gradients among the outputs whose names begin with the prefixes. */
-static bool step_entry(const Compile *c, uint32_t stage, const char *of, PassEntry *out) {
-  const char *prefix = arena_printf(c->a, "%s%s", own_prefix[stage], of);
+bool compile_step_entry(const Compile *c, uint32_t stage, const char *of, PassEntry *out) {
+  const char *prefix = compile_prefix(c, stage, of);
   const Named *at = NULL;
   uint32_t n = ir_outputs(c->graph, &at), n_to = 0;
   Named *to = arena_array(c->a, Named, n);
@@ -153,7 +161,7 @@ static bool step_entry(const Compile *c, uint32_t stage, const char *of, PassEnt
 
 bool compile_train_entry(const Compile *c, uint32_t stage, PassEntry *out) {
   *out = (PassEntry){.name = train_entries[stage].whole};
-  return step_entry(c, stage, "", out);
+  return compile_step_entry(c, stage, "", out);
 }
 
 /* Those of one entry, from the first to the leanest.  On rows texts are computed, so
@@ -170,11 +178,11 @@ static uint32_t stand_ins_of(const Compile *c, uint32_t stage, const PassEntry *
                          .given = e->given,
                          .rows_of = is_lean ? NULL : e->name,
                          .lean_of = is_lean ? before : NULL};
-    if (!step_entry(c, stage, stand_in[i].prefix, &out[n])) continue;
+    if (!compile_step_entry(c, stage, stand_in[i].prefix, &out[n])) continue;
     if (is_lean || leans) before = out[n].name;
     n++;
   }
-  return n;
+  return n + compile_chunks_entry(c, stage, e, before, &out[n]);
 }
 
 static bool is_of_stage(const PassEntry *e, uint32_t stage) {
@@ -184,14 +192,17 @@ static bool is_of_stage(const PassEntry *e, uint32_t stage) {
 
 uint32_t compile_train_stand_ins(const Compile *c, PassEntry *out) {
   uint32_t n = 0;
+  bool chunks = false;
   for (uint32_t i = 0; i < c->n_entries; i++)
     for (uint32_t stage = 0; stage < TRAIN_LOSSES; stage++)
       if (is_of_stage(&c->entry[i], stage)) n += stand_ins_of(c, stage, &c->entry[i], out + n);
-  return n;
+  for (uint32_t i = 0; i < n; i++) chunks = chunks || out[i].chunks == CHUNKS_head;
+  return chunks ? n + compile_chunks_parts(c, out + n) : n;
 }
 
 bool compile_trains(const PassEntry *e) {
   const char *stands_for = e->rows_of ? e->rows_of : e->lean_of;
+  if (e->chunks != CHUNKS_none) return true;
   for (uint32_t stage = 0; stage < TRAIN_LOSSES; stage++) {
     const char *whole = train_entries[stage].whole;
     if (is_of_stage(e, stage)) return true;

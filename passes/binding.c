@@ -6,6 +6,7 @@
 **          their time by name.  What is known early and read late is cut: it
 **          becomes an output of the early entry and an input of the late one.
 **          Views are not cut but what they view. */
+#include "base/train_entries.h"
 #include "passes/pass_int.h"
 
 #include <string.h>
@@ -17,7 +18,9 @@ static const struct {
     {"text", BIND_classes},         {"attention_mask", BIND_classes},
     {"name_lengths", BIND_classes}, {"row_ids", BIND_classes},
     {"row_positions", BIND_classes}, {"run_bounds", BIND_classes},
-    {"row_ends", BIND_classes},     {"labels", BIND_step},
+    {"row_ends", BIND_classes},     {"row_sources", BIND_classes},
+    {"labels", BIND_step},          {CHUNK_FEATURES, BIND_step},
+    {CHUNK_GRADIENT, BIND_step},
 };
 
 static const char *const time_name[BIND__COUNT] = {

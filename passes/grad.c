@@ -27,6 +27,7 @@ typedef struct {
   VEC(Val) *parts;     /* by value: what its readers have left */
   Val *grad;           /* by value: summed */
   GradKeep keep;
+  uint32_t time;
   bool *activated;     /* by value: an activation reads it */
   Val *anew;           /* by value: computed once more; VAL_NONE: not yet */
 } Diff;
@@ -160,7 +161,7 @@ static Val once_more(Diff *f, Val v, uint32_t depth) {
   if (val_ok(f->anew[v.i])) return f->anew[v.i];
   uint32_t n = ir_n_in(f->g, v);
   Val *in = arena_array(ir_arena(f->g), Val, n);
-  Attr time = attr_int(A_time, f->keep);
+  Attr time = attr_int(A_time, f->time);
   for (uint32_t i = 0; i < n; i++) {
     Val x = ir_in(f->g, v, i);
     in[i] = once_more(f, x, depth + 1);
@@ -267,6 +268,7 @@ VlStatus pass_grad(Graph *g, const GradSpec *spec, Diag *d, Graph **out) {
   uint32_t n_vals = ir_n_vals(g);
   VL_TRY(check(g, spec->loss, spec->of, spec->n, d));
   Diff f = {.g = g, .d = d, .n = n_vals, .of = spec->of, .n_of = spec->n, .keep = spec->keep};
+  f.time = spec->time ? spec->time : (uint32_t)spec->keep;
   f.from = arena_array(a, uint32_t, n_vals + 1);
   f.reaches = arena_array(a, bool, n_vals + 1);
   f.parts = arena_array_bytes(a, n_vals + 1, sizeof *f.parts);

@@ -146,6 +146,9 @@ typedef struct {
   uint32_t n;
   const char *prefix; /* of the outputs' names, such as PASS_GRAD */
   GradKeep keep;
+  /* Of what is computed once more: its own for each call on a graph, or steps would come in
+  ** the order of another call; 0: keep */
+  uint32_t time;
 } GradSpec;
 
 /* Reverse mode.  Adds to g, for each value of[i].v that reaches the loss, an output of the
@@ -200,6 +203,12 @@ typedef struct {
   Named *at;
   uint32_t n;
 } CutList;
+typedef enum {
+  CHUNKS_none,
+  CHUNKS_head,  /* runs between the two others: */
+  CHUNKS_ahead, /* features of texts */
+  CHUNKS_back   /* their gradient's way back */
+} PassChunks;
 typedef struct {
   const char *name;
   const Named *out; /* values of the graph and their names */
@@ -207,6 +216,7 @@ typedef struct {
   CutList given;    /* inner values that are inputs of this entry */
   /* the entry that it is on packed rows, and the one that it is with less memory; NULL: none */
   const char *rows_of, *lean_of;
+  PassChunks chunks;
 } PassEntry;
 enum { ENTRY_MAX = 40 }; /* with those of prompts and training, and stand-ins */
 uint32_t pass_entries(const Graph *g, PassEntry out[ENTRY_MAX]);
@@ -261,6 +271,18 @@ typedef struct {
 } TextRows;
 #define PASS_ROWS "_rows" /* the entry's name is the other's and this */
 bool pass_text_rows(Graph *g, const PassEntry *of, TextRows *out);
+
+/* A loss and its texts apart (text_chunks.c), by inputs of the features' type. */
+typedef struct {
+  Val given; /* the input CHUNK_FEATURES */
+  Val loss;  /* with it in place of the features */
+  Val sum;   /* of the features' products with CHUNK_GRADIENT */
+} TextChunks;
+/* Adds to g.  False when the loss does not depend on the features, [classes, width]. */
+bool pass_text_chunks(Graph *g, Val loss, Val features, TextChunks *out);
+/* Whether an entry computes anything of texts, or of images, but what it is given. */
+bool pass_reads_texts(const Graph *g, const PassEntry *e);
+bool pass_reads_images(const Graph *g, const PassEntry *e);
 
 /* The lowered graph as text without names and places, weights as hashes of
 ** their content (normal.c): equal for exports of one model.  Scalars have six

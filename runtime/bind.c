@@ -234,7 +234,7 @@ static VlStatus size_bufs(vlpc_session *s, Bound *b) {
   return VLPC_OK;
 }
 
-static VlStatus check_limit(vlpc_session *s, const Bound *b, uint64_t bytes) {
+VlStatus bound_check_limit(vlpc_session *s, const Bound *b, uint64_t bytes) {
   if (s->memory_limit == 0 || bytes <= s->memory_limit) return VLPC_OK;
   VlStatus st = diag_error(s->diag, DIAG_MEMORY_LIMIT, (DiagAt){s->model->path, b->e->name},
                            "the activations pass the memory limit");
@@ -263,7 +263,7 @@ static bool grow(vlpc_session *s, DeviceMem *m, uint64_t n) {
 
 static VlStatus allocate(vlpc_session *s, Bound *b) {
   bool host = s->code->driver->flags & DEVICE_HOST_MEMORY;
-  VL_TRY(check_limit(s, b, b->temp_bytes));
+  VL_TRY(bound_check_limit(s, b, b->temp_bytes));
   if (!grow(s, &s->temp, b->temp_bytes)) return no_memory(s, b, b->temp_bytes);
   for (uint32_t i = 0; i < b->e->n_in && !host; i++) {
     uint64_t n = b->bufs[b->in_local[i]].bytes;
@@ -344,9 +344,12 @@ static bool names(const char *a, const char *b) { return a && strcmp(a, b) == 0;
 /* Callers know no entry that stands in for another. */
 static const char *callers_name(const vlpc_session *s, const Bound *b) {
   const Manifest *m = &s->model->manifest;
-  for (uint32_t i = 0; i < m->n_entries; i++)
-    if (names(m->entries[i].rows, b->e->name) || names(m->entries[i].lean, b->e->name))
+  for (uint32_t i = 0; i < m->n_entries; i++) {
+    const ManifestEntry *e = &m->entries[i];
+    if (names(e->rows, b->e->name) || names(e->lean, b->e->name) ||
+        names(e->ahead, b->e->name) || names(e->back, b->e->name))
       return callers_name(s, &s->bound[i]);
+  }
   return b->e->name;
 }
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/train_entries.h"
 #include "runtime/manifest_int.h"
 
 /* ---- writing ------------------------------------------------------------ */
@@ -95,6 +96,8 @@ void manifest_write(const Manifest *m, const Program *p, Str *s) {
     str_add(s, i ? ",\n    {" : "\n    {"), add_key(s, "name", e->name), str_add(s, ",\n");
     if (e->rows) add_key(s, "rows", e->rows), str_add(s, ", ");
     if (e->lean) add_key(s, "lean", e->lean), str_add(s, ", ");
+    if (e->ahead) add_key(s, "ahead", e->ahead), str_add(s, ", ");
+    if (e->back) add_key(s, "back", e->back), str_add(s, ", ");
     write_ports("inputs", e->in, e->n_in, p, p->entries[i].in, s), str_add(s, ",\n");
     write_ports("outputs", e->out, e->n_out, p, p->entries[i].out, s), str_add(s, "}");
   }
@@ -175,15 +178,31 @@ static VlStatus read_entries(Reader *r, json_t *list) {
     *e = (ManifestEntry){.name = manifest_text(r, o, "name"),
                          .rows = manifest_text(r, o, "rows"),
                          .lean = manifest_text(r, o, "lean"),
+                         .ahead = manifest_text(r, o, "ahead"),
+                         .back = manifest_text(r, o, "back"),
                          .n_in = p->n_in,
                          .n_out = p->n_out};
-    m->n_stand_ins += (e->rows != NULL) + (e->lean != NULL);
     if (!e->name || strcmp(e->name, p->name) != 0)
       return manifest_bad(r, "entries", "an entry's name is not that of the program");
     VL_TRY(read_ports(r, json_object_get(o, "inputs"), p->in, p->n_in, &e->in));
     VL_TRY(read_ports(r, json_object_get(o, "outputs"), p->out, p->n_out, &e->out));
   }
   return VLPC_OK;
+}
+
+/* Entries that others name. */
+static void count_stand_ins(Reader *r) {
+  Manifest *m = r->m;
+  bool *named = arena_array(r->a, bool, m->n_entries);
+  for (uint32_t i = 0; i < m->n_entries; i++) {
+    const ManifestEntry *e = &m->entries[i];
+    const char *const name[] = {e->rows, e->lean, e->ahead, e->back};
+    for (size_t k = 0; k < VL_COUNT(name); k++) {
+      const ManifestEntry *x = name[k] ? manifest_entry(r, name[k]) : NULL;
+      if (x) named[x - m->entries] = true;
+    }
+  }
+  for (uint32_t i = 0; i < m->n_entries; i++) m->n_stand_ins += named[i];
 }
 
 static bool has_port(const ManifestPort *at, uint32_t n, const char *name) {
@@ -200,13 +219,18 @@ const ManifestEntry *manifest_entry(const Reader *r, const char *name) {
   return NULL;
 }
 
-/* One of the last entries, with outputs of the same names in the same order. */
+/* One of the last entries. */
+static const ManifestEntry *not_for_callers(const Reader *r, const char *name) {
+  const Manifest *m = r->m;
+  const ManifestEntry *e = name ? manifest_entry(r, name) : NULL;
+  return e && e - m->entries >= (ptrdiff_t)(m->n_entries - m->n_stand_ins) ? e : NULL;
+}
+
+/* Such a one with outputs of the same names in the same order. */
 static const ManifestEntry *stand_in(const Reader *r, const ManifestEntry *whole,
                                      const char *name) {
-  const Manifest *m = r->m;
-  const ManifestEntry *e = manifest_entry(r, name);
+  const ManifestEntry *e = not_for_callers(r, name);
   if (!e || e <= whole || e->n_out != whole->n_out) return NULL;
-  if (e - m->entries < (ptrdiff_t)(m->n_entries - m->n_stand_ins)) return NULL;
   for (uint32_t i = 0; i < e->n_out; i++)
     if (strcmp(e->out[i].name, whole->out[i].name) != 0) return NULL;
   return e;
@@ -229,16 +253,47 @@ static bool rows_entry_fits(const Reader *r, const ManifestEntry *whole) {
   return e->n_in == VL_COUNT(input) + sourced + inputs_known(e, whole);
 }
 
+static uint32_t outputs_known(const ManifestEntry *e, const ManifestEntry *whole) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < e->n_out; i++) n += has_port(whole->out, whole->n_out, e->out[i].name);
+  return n;
+}
+
+/* A head with its two others; that all of the whole entry's outputs are made is for chunks.c to
+** see, with their types. */
+static bool chunks_fit(const Reader *r, const ManifestEntry *whole, const ManifestEntry *e) {
+  const ManifestEntry *ahead = not_for_callers(r, e->ahead), *back = not_for_callers(r, e->back);
+  if (!ahead || !back || e <= whole || ahead <= e || back <= e) return false;
+  if (e->rows || e->lean || ahead->rows || ahead->lean || back->rows || back->lean) return false;
+  return e->n_in == 1 + inputs_known(e, whole) && has_port(e->in, e->n_in, CHUNK_FEATURES) &&
+         e->n_out == 1 + outputs_known(e, whole) &&
+         has_port(e->out, e->n_out, "grad." CHUNK_FEATURES) &&
+         ahead->n_in == inputs_known(ahead, whole) && ahead->n_out == 1 &&
+         has_port(ahead->out, ahead->n_out, CHUNK_FEATURES) &&
+         back->n_in == 1 + inputs_known(back, whole) &&
+         has_port(back->in, back->n_in, CHUNK_GRADIENT) &&
+         back->n_out == outputs_known(back, whole) && has_port(ahead->in, ahead->n_in, "row_ids");
+}
+
 static bool lean_entry_fits(const Reader *r, const ManifestEntry *whole) {
+  const ManifestEntry *head = not_for_callers(r, whole->lean);
+  if (head && (head->ahead || head->back)) return chunks_fit(r, whole, head);
   const ManifestEntry *e = stand_in(r, whole, whole->lean);
   return e && e->n_in == whole->n_in && inputs_known(e, whole) == e->n_in;
+}
+
+static bool is_lean(const Manifest *m, const char *name) {
+  for (uint32_t i = 0; i < m->n_entries; i++)
+    if (m->entries[i].lean && strcmp(m->entries[i].lean, name) == 0) return true;
+  return false;
 }
 
 static VlStatus check_stand_ins(Reader *r) {
   const Manifest *m = r->m;
   for (uint32_t i = 0; i < m->n_entries; i++) {
     const ManifestEntry *e = &m->entries[i];
-    if ((e->rows && !rows_entry_fits(r, e)) || (e->lean && !lean_entry_fits(r, e)))
+    bool lost_head = (e->ahead || e->back) && !is_lean(m, e->name);
+    if (lost_head || (e->rows && !rows_entry_fits(r, e)) || (e->lean && !lean_entry_fits(r, e)))
       return manifest_bad(r, "entries", "an entry that stands in for another does not fit it");
   }
   return VLPC_OK;
@@ -278,6 +333,7 @@ static VlStatus read_root(Reader *r, json_t *root) {
     return manifest_bad(r, "image_size, context_length, embed_dim, logit_scale",
                "a number is missing or out of range");
   VL_TRY(read_entries(r, json_object_get(root, "entries")));
+  count_stand_ins(r);
   VL_TRY(check_stand_ins(r));
   VL_TRY(read_role(r, json_object_get(root, "image"), "image", &m->image));
   VL_TRY(read_role(r, json_object_get(root, "text"), "text", &m->text));

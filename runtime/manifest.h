@@ -22,8 +22,12 @@ typedef struct {
   ** last and not for callers; NULL: none.
   **   rows  on packed rows of texts: inputs row_ids, row_positions, run_bounds, row_ends,
   **         perhaps row_sources, and others of this one's (passes/pass.h says what they are)
-  **   lean  with less memory, in more steps: with the same inputs */
-  const char *rows, *lean;
+  **   lean  with less memory, in more steps: with the same inputs; or the head of …
+  **   ahead, back  of such a head: what runs before it and after it on packed rows, some
+  **         classes at a time (runtime/chunks.c), with inputs and outputs of the entry that the
+  **         head stands in for, and CHUNK_FEATURES and CHUNK_GRADIENT of base/train_entries.h
+  **         between the three; they may be those of several heads */
+  const char *rows, *lean, *ahead, *back;
   uint32_t n_in, n_out; /* ports in the program's order */
   ManifestPort *in, *out;
 } ManifestEntry;

@@ -97,7 +97,7 @@ static void empty_session(vlpc_session *s) {
   }
   labels_free(&s->labels);
   prompts_release(s);
-  free(s->packed), free(s->pixels);
+  free(s->packed), free(s->class_features), free(s->pixels);
   free(s->bound), free(s->symbol), free(s->map);
   threads_free(s->pool);
   model_release(s->model);

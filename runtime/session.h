@@ -115,6 +115,8 @@ struct vlpc_session {
   BoundPrompts *known, *prompts; /* all there are, the one in use or NULL */
   int64_t *packed; /* text_rows.c */
   uint64_t packed_bytes;
+  float *class_features; /* chunks.c */
+  uint64_t class_bytes;
   float *pixels; /* easy.c */
   uint64_t pixels_bytes;
 };
@@ -130,6 +132,9 @@ VL_MUST_USE VlStatus bound_measure(vlpc_session *s, Bound *b);
 /* The same, and the memory. */
 VL_MUST_USE VlStatus bound_bind(vlpc_session *s, Bound *b);
 
+/* Fails with MEMORY_LIMIT. */
+VL_MUST_USE VlStatus bound_check_limit(vlpc_session *s, const Bound *b, uint64_t bytes);
+
 /* layout.c: offsets of temporaries by live range; largest first, each at the
 ** lowest offset that is free while it lives.  Returns the bytes of all in
 ** *total.  Fails with TOO_LARGE. */
@@ -137,19 +142,36 @@ VL_MUST_USE VlStatus layout_temps(const Program *p, Bound *b, Diag *d, uint64_t 
 
 /* exec.c */
 VL_MUST_USE VlStatus session_run(vlpc_session *s, Bound *b);
+/* The same of b, in whose place no other entry runs. */
+VL_MUST_USE VlStatus session_run_itself(vlpc_session *s, Bound *b);
 /* Memory of n bytes for output i: the caller's, or the session's own. */
 VL_MUST_USE VlStatus session_ready_output(vlpc_session *s, Bound *b, uint32_t i, uint64_t n);
 void *session_result(const OutPort *o);
 
 /* text_rows.c */
 
-/* The entry on rows with the texts of b packed; *out is NULL when they do not lend
+/* Some of the texts; n is INT64_MAX: all. */
+typedef struct {
+  int64_t first, n;
+} TextRange;
+/* The entry on rows with these texts of b packed; *out is NULL when they do not lend
 ** themselves to it. */
 VL_MUST_USE VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry,
-                                    Bound **out);
+                                    TextRange of, Bound **out);
+/* Rows of a tensor that has all of them. */
+vlpc_tensor text_rows_of(const vlpc_tensor *t, TextRange of);
+
+/* chunks.c: b's texts some classes at a time, by the entries that the manifest has beside
+** head, which stands in for b.  b's texts can be packed. */
+typedef struct {
+  uint64_t bytes, steps;
+} ChunksPlan;
+VL_MUST_USE VlStatus chunks_measure(vlpc_session *s, Bound *b, Bound *head, ChunksPlan *out);
+VL_MUST_USE VlStatus chunks_run(vlpc_session *s, Bound *b, Bound *head);
 
 /* stand_in.c */
 
+const ManifestEntry *session_about(const vlpc_session *s, const Bound *b);
 /* Number of the input of that name, -1: none. */
 int session_port(const vlpc_session *s, const Bound *b, const char *name);
 /* The entry to run in b's place, with b's inputs: on packed rows, and the first that

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stand_in.c - runs of entries that stand in for others: on packed rows of texts, and
-** with less memory when a limit asks for it.  They take what the caller gave to the
-** entry by name, and their results are where the entry's would be. */
+** with less memory when a limit asks for it, in the end in parts (chunks.c).  They take what
+** the caller gave to the entry by name, and their results are where the entry's would be. */
 #include <string.h>
 
 #include "runtime/session.h"
 
-static const ManifestEntry *about(const vlpc_session *s, const Bound *b) {
+const ManifestEntry *session_about(const vlpc_session *s, const Bound *b) {
   return &s->model->manifest.entries[b->e - s->model->program.entries];
 }
 
@@ -41,9 +41,10 @@ static void lend_inputs(const vlpc_session *s, const Bound *b, Bound *x) {
 
 /* The entry on rows with its inputs, else b itself. */
 static VlStatus on_rows(vlpc_session *s, Bound *b, Bound **out) {
-  const char *rows = about(s, b)->rows;
+  static const TextRange all = {0, INT64_MAX};
+  const char *rows = session_about(s, b)->rows;
   Bound *x = NULL;
-  if (rows && s->model->manifest.text.entry) VL_TRY(text_rows_pack(s, b, rows, &x));
+  if (rows && s->model->manifest.text.entry) VL_TRY(text_rows_pack(s, b, rows, all, &x));
   *out = x ? x : b;
   if (!x) return VLPC_OK;
   lend_inputs(s, b, x);
@@ -52,20 +53,30 @@ static VlStatus on_rows(vlpc_session *s, Bound *b, Bound **out) {
 
 /* The next leaner entry with its inputs; NULL: there is none. */
 static VlStatus leaner(vlpc_session *s, const Bound *b, Bound **out) {
-  const char *lean = about(s, b)->lean;
+  const char *lean = session_about(s, b)->lean;
   *out = lean ? session_bound(s, lean) : NULL;
   if (!lean) return VLPC_OK;
   if (!*out) return diag_status(s->diag);
+  if (session_about(s, *out)->ahead) return VLPC_OK; /* open in chunks.c does more */
   lend_inputs(s, b, *out);
   return check_outputs(s, *out, b);
+}
+
+/* What x takes in place of b. */
+static VlStatus measure(vlpc_session *s, Bound *b, Bound *x, ChunksPlan *out) {
+  if (x != b && session_about(s, x)->ahead) return chunks_measure(s, b, x, out);
+  VL_TRY(bound_measure(s, x));
+  *out = (ChunksPlan){x->temp_bytes, x->e->n_steps};
+  return VLPC_OK;
 }
 
 VlStatus stand_in_find(vlpc_session *s, Bound *b, Bound **out) {
   VL_TRY(on_rows(s, b, out));
   while (s->memory_limit > 0) {
     Bound *x = NULL;
-    VL_TRY(bound_measure(s, *out));
-    if ((*out)->temp_bytes <= s->memory_limit) break;
+    ChunksPlan p;
+    VL_TRY(measure(s, b, *out, &p));
+    if (p.bytes <= s->memory_limit) break;
     VL_TRY(leaner(s, *out, &x));
     if (!x) break;
     *out = x;
@@ -88,19 +99,21 @@ VlStatus stand_in_hand_over(vlpc_session *s, Bound *x, Bound *b) {
 static VlStatus way(vlpc_session *s, Bound *b, uint32_t i, Bound **out) {
   VL_TRY(on_rows(s, b, out));
   for (uint32_t k = 0; k < i && *out; k++) VL_TRY(leaner(s, *out, out));
-  return *out ? bound_measure(s, *out) : VLPC_OK;
+  return VLPC_OK;
 }
 
 VlStatus session_plan(vlpc_session *s, const char *entry, uint32_t i, vlpc_plan *out) {
   Bound *b = session_bound(s, entry), *used = NULL, *x = NULL;
+  ChunksPlan p;
   if (!b) return diag_status(s->diag);
   VL_TRY(stand_in_find(s, b, &used));
   VL_TRY(way(s, b, i, &x));
   *out = (vlpc_plan){.struct_size = sizeof *out};
   if (!x) return VLPC_OK;
+  VL_TRY(measure(s, b, x, &p));
   out->name = x->e->name;
-  out->activation_bytes = x->temp_bytes;
-  out->steps = x->e->n_steps;
-  out->used = x == used && (s->memory_limit == 0 || x->temp_bytes <= s->memory_limit);
+  out->activation_bytes = p.bytes;
+  out->steps = (uint32_t)VL_MIN(p.steps, (uint64_t)UINT32_MAX);
+  out->used = x == used && (s->memory_limit == 0 || p.bytes <= s->memory_limit);
   return VLPC_OK;
 }

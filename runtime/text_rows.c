@@ -8,6 +8,9 @@
 #include "runtime/session.h"
 
 typedef struct {
+  TextRange of;           /* which of those that were given */
+  int64_t all;            /* that were */
+  vlpc_tensor of_each[3]; /* what follows points to */
   const vlpc_tensor *ids, *mask;
   int64_t n, length; /* texts and ids of each */
   int64_t eot;
@@ -19,6 +22,15 @@ typedef struct {
   const vlpc_tensor *names; /* its length; NULL: they stand where they are in the ids */
 } Texts;
 
+vlpc_tensor text_rows_of(const vlpc_tensor *t, TextRange of) {
+  vlpc_tensor x = *t;
+  uint64_t row = dtype_size(t->dtype);
+  for (int32_t i = 1; i < t->rank; i++) row *= (uint64_t)t->shape[i];
+  x.shape[0] = of.n;
+  if (x.data) x.data = (uint8_t *)x.data + (uint64_t)of.first * row;
+  return x;
+}
+
 static int64_t value_at(const vlpc_tensor *t, int64_t i) {
   return t->dtype == VLPC_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
 }
@@ -28,9 +40,16 @@ static bool is_ids(const vlpc_tensor *t, bool set) {
   return set && int_type && t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0;
 }
 
+/* The texts' part of what was given for all of them, as its k-th; NULL: that is of others. */
+static const vlpc_tensor *part_of(Texts *t, const vlpc_tensor *v, int k) {
+  if (v->rank < 1 || v->shape[0] != t->all) return NULL;
+  t->of_each[k] = text_rows_of(v, t->of);
+  return &t->of_each[k];
+}
+
 /* Names and learned rows behind the start, of all texts. */
 static bool names_fit(const Texts *t) {
-  bool fit = t->names->dtype == VLPC_I64 && t->names->rank == 1 && t->names->shape[0] == t->n;
+  bool fit = t->names && t->names->dtype == VLPC_I64 && t->names->rank == 1;
   for (int64_t i = 0; fit && i < t->n; i++) {
     int64_t name = value_at(t->names, i);
     fit = name >= 0 && name < t->length - t->learned;
@@ -49,12 +68,12 @@ static bool read_slot(const vlpc_session *s, const Bound *b, const Bound *rows, 
   if (names < 0 || !t->learned) return names < 0;
   if (strcmp(m->slot_place, "middle") == 0) t->before = t->learned / 2;
   if (strcmp(m->slot_place, "front") == 0) t->before = 0;
-  t->names = &b->in[names].value;
-  return t->sourced && b->in[names].set && names_fit(t);
+  t->names = b->in[names].set ? part_of(t, &b->in[names].value, 2) : NULL;
+  return t->sourced && names_fit(t);
 }
 
 /* The inputs as texts; false when they are not such. */
-static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
+static bool read_texts(const vlpc_session *s, const Bound *b, TextRange of, Texts *t) {
   const ManifestRole *role = &s->model->manifest.text;
   const Program *p = &s->model->program;
   int ids = session_port(s, b, role->input);
@@ -62,15 +81,18 @@ static bool read_texts(const vlpc_session *s, const Bound *b, Texts *t) {
   int64_t fixed = 0;
   *t = (Texts){.eot = role->eot};
   if (ids < 0 || !is_ids(&b->in[ids].value, b->in[ids].set)) return false;
-  t->ids = &b->in[ids].value;
-  t->n = t->ids->shape[0], t->length = t->ids->shape[1];
+  t->all = b->in[ids].value.shape[0];
+  t->of = (TextRange){of.first, VL_MIN(of.n, t->all - of.first)};
+  if (t->of.n < 1) return false;
+  t->ids = part_of(t, &b->in[ids].value, 0);
+  t->n = t->of.n, t->length = t->ids->shape[1];
   DimId length = p->bufs[p->ports[b->e->in + (uint32_t)ids].buf].size[1];
   if (dim_is_const(p->dims, length, &fixed) ? fixed != t->length : t->length > INT32_MAX)
     return false;
   if (mask < 0) return true;
-  t->mask = &b->in[mask].value;
-  return is_ids(t->mask, b->in[mask].set) && t->mask->shape[0] == t->n &&
-         t->mask->shape[1] == t->length;
+  if (!is_ids(&b->in[mask].value, b->in[mask].set)) return false;
+  t->mask = part_of(t, &b->in[mask].value, 1);
+  return t->mask && t->mask->shape[1] == t->length;
 }
 
 /* Index of text i's end, as the graph finds it. */
@@ -191,12 +213,13 @@ static VlStatus set_packed(vlpc_session *s, const Bound *rows, const Packed *p, 
 
 /* ---- the entry ----------------------------------------------------------- */
 
-VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry, Bound **out) {
+VlStatus text_rows_pack(vlpc_session *s, const Bound *b, const char *entry, TextRange of,
+                        Bound **out) {
   Texts t;
   *out = NULL;
   Bound *rows = session_bound(s, entry);
   if (!rows) return diag_status(s->diag);
-  if (!read_texts(s, b, &t) || !read_slot(s, b, rows, &t)) return VLPC_OK;
+  if (!read_texts(s, b, of, &t) || !read_slot(s, b, rows, &t)) return VLPC_OK;
   uint64_t ids = 0;
   bool fits = vl_mul_u64((uint64_t)t.n, (uint64_t)t.length, &ids) && ids < UINT64_C(1) << 40;
   int64_t *at = fits ? room(s, 3 * ids + 2 * (uint64_t)t.n + 2) : NULL;

@@ -20,13 +20,28 @@ const char *split_name(SplitId s) {
   return s < SPLIT__COUNT ? names[s] : "?";
 }
 
+/* What a photo is called below the root. */
+static const char *name_below(const Dataset *d, const char *path) {
+  size_t n = d->root ? strlen(d->root) : 0;
+  if (n == 0 || strncmp(path, d->root, n) != 0) return path;
+  return path + n + strspn(path + n, "/");
+}
+
+/* 0 of a file that is not there, which its reader tells. */
+static uint64_t bytes_of(const Item *it) {
+  struct stat st;
+  if (it->shard != ITEM_FILE) return it->bytes;
+  return stat(it->path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 void dataset_hash(const Dataset *d, Arena *a, char out[33]) {
   Str s = {.arena = a};
   for (uint32_t c = 0; c < d->n_classes; c++) str_printf(&s, "%s\n", d->classes[c]);
   for (int i = 0; i < SPLIT__COUNT; i++)
     for (uint32_t j = 0; j < d->split[i].n; j++) {
       const Item *it = &d->split[i].at[j];
-      str_printf(&s, "%d %" PRIu32 " %" PRIu64 " %s\n", i, it->label, it->bytes, it->path);
+      str_printf(&s, "%d %" PRIu32 " %" PRIu64 " %s\n", i, it->label, bytes_of(it),
+                 name_below(d, it->path));
     }
   hash_hex128(str_text(&s), s.n, out);
 }
@@ -78,6 +93,11 @@ const char *dataset_join(DatasetReader *r, const char *dir, const char *name) {
   if (name[0] == '/' || dir[0] == '\0') return arena_strdup(r->arena, name);
   const char *slash = dir[strlen(dir) - 1] == '/' ? "" : "/";
   return arena_printf(r->arena, "%s%s%s", dir, slash, name);
+}
+
+const char *dataset_folder_of(DatasetReader *r, const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash == NULL ? "" : arena_strndup(r->arena, path, (size_t)(slash - path) + 1);
 }
 
 static bool is_folder(const char *path) {
@@ -283,6 +303,7 @@ static void give_out(DatasetReader *r, Dataset *out) {
     list->at[list->n] = r->found.at[i].item;
     list->at[list->n++].label = rank[r->found.at[i].item.label];
   }
+  out->root = r->root;
   out->shards = r->shards.at;
   out->n_shards = r->shards.n;
 }
@@ -304,6 +325,7 @@ static VlStatus read_any(DatasetReader *r) {
 VlStatus dataset_open(const DatasetSource *s, Arena *a, Diag *d, Dataset *out) {
   DatasetReader *r = arena_one(a, DatasetReader);
   *r = (DatasetReader){.source = s, .arena = a, .diag = d, .labels = names_new(a)};
+  r->root = is_folder(s->path) ? s->path : dataset_folder_of(r, s->path);
   *out = (Dataset){0};
   VL_TRY(read_any(r));
   if (r->found.n == 0) return no_photos(r, s->path, "there are no photos in it");

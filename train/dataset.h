@@ -53,6 +53,7 @@ typedef struct {
   const Mapped *shards; /* unmapped when the arena is freed */
   uint32_t n_shards;
   const Image *images; /* of photos in memory */
+  const char *root;    /* folder that the paths of photos begin with; NULL: none */
 } Dataset;
 
 typedef struct {
@@ -64,8 +65,8 @@ typedef struct {
 ** depends on names alone.  Fails with OPEN, FOLDER, DATA_LAYOUT, DATA_LIST,
 ** DATA_LABEL, DATA_SHARD, DATA_LIMIT and as io_map does. */
 VL_MUST_USE VlStatus dataset_open(const DatasetSource *s, Arena *a, Diag *d, Dataset *out);
-/* 32 hex digits and a NUL of what the photos are called, where they are and how
-** they are labelled; not of their pixels.  Scratch is on a. */
+/* 32 hex digits and a NUL of what the photos are called below the root, how many bytes they
+** have and how they are labelled; not of their pixels.  Scratch is on a. */
 void dataset_hash(const Dataset *d, Arena *a, char out[33]);
 /* The pixels of a photo, which dataset_close_photo lets go.  Fails as image_decode and
 ** image_read do; diag may be NULL. */

@@ -16,6 +16,7 @@ typedef struct {
 
 typedef struct {
   const DatasetSource *source;
+  const char *root; /* that of Dataset */
   Arena *arena;
   Diag *diag;
   Names *labels;
@@ -35,6 +36,8 @@ typedef struct {
 VL_MUST_USE VlStatus dataset_add(DatasetReader *r, const FoundItem *f);
 /* dir/name on the arena; name alone when it is absolute. */
 const char *dataset_join(DatasetReader *r, const char *dir, const char *name);
+/* The folder that a file lies in, with its slash; "" for one without. */
+const char *dataset_folder_of(DatasetReader *r, const char *path);
 /* Whether a name ends in .jpg, .jpeg or .png, in any case. */
 bool dataset_is_photo(const char *name);
 

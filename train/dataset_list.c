@@ -34,12 +34,6 @@ static bool fault(List *l, const char *what, const char *expected) {
   return false;
 }
 
-/* The folder that the list lies in. */
-static const char *folder_of(DatasetReader *r, const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash == NULL ? "" : arena_strndup(r->arena, path, (size_t)(slash - path) + 1);
-}
-
 /* One row: path and label must be there, name and split may be NULL. */
 typedef struct {
   const char *path, *label, *name;
@@ -66,7 +60,8 @@ static VlStatus open_list(DatasetReader *r, List *l) {
   VL_TRY(io_map_on(r->source->path, r->arena, r->diag, &m));
   const char *text = m->at != NULL ? (const char *)m->at : "";
   *l = (List){.r = r, .path = r->source->path, .at = text, .end = text + m->n, .line = 1};
-  l->dir = r->source->root != NULL ? r->source->root : folder_of(r, l->path);
+  l->dir = r->source->root != NULL ? r->source->root : dataset_folder_of(r, l->path);
+  r->root = l->dir;
   if (l->end - l->at >= 3 && memcmp(l->at, "\xef\xbb\xbf", 3) == 0) l->at += 3;
   return VLPC_OK;
 }

@@ -158,16 +158,30 @@ static VlStatus add_round(Eval *e, uint32_t at, ScoreSum *sum, Diag *d) {
   return VLPC_OK;
 }
 
+/* This process's photos of a round.  What is not finite is a score, so that all hear of it. */
+static VlStatus score_share(Eval *e, uint32_t at, uint32_t n, Diag *d) {
+  VlStatus s = score(e, at, n, d);
+  if (s != VLPC_E_NUMERIC) return s;
+  for (size_t i = 0; i < (size_t)n * e->s->data->n_classes; i++) e->scores[i] = NAN;
+  return VLPC_OK;
+}
+
 /* ready: whether this process can. */
 static VlStatus score_all(Eval *e, VlStatus ready, ScoreSum *sum, Diag *d) {
   for (uint64_t at = 0; at < e->items->n; at += e->s->batch * (uint64_t)e->parts.n) {
     uint32_t from, n = share_of(e, e->parts.first, (uint32_t)at, &from);
     e->scores = parts_row(&e->parts, e->parts.first);
-    VlStatus mine = ready == VLPC_OK && n > 0 ? score(e, from, n, d) : ready;
+    VlStatus mine = ready == VLPC_OK && n > 0 ? score_share(e, from, n, d) : ready;
     VL_TRY(parts_share(&e->parts, mine, d));
     VL_TRY(add_round(e, (uint32_t)at, sum, d));
   }
   return VLPC_OK;
+}
+
+static VlStatus embed_labels(Eval *e, Diag *d) {
+  VlStatus s = vlpc_embed_labels(e->s->session, e->labels);
+  if (s != VLPC_E_NUMERIC) return s;
+  return diag_error(d, DIAG_NOT_FINITE, DIAG_NOWHERE, "features of the classes are not finite");
 }
 
 VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
@@ -182,7 +196,7 @@ VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out) {
            vlpc_artifact_port(s->artifact, "scores", VLPC_OUTPUT, 0, &scores);
   make_room(&e, a);
   VlStatus ready = s->ready;
-  if (ready == VLPC_OK && !e.whole) ready = vlpc_embed_labels(s->session, e.labels);
+  if (ready == VLPC_OK && !e.whole) ready = embed_labels(&e, d);
   VL_TRY(score_all(&e, ready, sum, d));
   if (s->has) *s->has = true;
   features_keep(s->kept);

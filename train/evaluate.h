@@ -26,8 +26,8 @@ typedef struct {
 
 /* Photos are read as in inference; all processes of a team get the same scores.  *out is on
 ** a, which also has the scratch.  Fails with DATA_SPLIT when the split is empty, else as the
-** session does (its own message) or a photo that cannot be read, and with TRAIN_TEAM when
-** another process does. */
+** session does (its own message) or a photo that cannot be read, with TRAIN_TEAM when
+** another process does, and in all processes with NOT_FINITE. */
 VL_MUST_USE VlStatus evaluate(const EvaluateSpec *s, Arena *a, Diag *d, Scores *out);
 /* Whether features of images are the same for any prompts. */
 bool evaluate_keeps_images(const vlpc_artifact *a);

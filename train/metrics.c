@@ -30,10 +30,12 @@ static VlStatus check(const ScoreSum *s, const float *logit, uint32_t label, uin
   if (finite && label < s->n_classes) return VLPC_OK;
   char place[40];
   snprintf(place, sizeof place, "photo %" PRIu64, s->n + row);
+  if (!finite)
+    return diag_error(d, DIAG_NOT_FINITE, (DiagAt){NULL, place}, "a score is not finite");
   VlStatus st = diag_error(d, DIAG_METRICS, (DiagAt){NULL, place},
-                           finite ? "its label is none of the classes" : "a score is not finite");
-  if (finite) diag_found(d, "label %" PRIu32, label);
-  if (finite) diag_expected(d, "below %" PRIu32, s->n_classes);
+                           "its label is none of the classes");
+  diag_found(d, "label %" PRIu32, label);
+  diag_expected(d, "below %" PRIu32, s->n_classes);
   return st;
 }
 

@@ -29,7 +29,7 @@ typedef struct {
 } Scores;
 
 /* Collects batches; scores_finish gives the figures.  Fails with METRICS when a
-** label is not below n_classes or a score is no number. */
+** label is not below n_classes, and with NOT_FINITE. */
 typedef struct ScoreSum ScoreSum;
 ScoreSum *scores_new(uint32_t n_classes, Arena *a);
 VL_MUST_USE VlStatus scores_add(ScoreSum *s, const float *logits, const uint32_t *label, uint64_t n,

@@ -34,9 +34,10 @@ static VlStatus score(vlpc_trainer *t, EvaluateSpec *e, Arena *a, Scores *out) {
   vlpc_prompts *p = NULL;
   if (e->ready == VLPC_OK) e->ready = take_prompts(t, &p);
   VlStatus s = evaluate(e, a, t->diag, out);
-  if (s == VLPC_OK) s = vlpc_session_forget_prompts(t->session, p);
+  bool own = s != VLPC_OK && diag_count(t->diag) > 0; /* else what the session says is kept */
+  VlStatus f = s == VLPC_OK || own ? vlpc_session_forget_prompts(t->session, p) : s;
   vlpc_prompts_close(p);
-  return s;
+  return s == VLPC_OK ? f : s;
 }
 
 VlStatus trainer_evaluate(vlpc_trainer *t, const Dataset *data, SplitId split, VlStatus ready,

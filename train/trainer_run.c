@@ -100,6 +100,20 @@ static VlStatus write_metrics(vlpc_trainer *t, const vlpc_train_step *x, const M
   return t->log ? metrics_add(t->log, &line, t->diag) : VLPC_OK;
 }
 
+static bool is_mode(const vlpc_trainer *t, const char *mode) {
+  return strcmp(t->config.on_nonfinite, mode) == 0;
+}
+
+/* Scores that are not finite: the run stops, or the epoch has no figures. */
+static VlStatus no_scores(vlpc_trainer *t) {
+  if (is_mode(t, "stop")) {
+    diag_fix(t->diag, "lower lr, or set on_nonfinite to skip or rewind");
+    return VLPC_E_NUMERIC;
+  }
+  diag_clear(t->diag);
+  return is_mode(t, "rewind") ? trainer_rewind(t) : VLPC_OK;
+}
+
 /* After the last step of an epoch, where there are photos to validate on: their line among
 ** the metrics, and whether it is the best so far.  ready: whether this process goes on. */
 static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, VlStatus ready, bool *is_best) {
@@ -107,7 +121,9 @@ static VlStatus validate(vlpc_trainer *t, vlpc_train_step *x, VlStatus ready, bo
   Scores s;
   if (!x->epoch_done || !every || t->epoch % every != 0 || t->data.split[SPLIT_val].n == 0)
     return ready;
-  VL_TRY(trainer_evaluate(t, &t->data, SPLIT_val, ready, &s));
+  VlStatus st = trainer_evaluate(t, &t->data, SPLIT_val, ready, &s);
+  if (st == VLPC_E_NUMERIC) return no_scores(t);
+  VL_TRY(st);
   *is_best = !(s.top1 <= t->best); /* NaN: the first */
   if (*is_best) t->best = s.top1;
   x->val_top1 = s.top1;
@@ -133,8 +149,8 @@ VlStatus trainer_step(vlpc_trainer *t, vlpc_train_step *out) {
                            .loss = (double)loss, .lr = optim_lr(t->optim, 0, t->epoch),
                            .val_top1 = NAN};
   const char *bad = not_finite(t, loss);
-  if (bad && strcmp(t->config.on_nonfinite, "stop") == 0) return tell_not_finite(t, bad, &b);
-  if (bad && strcmp(t->config.on_nonfinite, "rewind") == 0) VL_TRY(trainer_rewind(t));
+  if (bad && is_mode(t, "stop")) return tell_not_finite(t, bad, &b);
+  if (bad && is_mode(t, "rewind")) VL_TRY(trainer_rewind(t));
   if (!bad) learn(t, t->epoch);
   advance(t);
   out->epoch_done = t->batch == 0;

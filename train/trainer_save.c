@@ -72,6 +72,18 @@ static void copy(float *to, const RunArray *from) {
   if (from->n) memcpy(to, from->data, (size_t)from->n * sizeof *to);
 }
 
+static VlStatus other_photos(const vlpc_trainer *t, const char *path) {
+  uint32_t n = 0;
+  if (!t->o.data) return other(t, path, "the run is of other classes");
+  VlStatus s = diag_error(t->diag, DIAG_RUN_OTHER, (DiagAt){path, NULL},
+                          "the run is of other photos");
+  for (int i = 0; i < SPLIT__COUNT; i++) n += t->data.split[i].n;
+  diag_found(t->diag, "%u photos of %u classes", n, t->data.n_classes);
+  diag_expected(t->diag, "those it was begun with: classes, names below the folder, bytes of each");
+  diag_fix(t->diag, "name the folder that has them now, or begin another run");
+  return s;
+}
+
 /* All arrays are there before one is changed. */
 static bool has_all(vlpc_trainer *t, const RunState *s) {
   bool all = s->prompts.n == t->optim->n_params;
@@ -101,7 +113,7 @@ static void take_values(vlpc_trainer *t, const RunState *s) {
 
 static VlStatus check_state(vlpc_trainer *t, const char *path, const RunState *s) {
   if (strcmp(s->model, t->model_hash) != 0) return other(t, path, "the run is of another artifact");
-  if (strcmp(s->data, t->data_hash) != 0) return other(t, path, "the run is of other photos");
+  if (strcmp(s->data, t->data_hash) != 0) return other_photos(t, path);
   if (strcmp(s->config, t->config_text) != 0)
     return other(t, path, "the run is of another configuration");
   bool inside = s->epoch < (uint32_t)t->config.epochs ? s->batch < t->batches

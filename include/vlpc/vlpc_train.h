@@ -105,7 +105,8 @@ typedef struct vlpc_train_step {
   double lr;      /* of the first trainable */
   bool epoch_done; /* it was the last of its epoch */
   bool done;       /* there was none left: nothing was done */
-  double val_top1; /* accuracy on the validation photos, after an epoch; NaN: not looked at */
+  double val_top1; /* accuracy on the validation photos, after an epoch; NaN: not looked at,
+                      or scores were not finite */
 } vlpc_train_step;
 
 /* The next step; saves a checkpoint as the configuration says.  E1127 where the loss or

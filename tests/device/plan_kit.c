@@ -160,6 +160,6 @@ Graph *plan_gradients(Graph *g) {
     if (dtype_is_float(ir_type_of(g, in[i].v)->dtype)) of[n++] = in[i];
   if (!val_ok(loss) || n == 0) return NULL;
   ir_output(g, "loss", loss);
-  GradSpec spec = {loss, of, n, PASS_GRAD, GRAD_KEEP_all};
+  GradSpec spec = {loss, of, n, PASS_GRAD, GRAD_KEEP_all, 0};
   return pass_grad(g, &spec, NULL, &to) == VLPC_OK ? to : NULL;
 }

@@ -121,7 +121,7 @@ static Graph *differentiated(Graph *of, Diag *d) {
   Graph *g = ir_rewrite(of, e2e, NULL, NULL, NULL), *to = NULL;
   assert_int_equal(ir_outputs(g, &out), 1);
   Named by[2] = {{"prompt", named_input(g, "prompt")}, {"context", named_input(g, "context")}};
-  GradSpec spec = {out[0].v, by, 2, PASS_GRAD, GRAD_KEEP_all};
+  GradSpec spec = {out[0].v, by, 2, PASS_GRAD, GRAD_KEEP_all, 0};
   if (pass_grad(g, &spec, d, &to) != VLPC_OK) fail_msg("%s", diag_text(d));
   Str faults = {.arena = e2e};
   if (!ir_verify(to, SPEC_CORE, &faults)) fail_msg("%s", str_text(&faults));

@@ -5,12 +5,8 @@
 #include <string.h>
 
 #include "base/io.h"
-#include "e2e_kit.h"
+#include "runs.h"
 #include "train/loader.h"
-#include "vlpc/vlpc_train.h"
-
-#define CLIP VLPC_SOURCE_DIR "/models/small_clip/"
-#define PHOTOS VLPC_SOURCE_DIR "/models/photos/eurosat_test"
 
 enum { CLASSES = 3, EACH = 3, N = CLASSES * EACH, BATCH = 4, STEPS = 6, SEED = 3 };
 
@@ -34,7 +30,7 @@ static Dataset open_data(const char *path) {
 /* A list of the first photos of three classes. */
 static void write_list(void) {
   static const uint32_t class[CLASSES] = {1, 8, 9};
-  Dataset all = open_data(PHOTOS);
+  Dataset all = open_data(PHOTOS "eurosat_test");
   FILE *f = fopen(list = e2e_file("photos.csv"), "w");
   assert_non_null(f);
   for (uint32_t c = 0; c < CLASSES; c++)
@@ -64,36 +60,15 @@ static void read_photos(void) {
   }
 }
 
-static const char *artifact_of(const char *method) {
-  const char *module = e2e_file("%s.onnx", method);
-  vlpc_prompt_options p = {.struct_size = sizeof p, .method = method, .output = module,
-                           .models = {CLIP "model.onnx"}, .tokenizer = CLIP "tokenizer.json"};
-  e2e_ok(vlpc_prompt_write(e2e_compiler, &p));
-  vlpc_compile_options o = {.models = {CLIP "model.onnx"}, .tokenizer = CLIP "tokenizer.json",
-                            .preprocess = CLIP "preprocessor_config.json", .prompt = module,
-                            .train = 1};
-  return e2e_compile(o, arena_printf(e2e, "%s.vlpc", method));
-}
-
 static int set_up(void **state) {
   int failed = e2e_set_up(state);
   if (failed) return failed;
   read_photos();
-  VL_IGNORE(artifact_of("coop"));
+  VL_IGNORE(artifact_of("coop", 0));
   return 0;
 }
 
 /* ---- trainers -------------------------------------------------------------- */
-
-static void trainer_ok(const vlpc_trainer *t, vlpc_status s) {
-  if (s != VLPC_OK) fail_msg("%s", vlpc_trainer_error(t));
-}
-
-static vlpc_artifact *open_artifact(const char *path) {
-  vlpc_artifact *a = NULL;
-  assert_int_equal(vlpc_artifact_open(path, NULL, &a), VLPC_OK);
-  return a;
-}
 
 /* Rates that do not follow epochs, which are longer with files. */
 static const char *const of_files[] = {"epochs=3", "batch=4", "seed=3", "augment=none",
@@ -204,7 +179,7 @@ static void steps_of_texts_give_the_bits_of_files(void **state) {
 
 static void steps_of_pixels_give_the_bits_of_files(void **state) {
   (void)state;
-  steps_give_the_bits_of_files(artifact_of("maple"));
+  steps_give_the_bits_of_files(artifact_of("maple", 0));
 }
 
 /* A photo's features are made once, also for evaluation. */

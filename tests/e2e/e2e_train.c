@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* e2e_train.c - runs of training on the shipped model and photos, through vlpc_train.h. */
-#include <dirent.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,143 +8,8 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "e2e_kit.h"
+#include "runs.h"
 #include "train/checkpoint.h"
-#include "vlpc/vlpc_train.h"
-
-#define CLIP VLPC_SOURCE_DIR "/models/small_clip/"
-#define PHOTOS VLPC_SOURCE_DIR "/models/photos/"
-
-/* ---- what is trained ------------------------------------------------------- */
-
-static const char *artifact_of(const char *method, int64_t length) {
-  const char *module = e2e_file("%s.onnx", method);
-  vlpc_prompt_options p = {.struct_size = sizeof p, .method = method, .output = module,
-                           .models = {CLIP "model.onnx"}, .length = length,
-                           .tokenizer = CLIP "tokenizer.json"};
-  e2e_ok(vlpc_prompt_write(e2e_compiler, &p));
-  vlpc_compile_options o = {.models = {CLIP "model.onnx"}, .tokenizer = CLIP "tokenizer.json",
-                            .preprocess = CLIP "preprocessor_config.json", .prompt = module,
-                            .train = 1};
-  return e2e_compile(o, arena_printf(e2e, "%s.vlpc", method));
-}
-
-/* Up to n photos of each class of a folder. */
-static void few(const char *from, const char *to, uint32_t n) {
-  struct dirent **class = NULL, **photo = NULL;
-  int classes = scandir(arena_printf(e2e, PHOTOS "%s", from), &class, NULL, alphasort);
-  mkdir(e2e_file("%s", to), 0777);
-  for (int i = 0; i < classes; i++) {
-    const char *source = arena_printf(e2e, PHOTOS "%s/%s", from, class[i]->d_name);
-    int photos = class[i]->d_name[0] == '.' ? 0 : scandir(source, &photo, NULL, alphasort);
-    uint32_t taken = 0;
-    if (photos > 0) mkdir(e2e_file("%s/%s", to, class[i]->d_name), 0777);
-    for (int k = 0; k < photos; k++) {
-      const char *name = photo[k]->d_name;
-      if (name[0] != '.' && taken++ < n)
-        assert_int_equal(symlink(arena_printf(e2e, "%s/%s", source, name),
-                                 e2e_file("%s/%s/%s", to, class[i]->d_name, name)), 0);
-      free(photo[k]);
-    }
-    if (photos > 0) free(photo);
-    free(class[i]);
-  }
-  free(class);
-}
-
-/* The one photo of each class below a folder, in the order of the classes. */
-static void only_photos(const char *folder, uint32_t n, const char **out) {
-  struct dirent **class = NULL, **photo = NULL;
-  int classes = scandir(folder, &class, NULL, alphasort);
-  uint32_t taken = 0;
-  for (int i = 0; i < classes; i++) {
-    const char *at = arena_printf(e2e, "%s/%s", folder, class[i]->d_name);
-    int photos = class[i]->d_name[0] == '.' ? 0 : scandir(at, &photo, NULL, alphasort);
-    if (photos > 0) assert_true(photos == 3 && taken < n); /* with . and .. */
-    if (photos > 0) out[taken++] = arena_printf(e2e, "%s/%s", at, photo[2]->d_name);
-    for (int k = 0; k < photos; k++) free(photo[k]);
-    if (photos > 0) free(photo);
-    free(class[i]);
-  }
-  free(class);
-  assert_int_equal(taken, n);
-}
-
-/* EuroSAT's shipped photos as train and test, with the names that CoOp gives them; a
-** photo of each class as "one". */
-static void eurosat(void) {
-  mkdir(e2e_file("one"), 0777);
-  few("eurosat_train16", "one/train", 1);
-  few("eurosat_test", "one/val", 2);
-  assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("one/classes.txt")), 0);
-  mkdir(e2e_file("eurosat"), 0777);
-  assert_int_equal(symlink(PHOTOS "eurosat_train16", e2e_file("eurosat/train")), 0);
-  few("eurosat_test", "eurosat/test", 20);
-  assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("eurosat/classes.txt")), 0);
-}
-
-typedef struct {
-  const char *artifact, *run, *start;
-  const char *data; /* NULL: eurosat */
-  const char *const *set;
-  int32_t threads, resume;
-  uint64_t memory; /* of activations; 0: no limit */
-  const char *features; /* folder where they are kept; NULL: nowhere */
-} Run;
-
-static vlpc_artifact *open_artifact(const char *path) {
-  vlpc_artifact *a = NULL;
-  assert_int_equal(vlpc_artifact_open(path, NULL, &a), VLPC_OK);
-  return a;
-}
-
-static vlpc_trainer_options options_of(const Run *r, vlpc_session_options *s) {
-  *s = (vlpc_session_options){.struct_size = sizeof *s, .threads = r->threads,
-                              .memory_limit = r->memory,
-                              .cache_dir = e2e_file("cache")};
-  return (vlpc_trainer_options){.struct_size = sizeof(vlpc_trainer_options),
-                                .data = e2e_file("%s", r->data ? r->data : "eurosat"),
-                                .run = r->run,
-                                .set = r->set,
-                                .start = r->start,
-                                .resume = r->resume,
-                                .session = s,
-                                .cache_dir = r->features};
-}
-
-static vlpc_status open_run(const Run *r, vlpc_artifact *a, vlpc_trainer **out) {
-  vlpc_session_options s;
-  vlpc_trainer_options o = options_of(r, &s);
-  return vlpc_trainer_new(a, &o, out);
-}
-
-static void trainer_ok(const vlpc_trainer *t, vlpc_status s) {
-  if (s != VLPC_OK) fail_msg("%s", vlpc_trainer_error(t));
-}
-
-/* A trainer that has to be made. */
-static vlpc_trainer *trainer_of(const Run *r, vlpc_artifact *a) {
-  vlpc_trainer *t = NULL;
-  vlpc_status s = open_run(r, a, &t);
-  trainer_ok(t, s);
-  return t;
-}
-
-/* Goes on for n steps, or to the end and the result; true when it is the end. */
-static bool go(const Run *r, uint32_t n) {
-  vlpc_artifact *a = open_artifact(r->artifact);
-  vlpc_train_step step = {.struct_size = sizeof step};
-  vlpc_trainer *t = trainer_of(r, a);
-  while (n-- > 0 && !step.done) trainer_ok(t, vlpc_trainer_step(t, &step));
-  if (step.done) trainer_ok(t, vlpc_trainer_finish(t));
-  vlpc_trainer_free(t);
-  vlpc_artifact_close(a);
-  return step.done;
-}
-
-static const char *result(const Run *r) {
-  return arena_printf(e2e, "%s/prompts.safetensors", r->run);
-}
 
 /* ---- facts ----------------------------------------------------------------- */
 
@@ -215,8 +78,8 @@ static vlpc_plan plan_of(const Run *r, uint32_t loss, uint32_t i) {
   return p;
 }
 
-/* A leaner way computes more and takes less; a limit takes it, for the whole run.  Runs of all
-** ways give the same bits. */
+/* A leaner way computes more and takes less; a limit takes it, for the whole run.  Runs of the
+** first three ways give the same bits. */
 static void a_limit_chooses_the_plan(void **state) {
   static const char *const set[] = {"epochs=1", "shots=1", "batch=4", NULL};
   (void)state;
@@ -227,7 +90,8 @@ static void a_limit_chooses_the_plan(void **state) {
   assert_string_equal(sums.name, "train_sums");
   assert_true(all.used && !sums.used);
   assert_true(sums.activation_bytes < all.activation_bytes && sums.steps > all.steps);
-  assert_null(plan_of(&most, 0, 3).name);
+  assert_string_equal(plan_of(&most, 0, 3).name, "train_chunks"); /* e2e_chunks.c */
+  assert_null(plan_of(&most, 0, 4).name);
   assert_null(plan_of(&most, 1, 0).name); /* it has one loss */
   assert_null(plan_of(&most, 2, 0).name);
   least.memory = sums.activation_bytes;
@@ -322,6 +186,37 @@ static void a_run_is_not_mixed_with_another(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* Photos that have moved are those of before; others are not. */
+static void a_run_finds_its_photos_elsewhere(void **state) {
+  Run whole = {.artifact = e2e_file("coop.vlpc"), .data = "one", .run = e2e_file("stayed"),
+               .set = short_run};
+  Run moved = {.artifact = whole.artifact, .data = "one", .run = e2e_file("moved"),
+               .set = short_run};
+  vlpc_artifact *a = open_artifact(whole.artifact);
+  vlpc_trainer *t = NULL;
+  (void)state;
+  assert_true(go(&whole, UINT32_MAX));
+  assert_false(go(&moved, 2));
+  assert_int_equal(mkdir(e2e_file("few"), 0777), 0);
+  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("few/train")), 0);
+  moved.resume = 1, moved.data = "few";
+  assert_int_equal(open_run(&moved, a, &t), VLPC_E_MISMATCH);
+  const char *says =
+      arena_printf(e2e, "vlpc: error[E1125]: %s/step-00000002.ckpt: the run is of other photos\n"
+                        "  found:    10 photos of 10 classes\n"
+                        "  expected: those it was begun with: classes, names below the folder, "
+                        "bytes of each\n"
+                        "  fix:      name the folder that has them now, or begin another run\n",
+                   moved.run);
+  assert_string_equal(vlpc_trainer_error(t), says);
+  vlpc_trainer_free(t);
+  assert_int_equal(symlink(e2e_file("one"), e2e_file("elsewhere")), 0);
+  moved.data = "elsewhere";
+  assert_true(go(&moved, UINT32_MAX));
+  same_files(result(&whole), result(&moved));
+  vlpc_artifact_close(a);
+}
+
 static void a_step_is_sgd_on_its_gradient(void **state) {
   Run r = {.artifact = e2e_file("coop.vlpc"), .set = short_run};
   vlpc_artifact *a = open_artifact(r.artifact);
@@ -413,6 +308,40 @@ static void a_run_may_go_on_where_a_loss_is_no_number(void **state) {
     assert_true(step.step > 3);
     assert_memory_equal(values_of(t, &n), rewind ? saved : before, n * sizeof(float));
     assert_memory_not_equal(saved, before, n * sizeof(float));
+    vlpc_trainer_free(t);
+    vlpc_artifact_close(a);
+  }
+}
+
+/* Values explode until no photo can be scored with them; what comes back (rewind) has a loss. */
+static void scores_may_be_no_numbers(void **state) {
+  static const char *const mode[] = {"on_nonfinite=stop", "on_nonfinite=skip",
+                                     "on_nonfinite=rewind"};
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    const char *const set[] = {"batch=10",          "epochs=9",     "save_steps=1000",
+                               "lr=1e6",            "momentum=0",   "weight_decay=1e6",
+                               "schedule=constant", "augment=none", "shots=0",
+                               "warmup_epochs=0",   mode[i],        NULL};
+    Run r = {.artifact = e2e_file("coop.vlpc"), .data = "one", .set = set,
+             .run = e2e_file("unscored%d", i)};
+    vlpc_artifact *a = open_artifact(r.artifact);
+    vlpc_trainer *t = trainer_of(&r, a);
+    vlpc_train_step step = {.struct_size = sizeof step};
+    vlpc_status s;
+    do s = vlpc_trainer_step(t, &step);
+    while (s == VLPC_OK && isfinite(step.val_top1));
+    if (i == 0) {
+      assert_int_equal(s, VLPC_E_NUMERIC);
+      assert_string_equal(vlpc_trainer_error(t),
+                          "vlpc: error[E0914]: features of the classes are not finite\n"
+                          "  fix:      lower lr, or set on_nonfinite to skip or rewind\n");
+    } else {
+      trainer_ok(t, s);
+      assert_true(isfinite(step.loss) && step.epoch_done && isnan(step.val_top1));
+      trainer_ok(t, vlpc_trainer_step(t, &step));
+      assert_int_equal(isfinite(step.loss) != 0, i == 2);
+    }
     vlpc_trainer_free(t);
     vlpc_artifact_close(a);
   }
@@ -519,184 +448,6 @@ static void kept_features_give_what_the_whole_gives(void **state) {
   vlpc_artifact_close(a);
 }
 
-/* ---- several processes, as threads ------------------------------------------ */
-
-enum { TEAM_MOST = 4 };
-
-/* What the members give is put together between two barriers. */
-typedef struct {
-  pthread_barrier_t all;
-  float *row[TEAM_MOST];
-  uint32_t size;
-  bool broken;
-} Team;
-
-typedef struct {
-  Team *team;
-  uint32_t rank;
-  vlpc_trainer_options o;
-  vlpc_artifact *a;
-  vlpc_status status;
-  double first_loss, val_top1;
-  vlpc_train_scores scores; /* of the validation photos, after the run */
-  char error[512];
-} Member;
-
-static bool gather(void *user, float *all, size_t n) {
-  Member *m = user;
-  Team *t = m->team;
-  t->row[m->rank] = all + m->rank * n;
-  pthread_barrier_wait(&t->all);
-  for (uint32_t i = 0; i < t->size; i++)
-    if (i != m->rank) memcpy(all + i * n, t->row[i], n * sizeof *all);
-  pthread_barrier_wait(&t->all);
-  return !t->broken;
-}
-
-static void *take_part(void *ctx) {
-  Member *m = ctx;
-  vlpc_trainer *t = NULL;
-  vlpc_team team = {.struct_size = sizeof team, .rank = m->rank, .size = m->team->size,
-                    .gather = gather, .user = m};
-  vlpc_train_step step = {.struct_size = sizeof step};
-  m->o.team = &team;
-  m->status = vlpc_trainer_new(m->a, &m->o, &t);
-  while (m->status == VLPC_OK && !step.done) {
-    m->status = vlpc_trainer_step(t, &step);
-    if (step.step == 1) m->first_loss = step.loss;
-    if (step.epoch_done) m->val_top1 = step.val_top1;
-  }
-  if (m->status == VLPC_OK) m->status = vlpc_trainer_finish(t);
-  m->scores.struct_size = sizeof m->scores;
-  if (m->status == VLPC_OK && vlpc_trainer_split(t, VLPC_VAL) > 0)
-    m->status = vlpc_trainer_evaluate(t, VLPC_VAL, &m->scores);
-  snprintf(m->error, sizeof m->error, "%s", vlpc_trainer_error(t));
-  vlpc_trainer_free(t);
-  return NULL;
-}
-
-/* Runs a team of the size to the end; m[i] tells how it went. */
-static void go_together(const Run *r, Team *team, Member m[TEAM_MOST]) {
-  pthread_t thread[TEAM_MOST];
-  vlpc_session_options s;
-  vlpc_artifact *a = open_artifact(r->artifact);
-  assert_int_equal(pthread_barrier_init(&team->all, NULL, team->size), 0);
-  for (uint32_t i = 0; i < team->size; i++) {
-    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s), .a = a};
-    assert_int_equal(pthread_create(&thread[i], NULL, take_part, &m[i]), 0);
-  }
-  for (uint32_t i = 0; i < team->size; i++) pthread_join(thread[i], NULL);
-  pthread_barrier_destroy(&team->all);
-  vlpc_artifact_close(a);
-}
-
-/* Five photos in four parts, so one has two; 1, 2 and 4 processes give the same bits, and the
-** mean is that of the whole batch but for rounding. */
-static void a_team_gives_what_one_gives(void **state) {
-  static const char *const set[] = {"epochs=2", "shots=1",  "batch=5", "views=0", "shards=4", NULL};
-  static const char *const uncut[] = {"epochs=2", "shots=1", "batch=5", "views=0", NULL};
-  Run one = {.artifact = e2e_file("coop.vlpc"), .threads = 1};
-  Member m[TEAM_MOST];
-  double loss = 0;
-  (void)state;
-  for (uint32_t size = 1; size <= TEAM_MOST; size *= 2) {
-    Run r = one;
-    Team team = {.size = size};
-    r.run = e2e_file("team%u", size), r.set = set;
-    go_together(&r, &team, m);
-    for (uint32_t i = 0; i < size; i++) {
-      if (m[i].status != VLPC_OK) fail_msg("%s", m[i].error);
-      if (loss == 0) loss = m[i].first_loss;
-      assert_true(m[i].first_loss == loss);
-    }
-    same_files(e2e_file("team1/prompts.safetensors"), result(&r));
-  }
-  Team alone = {.size = 1};
-  one.run = e2e_file("team_uncut"), one.set = uncut;
-  go_together(&one, &alone, m);
-  assert_int_equal(m[0].status, VLPC_OK);
-  assert_float_equal(m[0].first_loss, loss, 1e-5 * loss);
-}
-
-/* Of 20 photos in rounds of 3 a process, some have none in the last; every process has the
-** scores that one has, and all take the same step for the best. */
-static void a_team_scores_what_one_scores(void **state) {
-  static const char *const set[] = {"epochs=2", "batch=10", "shards=4", "augment=none",
-                                    "shots=0", "classes=all", "test_batch=3", NULL};
-  static const char *const methods[] = {"coop", "maple"}; /* images kept, and not */
-  (void)state;
-  for (uint32_t k = 0; k < VL_COUNT(methods); k++) {
-    vlpc_train_scores one = {.n = 0};
-    double val = 0;
-    for (uint32_t size = 1; size <= TEAM_MOST; size *= 2) {
-      Run r = {.artifact = e2e_file("%s.vlpc", methods[k]), .threads = 1, .data = "one",
-               .set = set, .run = e2e_file("%s_scored%u", methods[k], size)};
-      Team team = {.size = size};
-      Member m[TEAM_MOST];
-      go_together(&r, &team, m);
-      if (size == 1) one = m[0].scores, val = m[0].val_top1;
-      for (uint32_t i = 0; i < size; i++) {
-        if (m[i].status != VLPC_OK) fail_msg("%s", m[i].error);
-        assert_memory_equal(&m[i].scores, &one, sizeof one);
-        assert_true(m[i].val_top1 == val);
-      }
-      same_files(e2e_file("%s_scored1/best.ckpt", methods[k]),
-                 e2e_file("%s_scored%u/best.ckpt", methods[k], size));
-    }
-    assert_int_equal(one.n, 20);
-    assert_true(val == one.top1);
-  }
-}
-
-/* The one photo to validate on is the second process's, and none. */
-static void who_cannot_score_is_named(void **state) {
-  static const char *const set[] = {"epochs=1", "batch=10", "shards=2", "augment=none",
-                                    "shots=0", NULL};
-  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .data = "bad", .set = set,
-           .run = e2e_file("bad_scored")};
-  Team team = {.size = 2};
-  Member m[TEAM_MOST];
-  (void)state;
-  mkdir(e2e_file("bad"), 0777);
-  mkdir(e2e_file("bad/val"), 0777);
-  mkdir(e2e_file("bad/val/Forest"), 0777);
-  assert_int_equal(symlink(e2e_file("one/train"), e2e_file("bad/train")), 0);
-  FILE *f = fopen(e2e_file("bad/val/Forest/x.jpg"), "w");
-  assert_true(f && fputs("no photo", f) >= 0 && fclose(f) == 0);
-  go_together(&r, &team, m);
-  assert_string_equal(m[0].error, "vlpc: error[E1129]: process 1 could not do its part\n"
-                                  "  fix:      see what it says; then go on with --resume\n");
-  assert_int_equal(m[1].status, VLPC_E_BAD_FILE);
-  assert_non_null(strstr(m[1].error, "Forest/x.jpg: this is not a JPEG or PNG image"));
-}
-
-static void a_team_that_cannot_says_so(void **state) {
-  static const char *const three[] = {"shots=1", "batch=4", "shards=4", "epochs=1", NULL};
-  static const char *const two[] = {"shots=1", "batch=4", "shards=2", "epochs=1", NULL};
-  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .set = three,
-           .run = e2e_file("team_none")};
-  Team team = {.size = 3};
-  Member m[TEAM_MOST];
-  (void)state;
-  go_together(&r, &team, m);
-  for (uint32_t i = 0; i < 3; i++)
-    assert_string_equal(m[i].error,
-                        "vlpc: error[E1128]: a batch has not a part for each process\n"
-                        "  found:    4 shards, 3 processes\n"
-                        "  fix:      set shards to a multiple of the processes\n");
-  team = (Team){.size = 2, .broken = true};
-  r.set = two;
-  go_together(&r, &team, m);
-  for (uint32_t i = 0; i < 2; i++)
-    assert_string_equal(m[i].error, "vlpc: error[E1129]: a process is gone\n");
-  r.artifact = artifact_of("provp-ref", 4);
-  go_together(&r, &team, m);
-  assert_string_equal(m[0].error,
-                      "vlpc: error[E1128]: the loss is not a mean over photos, so a batch has no "
-                      "parts\n"
-                      "  fix:      set shards=1 and train in one process\n");
-}
-
 /* ---- frozen texts ----------------------------------------------------------- */
 
 static const char *const teacher[] = {
@@ -771,7 +522,6 @@ static int set_up(void **state) {
   int failed = e2e_set_up(state);
   if (failed) return failed;
   eurosat();
-  mkdir(e2e_file("cache"), 0700);
   return failed;
 }
 
@@ -784,16 +534,14 @@ int main(void) {
       cmocka_unit_test(plans_have_room_for_photos),
       cmocka_unit_test(a_second_run_makes_no_features),
       cmocka_unit_test(a_run_is_not_mixed_with_another),
+      cmocka_unit_test(a_run_finds_its_photos_elsewhere),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
       cmocka_unit_test(a_run_may_go_on_where_a_loss_is_no_number),
+      cmocka_unit_test(scores_may_be_no_numbers),
       cmocka_unit_test(epochs_are_validated),
       cmocka_unit_test(a_second_loss_takes_over),
       cmocka_unit_test(kept_features_give_what_the_whole_gives),
-      cmocka_unit_test(a_team_gives_what_one_gives),
-      cmocka_unit_test(a_team_scores_what_one_scores),
-      cmocka_unit_test(who_cannot_score_is_named),
-      cmocka_unit_test(a_team_that_cannot_says_so),
       cmocka_unit_test(frozen_texts_are_the_mean_of_the_modules),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);

@@ -225,7 +225,7 @@ static RefTensor image_gradient(Arena *a, const Graph *of, const RefTensor *x, d
   Val v = ir_ew2(g, OP_mul, out[0].v, out[0].v);
   Val sum = ir_reduce(g, OP_reduce_sum, v, axes, 2, false);
   ir_output(g, "loss", sum);
-  GradSpec spec = {sum, &image, 1, PASS_GRAD, GRAD_KEEP_all};
+  GradSpec spec = {sum, &image, 1, PASS_GRAD, GRAD_KEEP_all, 0};
   assert_int_equal(pass_grad(g, &spec, NULL, &to), VLPC_OK);
   assert_int_equal(ir_eval(to, a, EVAL_DOUBLE, x, y, NULL), VLPC_OK);
   *loss = y[n_out].f[0];

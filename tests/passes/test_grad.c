@@ -13,7 +13,7 @@ static VlStatus differentiate(Graph *g, GradKeep keep, Diag *d, Graph **to) {
   Named *of = arena_array(ir_arena(g), Named, n_in);
   for (uint32_t i = 0; i < n_in; i++)
     if (in[i].name[0] == 'p') of[n++] = in[i];
-  return pass_grad(g, &(GradSpec){out[n_out - 1].v, of, n, PASS_GRAD, keep}, d, to);
+  return pass_grad(g, &(GradSpec){out[n_out - 1].v, of, n, PASS_GRAD, keep, 0}, d, to);
 }
 
 static GradKeep keep_of(const char *file) {

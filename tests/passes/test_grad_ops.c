@@ -492,7 +492,7 @@ static void check_round(OpCode op, uint64_t round) {
   ir_output(d.g, "loss", loss);
   Graph *forward = ir_rewrite(d.g, d.a, NULL, NULL, NULL), *g = NULL;
   Diag *diag = diag_new();
-  GradSpec spec = {loss, of, n, PASS_GRAD, GRAD_KEEP_all};
+  GradSpec spec = {loss, of, n, PASS_GRAD, GRAD_KEEP_all, 0};
   if (pass_grad(d.g, &spec, diag, &g) != VLPC_OK) fail_msg("%s", diag_text(diag));
   diag_free(diag);
   Str faults = {.arena = d.a};

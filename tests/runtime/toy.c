@@ -283,9 +283,9 @@ static void write_manifest(Toy *t, unsigned flags, Str *out) {
   m.entries = arena_array(t->a, ManifestEntry, m.n_entries);
   for (uint32_t i = 0; i < m.n_entries; i++) {
     const ProgEntry *e = &t->p.entries[i];
-    m.entries[i] = (ManifestEntry){e->name, NULL, NULL, e->n_in, e->n_out,
-                                   arena_array(t->a, ManifestPort, e->n_in),
-                                   arena_array(t->a, ManifestPort, e->n_out)};
+    m.entries[i] = (ManifestEntry){.name = e->name, .n_in = e->n_in, .n_out = e->n_out,
+                                   .in = arena_array(t->a, ManifestPort, e->n_in),
+                                   .out = arena_array(t->a, ManifestPort, e->n_out)};
     for (uint32_t k = 0; k < e->n_in; k++) m.entries[i].in[k].name = t->p.ports[e->in + k].name;
     for (uint32_t k = 0; k < e->n_out; k++) m.entries[i].out[k].name = t->p.ports[e->out + k].name;
     if (strcmp(e->name, "image") == 0) m.entries[i].in[0].aliases = pixel_aliases;

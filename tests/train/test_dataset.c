@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "train_kit.h"
@@ -319,19 +320,38 @@ static void published_split(void **state) {
   assert_string_equal(d.split[SPLIT_train].at[0].path, "Abyssinian_122.jpg");
 }
 
-/* A hash of names and labels: another label gives another. */
+static const char *hash_at(Kit *k, const char *path) {
+  char *out = arena_array(k->arena, char, 33);
+  Dataset d = open_at(k, path);
+  dataset_hash(&d, k->arena, out);
+  return out;
+}
+
+/* A hash of names below the root, bytes and labels, wherever they are. */
 static void hashes(void **state) {
   Kit *k = *state;
-  char a[33], b[33];
+  char b[33];
   kit_put_text("a.csv", "1.jpg,dog\n2.jpg,cat\n");
+  const char *a = hash_at(k, "a.csv");
+  assert_string_equal(a, hash_at(k, "a.csv"));
   Dataset d = open_at(k, "a.csv");
-  dataset_hash(&d, k->arena, a);
-  d = open_at(k, "a.csv");
-  dataset_hash(&d, k->arena, b);
-  assert_string_equal(a, b);
   d.split[SPLIT_train].at[0].label ^= 1;
   dataset_hash(&d, k->arena, b);
   assert_string_not_equal(a, b);
+  mkdir("h", 0777), mkdir("h/b", 0777);
+  kit_put_text("h/b/a.csv", "1.jpg,dog\n2.jpg,cat\n");
+  assert_string_equal(a, hash_at(k, "h/b/a.csv"));
+  kit_put_text("h/b/2.jpg", "x");
+  assert_string_not_equal(a, hash_at(k, "h/b/a.csv"));
+  kit_put_text("h/b/a.csv", "1.jpg,dog\n3.jpg,cat\n");
+  assert_string_not_equal(a, hash_at(k, "h/b/a.csv"));
+  a = hash_at(k, "h");
+  assert_string_equal(a, hash_at(k, "h/"));
+  assert_string_equal(a, hash_at(k, "./h"));
+  assert_int_equal(rename("h", "moved"), 0);
+  assert_string_equal(a, hash_at(k, "moved"));
+  assert_int_equal(rename("moved/b", "moved/c"), 0);
+  assert_string_not_equal(a, hash_at(k, "moved"));
 }
 
 int main(void) {
