@@ -90,11 +90,11 @@ static void *take_part(void *ctx) {
 ** each step, instead of the run's. */
 static void go_on(const Run *r, const vlpc_photos *photos, Team *team, Member m[TEAM_MOST]) {
   pthread_t thread[TEAM_MOST];
-  vlpc_session_options s;
+  vlpc_session_options s[TEAM_MOST];
   vlpc_artifact *a = open_artifact(r->artifact);
   assert_int_equal(pthread_barrier_init(&team->all, NULL, team->size), 0);
   for (uint32_t i = 0; i < team->size; i++) {
-    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s), .a = a, .photos = photos};
+    m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s[i]), .a = a, .photos = photos};
     if (photos) m[i].o.data = NULL, m[i].o.classes = class_name, m[i].o.n_classes = CLASSES;
     assert_int_equal(pthread_create(&thread[i], NULL, take_part, &m[i]), 0);
   }
