@@ -62,6 +62,7 @@ def parse_options():
                         f"in bf16 {BF16_SHAPES})")
     p.add_argument("--exporters", metavar="LIST",
                    help="legacy, dynamo (default: both, in bf16 the legacy one)")
+    p.add_argument("--peers", metavar="LIST", help="openvino, … (default: all that are installed)")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--rounds", type=int, default=9, help="turns of each (default: %(default)s)")
     p.add_argument("--turn", type=float, default=1.0, metavar="SECONDS",
@@ -76,7 +77,10 @@ def parse_options():
         o.rounds, o.turn = 2, 0.05
     o.shapes = o.shapes or (SHAPES if o.precision == "fp32" else BF16_SHAPES)
     o.exporters = o.exporters or ("legacy,dynamo" if o.precision == "fp32" else "legacy")
-    o.peers = {n: TITLES[n] for n in CONTENDERS[o.precision] if find_spec(n)}
+    names = o.peers.split(",") if o.peers else CONTENDERS[o.precision]
+    if not set(names) <= set(CONTENDERS[o.precision]):
+        p.error(f"--peers takes {', '.join(CONTENDERS[o.precision])} in {o.precision}")
+    o.peers = {n: TITLES[n] for n in names if find_spec(n)}
     try:
         o.shapes = [parse_shape(s) for s in o.shapes.split(",")]
     except argparse.ArgumentTypeError as e:
@@ -237,6 +241,8 @@ def figure_options(o):
     """The options that the figures depend on."""
     words = ["--precision", "bf16"] if o.precision == "bf16" else []
     words += ["--quick"] if o.quick else ["--rounds", str(o.rounds), "--turn", f"{o.turn:g}"]
+    if set(o.peers) != {n for n in CONTENDERS[o.precision] if find_spec(n)}:
+        words += ["--peers", ",".join(o.peers)]
     words += ["--threads", str(o.threads), "--exporters", ",".join(o.exporters)]
     return words + ["--shapes", ",".join(f"{s}:{t}:{b}" for s, t, b in o.shapes)]
 
