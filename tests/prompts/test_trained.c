@@ -315,8 +315,8 @@ static void same_step(const char *artifact, const Step *a, const Step *b) {
   line_close(&l);
 }
 
-/* Each plan takes less memory than the one before, and gives the same bits; a limit
-** chooses the first that keeps it. */
+/* Each plan but the last, in parts of classes (e2e_chunks.c), takes less memory than the one
+** before, and gives the same bits; a limit chooses the first that keeps it. */
 static void test_less_memory_gives_the_same_bits(void **state) {
   (void)state;
   if (getenv("VLPC_TEST_DEVICE") != NULL) skip(); /* it may have other bits on packed rows */
@@ -329,10 +329,11 @@ static void test_less_memory_gives_the_same_bits(void **state) {
   const char *artifact = trained_artifact(&(Way){NULL}, c);
   read_case(c, &z, v);
   Step whole = step_of(artifact, v, 0, plan, &n);
-  assert_int_equal(n, 3);
-  assert_true(plan[0].used && !plan[1].used && !plan[2].used);
+  assert_int_equal(n, 4);
+  assert_string_equal(plan[3].name, "train_chunks");
+  assert_true(plan[0].used && !plan[1].used && !plan[2].used && !plan[3].used);
   assert_string_equal(whole.ran, plan[0].name);
-  for (uint32_t i = 1; i < n; i++) {
+  for (uint32_t i = 1; i + 1 < n; i++) {
     assert_true(plan[i].activation_bytes < plan[i - 1].activation_bytes);
     assert_true(plan[i].steps > plan[i - 1].steps);
     Step lean = step_of(artifact, v, plan[i].activation_bytes, other, &n_other);
