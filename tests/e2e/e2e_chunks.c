@@ -23,8 +23,8 @@ typedef struct {
 static const Case maple = {"maple", NULL, false, BATCH, 100};
 
 static const char *artifact_with(const Case *x, const char *switches) {
-  const char *name = arena_printf(e2e, "%s%s%s", x->method, x->own ? "_own" : "",
-                                  x->place ? x->place : "");
+  const char *name = arena_printf(e2e, "%s%s%s%s", x->method, x->own ? "_own" : "",
+                                  x->place ? x->place : "", switches ? switches : "");
   const char *module = e2e_file("%s.onnx", name);
   vlpc_prompt_options p = {.struct_size = sizeof p, .method = x->method, .output = module,
                            .models = {CLIP "model.onnx"}, .place = x->place,
@@ -70,6 +70,7 @@ static Line ready(const char *artifact, const Case *x, vlpc_session_options o) {
                               .n_classes = x->classes};
   vlpc_tensor image = {pixels, VLPC_F32, 4, {x->batch, 3, SIDE, SIDE}};
   vlpc_tensor labels = {label, VLPC_I64, 1, {x->batch}};
+  o.cache_dir = e2e_file("code");
   Line l = line_open(artifact, o);
   session_ok(&l, vlpc_set_labels(l.s, class_name, x->classes, NULL));
   session_ok(&l, vlpc_prompts_start(l.s, &start, &p));
