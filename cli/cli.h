@@ -52,6 +52,7 @@ typedef struct {
   uint32_t n_args;
   bool json;
   bool mute;                          /* another process tells the error */
+  void (*end)(void);                  /* once the error is told; NULL: nothing */
   bool failed;                        /* ran, but the result is bad: exit code 1 */
   const char *foreign, *foreign_json; /* a library object's error, or NULL */
 } Cli;

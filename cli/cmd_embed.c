@@ -109,7 +109,5 @@ VlStatus cmd_embed(Cli *c) {
   VL_TRY(opt_need(c, OPT_output_npy));
   VL_TRY(check_sources(c));
   VL_TRY(team_start(c, &e->team));
-  VlStatus s = embed(e);
-  team_stop(&e->team);
-  return s;
+  return embed(e);
 }

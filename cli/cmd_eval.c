@@ -251,7 +251,5 @@ VlStatus cmd_eval(Cli *c) {
   VL_TRY(read_template(c, NULL, &e->pattern));
   VL_TRY(opt_need(c, OPT_data));
   VL_TRY(team_start(c, &e->team));
-  VlStatus s = eval(e);
-  team_stop(&e->team);
-  return s;
+  return eval(e);
 }

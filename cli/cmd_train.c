@@ -410,7 +410,5 @@ VlStatus cmd_train(Cli *c) {
   VL_TRY(read_seeds(r));
   arena_defer(c->arena, free_trainer, r);
   VL_TRY(team_start(c, &r->team));
-  VlStatus s = train(r, &m);
-  team_stop(&r->team);
-  return s;
+  return train(r, &m);
 }

@@ -101,6 +101,7 @@ int main(int argc, char **argv) {
   if (s == VLPC_OK) s = flush_stdout(c);
   if (s != VLPC_OK) print_error(c, s);
   progress_clear();
+  if (c->end != NULL) c->end();
   int code = s != VLPC_OK ? vlpc_status_exit_code(s) : c->failed;
   if (s == VLPC_E_CANCELLED && progress_signal() != 0) code = 128 + progress_signal();
   arena_free(arena);

@@ -45,6 +45,7 @@ VlStatus team_start(Cli *c, Team *out) {
   if (launched() > 1) {
     VL_TRY(open_driver(c, &out->driver));
     if (!out->driver->start(&out->rank, &out->size)) return missing(c, "it could not be started");
+    c->end = out->driver->stop;
   }
   if (out->rank > 0) c->value[OPT_quiet] = "", progress_start(true);
   out->word = arena_array(c->arena, float, 2 * (uint64_t)out->size);
@@ -103,8 +104,4 @@ vlpc_team team_to_train(const Team *t) {
   vlpc_team team = {.struct_size = sizeof team, .rank = t->rank, .size = t->size};
   if (t->driver != NULL) team.gather = t->driver->gather;
   return team;
-}
-
-void team_stop(const Team *t) {
-  if (t->driver != NULL) t->driver->stop();
 }

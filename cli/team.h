@@ -4,7 +4,8 @@
 ** What MPI does is in libvlpc_mpi, made of team_mpi.c where the build found MPI; it is
 ** opened when a launcher has set the number of processes, so that the command runs
 ** without MPI otherwise.  All processes of a team make the same calls here in the same
-** order.  One that ends without team_stop has the launcher end the others. */
+** order.  They end together when one has told what there is to tell: a launcher ends the
+** others once the first fails. */
 #ifndef VLPC_CLI_TEAM_H
 #define VLPC_CLI_TEAM_H
 
@@ -20,7 +21,7 @@ typedef struct {
   uint32_t version;
   bool (*start)(uint32_t *rank, uint32_t *size);
   bool (*gather)(void *user, float *all, size_t n); /* as vlpc_team has it; user is not used */
-  void (*stop)(void);
+  void (*stop)(void); /* returns when all are there */
 } TeamDriver;
 
 typedef struct {
@@ -31,7 +32,8 @@ typedef struct {
 
 #define TEAM_ALONE ((Team){.size = 1})
 
-/* The team of this process; size 1 without a launcher.  Processes but the first say nothing
+/* The team of this process, until the command ends; size 1 without a launcher.  Processes but
+** the first say nothing
 ** of work that goes well from now on.  Errors: E0018. */
 VL_MUST_USE VlStatus team_start(Cli *c, Team *out);
 /* Goes on where all do.  Otherwise one tells its error, and the others end with its status
@@ -43,7 +45,5 @@ VL_MUST_USE VlStatus team_gather(const Team *t, Cli *c, float *all, size_t n);
 VL_MUST_USE VlStatus team_same(const Team *t, Cli *c, Hash128 mine, const char *what);
 /* As libvlpc_train takes it. */
 vlpc_team team_to_train(const Team *t);
-/* When all have agreed that they are done. */
-void team_stop(const Team *t);
 
 #endif
