@@ -46,7 +46,7 @@ static void attention_grid(const ClTarget *t, const Kernel *k, const int64_t *si
   const KAttention *a = &k->attention;
   Way w = way_of(t, a);
   uint64_t lq = (uint64_t)cl_value(a->lq, sizes), each = queries_of(t->class, w, lq);
-  uint64_t groups = (lq + each - 1) / each;
+  uint64_t groups = cl_div_up(lq, each);
   uint64_t batch = w == BY_ROW ? 1 : (uint64_t)cl_value(a->batch, sizes);
   if (w == BY_ROW && groups == 0) groups = 1; /* the bounds are looked at all the same */
   g->local[0] = items_of(t->class, w);

@@ -40,7 +40,7 @@ static void grad_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   g->global[1] = entries * (uint64_t)a->heads;
 }
 
-static bool of_four(KSize x) { return x.dyn < 0 && x.c % 4 == 0; }
+static bool of_four(KSize x) { return cl_is_multiple(x, 4); }
 
 /* Rows begin at 16 bytes, and are read as such. */
 static bool is_even(const ClClass *c, const KAttentionGrad *a) {

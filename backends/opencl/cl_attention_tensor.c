@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-static bool is_even(KSize x) { return x.dyn < 0 && x.c % 8 == 0; }
+/* Rows begin at 16 bytes. */
+static bool is_even(KSize x) { return cl_is_multiple(x, 8); }
 
 bool cl_attention_is_tensor(const ClTarget *t, const KAttention *a) {
   bool even = is_even(a->q_b) && is_even(a->q_r) && is_even(a->o_b) && is_even(a->o_r);
@@ -30,7 +31,7 @@ static const char places[] =
     "  local uint4 tile[2 * SIDE * 2 / 16];\n"
     "  const uint base = VL_LOCAL(tile);\n"
     "  const uint t = get_local_id(0), lane = t % 32;\n"
-    "  const long q0 = (long)get_group_id(0) * 64 + t / 32 * 16 + lane / 4;\n"
+    "  const long q0 = ((long)get_group_id(0) * ITEMS + t) / 32 * 16 + lane / 4;\n"
     "  uint q[D / 16][4];\n"
     "#pragma unroll\n"
     "  for (uint i = 0; i < 2; i++) {\n"

@@ -128,8 +128,6 @@ const ClClass *cl_class(const char *name) {
   return NULL;
 }
 
-enum { NVIDIA = 0x10de }; /* PCI number of the vendor */
-
 /* What a device must have; the first that is missing is the reason. */
 static void judge(const ClLib *l, ClDevice *x) {
   char version[CL_TEXT_MAX];
@@ -170,10 +168,9 @@ static void describe(const ClLib *l, ClDevice *x) {
   x->exact_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
   x->keeps_kernels = strcmp(x->platform_name, "Portable Computing Language") == 0;
   x->units = device_uint(l, x->id, CL_DEVICE_MAX_COMPUTE_UNITS);
-  uint32_t vendor = device_uint(l, x->id, CL_DEVICE_VENDOR_ID);
-  if (vendor == NVIDIA)
+  x->class = class_of(x->type, device_uint(l, x->id, CL_DEVICE_VENDOR_ID));
+  if (x->class->tensor)
     x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);
-  x->class = class_of(x->type, vendor);
   judge(l, x);
 }
 

@@ -26,8 +26,6 @@
 
 #define LANES GEMM_PANEL
 
-static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
-
 static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
   out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   out[1] = 1;
@@ -36,7 +34,7 @@ static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
 static void tile_grid(const ClTarget *t, const KGemm *k, uint64_t rows, ClGrid *g) {
   const ClClass *c = t->class;
   ClTile tile = cl_tile(t, k);
-  uint64_t down = div_up(rows, tile.rows), across = div_up((uint64_t)k->n, tile.cols);
+  uint64_t down = cl_div_up(rows, tile.rows), across = cl_div_up((uint64_t)k->n, tile.cols);
   local_size(c, tile, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = c->cpu ? across : down;

@@ -34,17 +34,15 @@ static const Shape *small_of(const KGemm *g) { return is_narrow(g) ? &narrow : &
 
 static uint32_t items_of(const KGemm *g) { return is_narrow(g) ? NARROW_ITEMS : WIDE_ITEMS; }
 
-static uint64_t div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
-
 /* Groups across say which shape it is. */
 void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out) {
   const Shape *x = large_of(g);
   uint64_t n = (uint64_t)g->n;
-  bool enough = div_up(rows, x->rows) * div_up(n, x->cols) >= t->units;
+  bool enough = cl_div_up(rows, x->rows) * cl_div_up(n, x->cols) >= t->units;
   if (is_narrow(g) || !enough) x = small_of(g);
   out->local[0] = items_of(g);
-  out->global[0] = div_up(n, x->cols) * out->local[0];
-  out->global[1] = div_up(rows, x->rows);
+  out->global[0] = cl_div_up(n, x->cols) * out->local[0];
+  out->global[1] = cl_div_up(rows, x->rows);
 }
 
 void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]) {
@@ -52,15 +50,13 @@ void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]) {
   out[1] = 1;
 }
 
-/* A multiple of 8, so that rows begin at 16 bytes. */
-static bool is_even(KSize x) { return x.dyn < 0 && x.c % 8 == 0; }
-
+/* Rows begin at 16 bytes. */
 bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g) {
   const KSize stride[] = {g->c_m, g->a_m, g->c_g, g->a_g, g->r_g, g->r_m};
   if (t->tensor == TENSOR_NONE || g->in != NUM_BF16 || g->transposed) return false;
   if (g->k % DEPTH_MOST != 0 || g->n % GEMM_PANEL != 0) return false;
   for (size_t i = 0; i < VL_COUNT(stride); i++)
-    if (!is_even(stride[i])) return false;
+    if (!cl_is_multiple(stride[i], 8)) return false;
   return true;
 }
 
@@ -229,7 +225,7 @@ static void shape_text(Str *s, const KGemm *g, const Shape *x) {
 
 void cl_gemm_tensor_text(Str *s, const KGemm *g) {
   str_printf(s, "  enum { ITEMS = %u, TILE_BYTES = %d, MANY = %u };\n", items_of(g), TILE_BYTES,
-             (uint32_t)div_up((uint64_t)g->n, large_of(g)->cols));
+             (uint32_t)cl_div_up((uint64_t)g->n, large_of(g)->cols));
   str_add(s, head);
   str_add(s, words);
   if (!is_narrow(g)) {

@@ -33,9 +33,6 @@ static bool same_place(const KLoops *l, const KAccess *a, const KAccess *b) {
   return true;
 }
 
-/* Whether a stride passes over whole rows of n. */
-static bool is_rows(KSize stride, int64_t n) { return stride.dyn < 0 && stride.c % n == 0; }
-
 /* Columns of rows that are scattered: beside each other, each within its row wherever the
 ** indices lead, which are the same for all. */
 static bool stands_aside(const KLoops *l) {
@@ -45,10 +42,10 @@ static bool stands_aside(const KLoops *l) {
   int64_t columns = l->size[n - 1].c;
   if (columns < 1 || !is_const(x->stride[n - 1], 1)) return false;
   for (uint32_t i = 0; i + 1 < n; i++)
-    if (!is_rows(x->stride[i], columns)) return false;
+    if (!cl_is_multiple(x->stride[i], columns)) return false;
   for (uint32_t i = 0; i < x->n_indirect; i++) {
     const KBody *index = &l->body[x->ind[i].row];
-    if (!is_rows(x->ind[i].stride, columns) || index->kind != KB_LOAD) return false;
+    if (!cl_is_multiple(x->ind[i].stride, columns) || index->kind != KB_LOAD) return false;
     if (index->load.n_indirect || !is_const(index->load.stride[n - 1], 0)) return false;
   }
   for (uint32_t i = 0; i < l->n_body; i++) {

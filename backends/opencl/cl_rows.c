@@ -14,7 +14,7 @@ static void rows_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
   g->global[1] = none ? 0 : rows;
 }
 
-static bool of_four(KSize x) { return x.dyn < 0 && x.c % 4 == 0; }
+static bool of_four(KSize x) { return cl_is_multiple(x, 4); }
 
 bool cl_rows_want_vectors(const ClTarget *t, const KRows *r) {
   return !t->class->cpu && of_four(r->x_g) && of_four(r->x_m) && of_four(r->o_g) &&

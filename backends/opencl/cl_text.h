@@ -116,6 +116,11 @@ static inline int64_t cl_value(KSize x, const int64_t *sizes) {
   return x.dyn < 0 ? x.c : sizes[x.dyn];
 }
 
+/* Known when the text is made, and a multiple. */
+static inline bool cl_is_multiple(KSize x, int64_t of) { return x.dyn < 0 && x.c % of == 0; }
+
+static inline uint64_t cl_div_up(uint64_t n, uint64_t by) { return (n + by - 1) / by; }
+
 /* cl_scalar.c */
 
 /* "float", "long", "double" or "int" (bool): how a row of this type is held. */
