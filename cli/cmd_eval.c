@@ -32,7 +32,7 @@ typedef struct {
   SplitId split;
   const char *pattern;
   int64_t batch;
-  char data_hash[33];
+  char data_hash[33]; /* where there is a team */
   Part part[PARTS_MAX];
   uint32_t n_parts;
   uint32_t n_sets;
@@ -72,7 +72,7 @@ static VlStatus read_photos(Eval *e) {
   DatasetSource from = {opt(c, data), opt(c, data_root)};
   const char *of = opt_given(c, classes_of) ? opt(c, classes_of) : "all";
   VL_TRY(dataset_open(&from, c->arena, c->diag, &all));
-  dataset_hash(&all, c->arena, e->data_hash);
+  if (e->team.size > 1) dataset_hash(&all, c->arena, e->data_hash);
   VL_TRY(read_split(e, &all));
   if (strcmp(of, "all") == 0) return add_part(e, &all, CLASSES_all);
   if (strcmp(of, "new") != 0) VL_TRY(add_part(e, &all, CLASSES_base));
