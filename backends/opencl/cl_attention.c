@@ -390,4 +390,10 @@ static void attention_text(ClText *t, const Kernel *k, uint32_t i) {
   cl_end(t);
 }
 
-const ClKind cl_attention = {.text = attention_text, .grid = attention_grid};
+static bool attention_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
+  (void)o;
+  return cl_attention_is_tensor(t, &k->attention);
+}
+
+const ClKind cl_attention = {
+    .text = attention_text, .grid = attention_grid, .vectors = attention_vectors};

@@ -54,8 +54,10 @@ static bool is_even(const ClClass *c, const KAttentionGrad *a) {
   return even;
 }
 
-bool cl_grad_wants_vectors(const ClTarget *t, const KAttentionGrad *a, uint32_t operand) {
-  return is_even(t->class, a) && operand < 4 + 2 * a->n_segments;
+/* Bounds of runs are not. */
+static bool grad_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
+  const KAttentionGrad *a = &k->attention_grad;
+  return is_even(t->class, a) && o < 4 + 2 * a->n_segments;
 }
 
 /* ---- words of the text ----------------------------------------------------- */
@@ -393,4 +395,4 @@ static void grad_text(ClText *t, const Kernel *k, uint32_t i) {
   cl_end(t);
 }
 
-const ClKind cl_attention_grad = {.text = grad_text, .grid = grad_grid};
+const ClKind cl_attention_grad = {.text = grad_text, .grid = grad_grid, .vectors = grad_vectors};

@@ -99,3 +99,8 @@ void cl_grid(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGr
   *out = (ClGrid){.dims = 2, .global = {1, 1}, .local = {1, 1}};
   kinds[k->kind]->grid(target, k, sizes, out);
 }
+
+bool cl_wants_vectors(const ClTarget *target, const Kernel *k, uint32_t o) {
+  const ClKind *kind = kinds[k->kind];
+  return kind->vectors != NULL && kind->vectors(target, k, o);
+}

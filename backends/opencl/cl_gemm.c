@@ -408,4 +408,10 @@ static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   cl_end(t);
 }
 
-const ClKind cl_gemm = {.text = gemm_text, .grid = gemm_grid};
+/* Panels always. */
+static bool gemm_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
+  enum { WEIGHTS = 2 };
+  return o == WEIGHTS || cl_gemm_is_tensor(t, &k->gemm);
+}
+
+const ClKind cl_gemm = {.text = gemm_text, .grid = gemm_grid, .vectors = gemm_vectors};

@@ -16,7 +16,7 @@ static void rows_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 
 static bool of_four(KSize x) { return cl_is_multiple(x, 4); }
 
-bool cl_rows_want_vectors(const ClTarget *t, const KRows *r) {
+static bool is_even(const ClTarget *t, const KRows *r) {
   return !t->class->cpu && of_four(r->x_g) && of_four(r->x_m) && of_four(r->o_g) &&
          of_four(r->o_m) && (!r->has_dy || (of_four(r->dy_g) && of_four(r->dy_m)));
 }
@@ -24,7 +24,7 @@ bool cl_rows_want_vectors(const ClTarget *t, const KRows *r) {
 /* How a row's vectors are read and written; where rows begin at 16 bytes, as such. */
 static void vector_words(Str *s, const ClTarget *t, const KRows *r) {
   uint32_t lanes = lanes_of(t->class);
-  bool even = cl_rows_want_vectors(t, r);
+  bool even = is_even(t, r);
   str_printf(s, "#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n", lanes);
   if (even)
     str_add(s, "#define VLOAD(i, p) ((global const float4 *)(p))[i]\n");
@@ -171,4 +171,9 @@ static void rows_text(ClText *t, const Kernel *k, uint32_t i) {
   cl_end(t);
 }
 
-const ClKind cl_rows = {.text = rows_text, .grid = rows_grid};
+static bool rows_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
+  (void)o;
+  return is_even(t, &k->rows);
+}
+
+const ClKind cl_rows = {.text = rows_text, .grid = rows_grid, .vectors = rows_vectors};

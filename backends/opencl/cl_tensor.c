@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cl_tensor.c - see cl_tensor.h: the words, and which kernels are made of them. */
+/* cl_tensor.c - see cl_tensor.h: the words. */
 #include "backends/opencl/cl_tensor.h"
 
 static const char ptx_words[] =
@@ -91,18 +91,4 @@ static const char plain_words[] =
 
 void cl_tensor_words(const ClTarget *t, Str *s) {
   if (t->tensor != TENSOR_NONE) str_add(s, t->tensor == TENSOR_PTX ? ptx_words : plain_words);
-}
-
-bool cl_wants_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
-  enum { GEMM_WEIGHTS = 2 };
-  switch (k->kind) {
-  case KK_GEMM: return o == GEMM_WEIGHTS || cl_gemm_is_tensor(t, &k->gemm);
-  case KK_ATTENTION: return cl_attention_is_tensor(t, &k->attention);
-  case KK_ATTENTION_GRAD: return cl_grad_wants_vectors(t, &k->attention_grad, o);
-  case KK_LAYERNORM:
-  case KK_LAYERNORM_GRAD:
-  case KK_SOFTMAX:
-  case KK_L2NORM: return cl_rows_want_vectors(t, &k->rows);
-  default: return false;
-  }
 }

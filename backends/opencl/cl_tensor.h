@@ -36,7 +36,5 @@ void cl_gemm_tensor_text(Str *s, const KGemm *g);
 enum { CL_TENSOR_QUERIES = 64, CL_TENSOR_KEYS = 32, CL_TENSOR_ITEMS = 128 };
 bool cl_attention_is_tensor(const ClTarget *t, const KAttention *a);
 void cl_attention_tensor_text(Str *s, const KAttention *a);
-/* Whether the kernel reads operand o in vectors of 16 bytes. */
-bool cl_wants_vectors(const ClTarget *t, const Kernel *k, uint32_t o);
 
 #endif

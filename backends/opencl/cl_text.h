@@ -74,17 +74,14 @@ typedef struct {
 typedef struct {
   void (*text)(ClText *t, const Kernel *k, uint32_t i);
   void (*grid)(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGrid *out);
+  /* Whether operand o is read or written in vectors of 16 bytes; NULL: none is. */
+  bool (*vectors)(const ClTarget *target, const Kernel *k, uint32_t o);
 } ClKind;
 
 extern const ClKind cl_loops, cl_gemm, cl_attention, cl_attention_grad, cl_rows, cl_axis;
 
 /* cl_tiles.c: cols of work-items on processors, else of groups. */
 ClTile cl_tile(const ClTarget *target, const KGemm *g);
-
-/* cl_rows.c: whether operands are read in vectors of 16 bytes. */
-bool cl_rows_want_vectors(const ClTarget *t, const KRows *r);
-/* cl_attention_grad.c: whether it reads or writes an operand in vectors of 16 bytes. */
-bool cl_grad_wants_vectors(const ClTarget *t, const KAttentionGrad *a, uint32_t operand);
 
 /* cl_attention.c: statements that find rows kr and vr of key n. */
 void cl_attention_locate(Str *s, const KAttention *a);
@@ -94,6 +91,7 @@ void cl_attention_locate(Str *s, const KAttention *a);
 /* The program of a list of kernels, on the arena; the grid of one launch. */
 const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a);
 void cl_grid(const ClTarget *target, const Kernel *k, const int64_t *sizes, ClGrid *out);
+bool cl_wants_vectors(const ClTarget *target, const Kernel *k, uint32_t o);
 /* Why a kernel cannot run: the device lacks double precision; NULL: it can. */
 const char *cl_cannot_run(const ClTarget *target, const Kernel *k);
 
