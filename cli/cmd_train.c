@@ -111,13 +111,9 @@ static VlStatus no_module(Train *r) {
   return s;
 }
 
-static VlStatus make_artifact(Train *r) {
+static VlStatus compile_artifact(Train *r) {
   Cli *c = r->c;
   vlpc_compiler *k;
-  r->file = arena_printf(c->arena, "%s/model.vlpc", r->run);
-  if (opt_given(c, resume) || r->team.rank > 0) return VLPC_OK;
-  if (!opt_given(c, prompt) && !opt_given(c, method) && !opt_given(c, recipe))
-    return no_module(r);
   vlpc_compile_options o = {.struct_size = sizeof o,
                             .models = {c->arg[0], c->n_args > 1 ? c->arg[1] : NULL},
                             .output = r->file,
@@ -128,9 +124,25 @@ static VlStatus make_artifact(Train *r) {
   o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
   VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   VL_TRY(compiler_open(c, &k));
-  if (mkdir(r->run, 0777) == 0 && !opt_given(c, quiet)) fprintf(stderr, "vlpc: made %s\n", r->run);
   if (!o.prompt) VL_TRY(write_module(r, k, &o));
   return fail_compiler(c, k, vlpc_compile(k, &o));
+}
+
+/* Nothing of a run that is there is written over. */
+static VlStatus make_artifact(Train *r) {
+  Cli *c = r->c;
+  int lock;
+  r->file = arena_printf(c->arena, "%s/model.vlpc", r->run);
+  if (opt_given(c, resume) || r->team.rank > 0) return VLPC_OK;
+  if (!opt_given(c, prompt) && !opt_given(c, method) && !opt_given(c, recipe))
+    return no_module(r);
+  bool made = mkdir(r->run, 0777) == 0;
+  VL_TRY(run_take(r->run, c->diag, &lock));
+  if (made && !opt_given(c, quiet)) fprintf(stderr, "vlpc: made %s\n", r->run);
+  VlStatus s = run_is_new(r->run, c->arena, c->diag);
+  if (s == VLPC_OK) s = compile_artifact(r);
+  run_give_back(lock);
+  return s;
 }
 
 /* ---- the run --------------------------------------------------------------- */
@@ -152,11 +164,9 @@ static void free_trainer(void *train) {
   r->t = NULL;
 }
 
-static VlStatus open_trainer(Train *r, Model *m) {
+static VlStatus open_trainer(Train *r, const Model *m, const vlpc_session_options *session) {
   Cli *c = r->c;
-  vlpc_session_options session;
   vlpc_team team = team_to_train(&r->team);
-  VL_TRY(model_session_options(c, m, &session));
   vlpc_trainer_options o = {.struct_size = sizeof o,
                             .recipe = opt(c, recipe),
                             .config = opt(c, config),
@@ -166,11 +176,11 @@ static VlStatus open_trainer(Train *r, Model *m) {
                             .start = opt(c, start),
                             .run = r->run,
                             .resume = r->resume,
-                            .session = &session,
+                            .session = session,
                             .team = r->team.size > 1 ? &team : NULL,
                             .log = log_line,
                             .log_user = c,
-                            .cache_dir = session.cache_dir};
+                            .cache_dir = session->cache_dir};
   VlStatus s = vlpc_trainer_new(m->artifact, &o, &r->t);
   if (!r->t) return diag_error(c->diag, DIAG_NOMEM, DIAG_NOWHERE, "memory is out");
   VL_TRY(fail(r, s));
@@ -307,15 +317,13 @@ static VlStatus ready_artifact(Train *r) {
   return is_onnx(c->arg[0]) || links ? make_artifact(r) : VLPC_OK;
 }
 
-static VlStatus ready_trainer(Train *r, Model *m) {
-  VL_TRY(open_trainer(r, m));
-  return choose_plans(r, m);
-}
-
 /* All processes get the same status. */
 static VlStatus train_once(Train *r, Model *m) {
   const Team *t = &r->team;
-  VL_TRY(team_agree(t, r->c, ready_trainer(r, m), NULL));
+  vlpc_session_options session;
+  VL_TRY(team_agree(t, r->c, model_session_options(r->c, m, &session), NULL));
+  VL_TRY(team_agree(t, r->c, open_trainer(r, m, &session), NULL));
+  VL_TRY(team_agree(t, r->c, choose_plans(r, m), NULL));
   if (!r->resume) VL_TRY(team_agree(t, r->c, score(r, "before", &r->before), NULL));
   VL_TRY(run_steps(r));
   VL_TRY(team_agree(t, r->c, fail(r, vlpc_trainer_finish(r->t)), NULL));

@@ -7,7 +7,8 @@
 ** so every byte is under some checksum.  A file appears whole under its name or
 ** not at all.
 **
-** A run keeps step-N.ckpt for its last two saves, and best.ckpt. */
+** A run keeps step-N.ckpt for its last two saves, and best.ckpt.  One process at a time writes
+** into its folder: it holds a lock on the file `lock` there. */
 #ifndef VLPC_TRAIN_CHECKPOINT_H
 #define VLPC_TRAIN_CHECKPOINT_H
 
@@ -46,6 +47,16 @@ VL_MUST_USE VlStatus run_state_write(const char *path, const RunState *c, Arena 
 /* Checks everything before anything is allocated for it.  Fails with
 ** RUN_FORMAT, RUN_VERSION, RUN_HASH and as io_map does. */
 VL_MUST_USE VlStatus run_state_read(const char *path, Arena *a, Diag *d, RunState *out);
+
+/* run_folder.c */
+
+/* Makes a run's folder unless it is there, and locks it until *lock is given back, or the
+** process ends, however it does.  A file system that has no locks is taken without.  Fails with
+** FOLDER, and RUN_BUSY where another process, or another trainer of this one, has the lock. */
+VL_MUST_USE VlStatus run_take(const char *folder, Diag *d, int *lock);
+void run_give_back(int lock); /* takes -1 */
+/* Fails with RUN_THERE where the folder holds a checkpoint that is sound. */
+VL_MUST_USE VlStatus run_is_new(const char *folder, Arena *a, Diag *d);
 
 /* checkpoint_run.c */
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* trainer_new.c - what a run is made of, in order: configuration, photos, session,
 ** start values, optimiser, step, folder. */
-#include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cpu.h"
 #include "base/map.h"
+#include "train/parts.h"
 #include "train/plan.h"
 #include "train/trainer_int.h"
 
@@ -285,22 +284,13 @@ static VlStatus make_optim(vlpc_trainer *t) {
 
 /* ---- the folder ------------------------------------------------------------ */
 
-static VlStatus make_folder(const vlpc_trainer *t) {
-  if (mkdir(t->o.run, 0777) == 0 || errno == EEXIST) return VLPC_OK;
-  VlStatus s = diag_error(t->diag, DIAG_FOLDER, (DiagAt){t->o.run, NULL}, "cannot be made: %s",
-                          strerror(errno));
-  diag_fix(t->diag, "name a folder in one that exists");
-  return s;
-}
+static void give_back(void *lock) { run_give_back(*(int *)lock); }
 
-static VlStatus check_empty(const vlpc_trainer *t) {
-  RunFound found;
-  if (run_latest(t->o.run, t->arena, NULL, &found) != VLPC_OK) return VLPC_OK;
-  VlStatus s = diag_error(t->diag, DIAG_RUN_THERE, (DiagAt){t->o.run, NULL},
-                          "the folder holds a run");
-  diag_found(t->diag, "%s", found.path);
-  diag_fix(t->diag, "go on with it by --resume, or name another folder");
-  return s;
+static VlStatus take_folder(const vlpc_trainer *t) {
+  int *lock = arena_one(t->arena, int);
+  VL_TRY(run_take(t->o.run, t->diag, lock));
+  arena_defer(t->arena, give_back, lock);
+  return VLPC_OK;
 }
 
 static void hash_model(vlpc_trainer *t) {
@@ -322,9 +312,8 @@ static void close_log(void *m) { metrics_close(m); }
 
 static VlStatus open_folder(vlpc_trainer *t) {
   if (!t->o.run) return VLPC_OK;
-  if (trainer_leads(t)) VL_TRY(make_folder(t));
   if (t->o.resume) VL_TRY(trainer_resume(t));
-  else VL_TRY(check_empty(t));
+  else VL_TRY(run_is_new(t->o.run, t->arena, t->diag));
   if (!trainer_leads(t)) return VLPC_OK;
   VL_TRY(write_config(t));
   MetricsSpec m = {t->o.run, t->done, (double)time(NULL)};
@@ -335,7 +324,33 @@ static VlStatus open_folder(vlpc_trainer *t) {
 
 /* ---- all ------------------------------------------------------------------- */
 
-VlStatus trainer_make(vlpc_trainer *t) {
+static VlStatus apart(const vlpc_trainer *t, const char *what) {
+  VlStatus s = diag_error(t->diag, DIAG_TRAIN_APART, DIAG_NOWHERE,
+                          "the processes have not the same %s", what);
+  diag_fix(t->diag, "have all of them see the same files, which nobody changes meanwhile");
+  return s;
+}
+
+/* Every process has come here without an error, and with the same texts. */
+static VlStatus meet(vlpc_trainer *t, VlStatus mine, const char *const *text, uint32_t n,
+                     const char *what) {
+  enum { WORDS = sizeof((Hash128 *)NULL)->at };
+  if (t->team.size == 1) return mine;
+  Parts p = parts_new(&t->team, t->team.size, WORDS, t->arena);
+  float *row = parts_row(&p, p.first);
+  Str all = {.arena = t->arena};
+  for (uint32_t i = 0; mine == VLPC_OK && i < n; i++) str_printf(&all, "%s\n", text[i]);
+  Hash128 h = hash_128(str_text(&all), all.n, 0);
+  for (uint32_t k = 0; k < WORDS; k++) row[k] = h.at[k];
+  VL_TRY(parts_share(&p, mine, t->diag));
+  for (uint32_t i = 1; i < p.n; i++)
+    if (memcmp(p.at, p.at + i * p.width, (size_t)p.width * sizeof *p.at) != 0)
+      return apart(t, what);
+  return VLPC_OK;
+}
+
+/* All but the place in the run. */
+static VlStatus prepare(vlpc_trainer *t) {
   vlpc_module_info m = {.struct_size = sizeof m};
   if (!vlpc_artifact_module(t->artifact, &m)) {
     VlStatus s = diag_error(t->diag, DIAG_NO_MODULE, DIAG_NOWHERE,
@@ -355,5 +370,16 @@ VlStatus trainer_make(vlpc_trainer *t) {
   VL_TRY(make_step(t));
   VL_TRY(make_optim(t));
   hash_model(t);
-  return open_folder(t);
+  return trainer_leads(t) ? take_folder(t) : VLPC_OK;
+}
+
+/* The processes of a team wait for each other twice: all read the run's folder when the first
+** has it to itself, and none begins before all have read the same. */
+VlStatus trainer_make(vlpc_trainer *t) {
+  VlStatus s = prepare(t);
+  const char *made_of[] = {t->config_text, t->data_hash, t->model_hash};
+  VL_TRY(meet(t, s, made_of, VL_COUNT(made_of), "photos, artifact or configuration"));
+  s = open_folder(t);
+  const char *place[] = {arena_printf(t->arena, "%llu", (unsigned long long)t->done)};
+  return meet(t, s, place, VL_COUNT(place), "checkpoint to go on from");
 }

@@ -34,8 +34,8 @@ typedef struct vlpc_trainer vlpc_trainer;
 /* Processes that train one run together: each computes its share of every batch (the
 ** configuration's `shards`) and of the photos of every evaluation, and all have the same
 ** values and scores, with the bits that one process gives.  The first alone writes into the
-** run's folder.  All make the same calls with the same options; those that fail in one do so
-** in all. */
+** run's folder.  All make the same calls with the same options, beginning with
+** vlpc_trainer_new, which waits for the others too; those that fail in one do so in all. */
 typedef struct vlpc_team {
   size_t struct_size;
   uint32_t rank, size; /* this process, from 0, of how many */

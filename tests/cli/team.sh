@@ -9,9 +9,11 @@ fi
 # A sanitizer does not look for libraries where the program says; Open MPI leaves memory.
 export LD_LIBRARY_PATH="$libraries" ASAN_OPTIONS=detect_leaks=0
 
-# together N ARGUMENT...: the command in N processes.
+# together N ARGUMENT...: the command in N processes.  In the background, $! is a shell above
+# the launcher; `$launch N "$vlpc"` is the launcher itself.
+launch="mpirun --allow-run-as-root --oversubscribe -n"
 together() {
   n=$1
   shift
-  mpirun --allow-run-as-root --oversubscribe -n "$n" "$vlpc" "$@"
+  $launch "$n" "$vlpc" "$@"
 }

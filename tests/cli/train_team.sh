@@ -28,15 +28,15 @@ done
 
 # Two are killed when they have saved, four go on until they are interrupted, one ends it.
 saved() { ls parts 2>/dev/null | grep -q "^step-0*[$1].*ckpt$"; }
-together 2 train whole/model.vlpc $run -o parts >log 2>&1 &
+$launch 2 "$vlpc" train whole/model.vlpc $run -o parts >log 2>&1 &
 while ! saved 1-9; do sleep 0.02; done
-launcher=$(pgrep -P $!) || true # below the shell that & makes, with the processes below it
-kill -9 $! $launcher $(for p in $launcher; do pgrep -P "$p"; done) 2>/dev/null || true
+kill -9 $! $(pgrep -P $!) 2>/dev/null || true
 wait $! 2>/dev/null || true
-together 4 train whole/model.vlpc $run -o parts --resume >log 2>&1 &
+$launch 4 "$vlpc" train whole/model.vlpc $run -o parts --resume >log 2>&1 &
 while ! saved 3-9; do sleep 0.02; done
 kill -INT $! 2>/dev/null || true
 wait $! 2>/dev/null || true
+[ -f parts/prompts.safetensors ] || grep -q 'E0010' log
 "$vlpc" train whole/model.vlpc $run -o parts --resume >out
 cmp whole/prompts.safetensors parts/prompts.safetensors
 

@@ -26,6 +26,7 @@ typedef struct {
   float *row[TEAM_MOST];
   uint32_t size;
   bool broken;
+  const char *const *set_of_last; /* NULL: that of all */
 } Team;
 
 typedef struct {
@@ -95,6 +96,7 @@ static void go_on(const Run *r, const vlpc_photos *photos, Team *team, Member m[
   assert_int_equal(pthread_barrier_init(&team->all, NULL, team->size), 0);
   for (uint32_t i = 0; i < team->size; i++) {
     m[i] = (Member){.team = team, .rank = i, .o = options_of(r, &s[i]), .a = a, .photos = photos};
+    if (i + 1 == team->size && team->set_of_last) m[i].o.set = team->set_of_last;
     if (photos) m[i].o.data = NULL, m[i].o.classes = class_name, m[i].o.n_classes = CLASSES;
     assert_int_equal(pthread_create(&thread[i], NULL, take_part, &m[i]), 0);
   }
@@ -249,6 +251,26 @@ static void a_team_that_cannot_says_so(void **state) {
                       "  fix:      set shards=1 and train in one process\n");
 }
 
+/* One that asks for another configuration is found before a step. */
+static void a_team_has_the_same(void **state) {
+  static const char *const set[] = {"shots=1", "batch=4", "shards=2", "epochs=1", NULL};
+  static const char *const other[] = {"shots=1", "batch=4", "shards=2", "epochs=2", NULL};
+  Run r = {.artifact = e2e_file("coop.vlpc"), .threads = 1, .set = set,
+           .run = e2e_file("team_apart")};
+  Team team = {.size = 2, .set_of_last = other};
+  Member m[TEAM_MOST];
+  (void)state;
+  go_together(&r, &team, m);
+  for (uint32_t i = 0; i < 2; i++) {
+    assert_int_equal(m[i].status, VLPC_E_MISMATCH);
+    assert_string_equal(m[i].error,
+                        "vlpc: error[E1130]: the processes have not the same photos, artifact or "
+                        "configuration\n"
+                        "  fix:      have all of them see the same files, which nobody changes "
+                        "meanwhile\n");
+  }
+}
+
 /* ---- photos in memory ------------------------------------------------------ */
 
 /* Those of the folder "one", decoded. */
@@ -335,6 +357,7 @@ int main(void) {
       cmocka_unit_test(who_cannot_score_is_named),
       cmocka_unit_test(scores_of_one_may_be_no_numbers),
       cmocka_unit_test(a_team_that_cannot_says_so),
+      cmocka_unit_test(a_team_has_the_same),
       cmocka_unit_test(a_team_learns_from_memory),
       cmocka_unit_test(a_photo_that_one_cannot_read_ends_all),
   };

@@ -186,6 +186,25 @@ static void a_run_is_not_mixed_with_another(void **state) {
   vlpc_artifact_close(a);
 }
 
+/* The first that has the folder keeps it until it ends. */
+static void a_run_has_one_trainer_at_a_time(void **state) {
+  Run r = {.artifact = e2e_file("coop.vlpc"), .run = e2e_file("taken"), .set = short_run};
+  vlpc_artifact *a = open_artifact(r.artifact);
+  vlpc_trainer *first = trainer_of(&r, a), *second = NULL;
+  (void)state;
+  assert_int_equal(open_run(&r, a, &second), VLPC_E_IO);
+  const char *says =
+      arena_printf(e2e, "vlpc: error[E1133]: %s: the folder is in use by another process\n"
+                        "  found:    process %ld\n"
+                        "  fix:      wait for it or end it, or name another folder\n",
+                   r.run, (long)getpid());
+  assert_string_equal(vlpc_trainer_error(second), says);
+  vlpc_trainer_free(second);
+  vlpc_trainer_free(first);
+  vlpc_trainer_free(trainer_of(&r, a));
+  vlpc_artifact_close(a);
+}
+
 /* Photos that have moved are those of before; others are not. */
 static void a_run_finds_its_photos_elsewhere(void **state) {
   Run whole = {.artifact = e2e_file("coop.vlpc"), .data = "one", .run = e2e_file("stayed"),
@@ -534,6 +553,7 @@ int main(void) {
       cmocka_unit_test(plans_have_room_for_photos),
       cmocka_unit_test(a_second_run_makes_no_features),
       cmocka_unit_test(a_run_is_not_mixed_with_another),
+      cmocka_unit_test(a_run_has_one_trainer_at_a_time),
       cmocka_unit_test(a_run_finds_its_photos_elsewhere),
       cmocka_unit_test(a_step_is_sgd_on_its_gradient),
       cmocka_unit_test(what_is_no_number_is_named),
