@@ -11,12 +11,13 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/base.h"
 
 static const char *const isa_names[ISA__COUNT] = {"portable", "avx2", "avx512",
-                                                 "avx512bf16"};
+                                                 "avx512bf16", "amx"};
 
 /* ---- processor ---------------------------------------------------------- */
 
@@ -25,7 +26,14 @@ static const char *const isa_names[ISA__COUNT] = {"portable", "avx2", "avx512",
 
 #define ARCH "x86_64"
 
-enum { XCR_AVX = 0x6, XCR_AVX512 = 0xe6, AVX512_BF16 = 1 << 5 /* leaf 7.1, eax */ };
+enum {
+  XCR_AVX = 0x6,
+  XCR_AVX512 = 0xe6,
+  XCR_AMX = 0x60000,
+  AVX512_BF16 = 1 << 5, /* leaf 7.1, eax */
+  AMX_BF16_TILE = 1 << 22 | 1 << 24, /* leaf 7, edx */
+  TILE_DATA = 18 /* of the system's ARCH_REQ_XCOMP_PERM */
+};
 
 typedef struct {
   unsigned a, b, c, d;
@@ -49,6 +57,16 @@ static unsigned xcr0(void) {
 
 static bool has(unsigned word, unsigned bits) { return (word & bits) == bits; }
 
+static bool tiles;
+static pthread_once_t tiles_once = PTHREAD_ONCE_INIT;
+
+/* Linux gives a process AMX's registers when it asks (Documentation/arch/x86/xstate.rst). */
+static void ask_for_tiles(void) {
+  enum { ARCH_REQ_XCOMP_PERM = 0x1023 };
+  tiles = has(xcr0(), XCR_AMX) && has(cpuid(7).d, AMX_BF16_TILE) &&
+              syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+}
+
 CpuIsa cpu_isa_best(void) {
   unsigned saved = xcr0();
   Cpuid one = cpuid(1), seven = cpuid(7);
@@ -57,7 +75,11 @@ CpuIsa cpu_isa_best(void) {
   bool avx512 = avx2 && has(saved, XCR_AVX512) &&
                 has(seven.b, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL);
   bool bf16 = avx512 && seven.a >= 1 && has(cpuid_sub(7, 1).a, AVX512_BF16);
-  return bf16 ? ISA_AVX512_BF16 : avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_PORTABLE;
+  if (bf16) {
+    pthread_once(&tiles_once, ask_for_tiles);
+    return tiles ? ISA_AMX : ISA_AVX512_BF16;
+  }
+  return avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_PORTABLE;
 }
 
 static void read_model(char out[64]) {

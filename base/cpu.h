@@ -3,7 +3,8 @@
 **
 ** A level is a set of instructions that code is made for; each includes the
 ** ones below it of the same architecture.  The operating system's support for
-** the registers (XGETBV) counts as much as CPUID. */
+** the registers (XGETBV) counts as much as CPUID; AMX's must be asked for, which
+** the first question does. */
 #ifndef VLPC_BASE_CPU_H
 #define VLPC_BASE_CPU_H
 
@@ -14,12 +15,13 @@ typedef enum {
   ISA_AVX2,         /* AVX2 and FMA, 8 lanes */
   ISA_AVX512,       /* AVX-512 F, BW, DQ, VL, 16 lanes */
   ISA_AVX512_BF16,  /* and AVX512-BF16: dot products of bf16 pairs */
+  ISA_AMX,          /* and AMX-TILE, AMX-BF16: products of bf16 matrices */
   ISA__COUNT
 } CpuIsa;
 
 CpuIsa cpu_isa_best(void);
 bool cpu_isa_runs(CpuIsa isa);
-const char *cpu_isa_name(CpuIsa isa); /* "portable" … "avx512bf16" */
+const char *cpu_isa_name(CpuIsa isa); /* "portable" … "amx" */
 bool cpu_isa_parse(const char *name, CpuIsa *out);
 const char *cpu_arch(void);           /* "x86_64", "aarch64" */
 /* Processors this process may use (affinity and cgroup quota). */

@@ -6,11 +6,12 @@
 **
 ** The peak is measured right before and after each shape, in the same process,
 ** as the clock moves: a loop of independent multiply-adds in registers, of the
-** target's width; the higher counts.  Every shape runs over as
-** many weight matrices as do not fit the caches together, as the layers of a
-** model do; the first two lines run on one small matrix that stays in cache.  A figure is the
-*median over runs; best is the fastest run.  On a
-** busy machine the two drift apart, and the run should be repeated. */
+** target's width (also for AMX, whose shares may pass 100 %); the higher counts.
+** Every shape runs over as many weight matrices as do not fit the caches
+** together, as the layers of a model do; the first two lines run on one small
+** matrix that stays in cache.  A figure is the median over runs; best is the
+** fastest run.  On a busy machine the two drift apart, and the run should be
+** repeated. */
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* peak.c - the rate of multiply-adds that this machine reaches.
 **
-** Each loop keeps 12 vectors in flight, more than latency times units of any
+** Each loop keeps 12 vectors (AMX: 6 tiles) in flight, more than latency times units of any
 ** x86 core, and touches no memory.  This file is compiled with contraction on,
 ** so that a * b + c is one instruction where the level has it; a level without
 ** it is counted as the same two operations. */
@@ -42,6 +42,32 @@ __attribute__((target("avx512f,avx512bf16"))) static float peak_bf16(float seed)
   return _mm512_reduce_add_ps(sum);
 }
 
+/* And of AMX: 16 × 16 sums of 32 products an instruction, six of them in flight. */
+__attribute__((target("avx512f,amx-tile,amx-bf16"))) static float peak_amx(float seed) {
+  _Alignas(64) struct {
+    uint8_t palette, zero[15];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+  } config = {.palette = 1};
+  _Alignas(64) float values[16 * 16], sum = 0;
+  for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = 16;
+  for (int i = 0; i < 16 * 16; i++) values[i] = seed;
+  _tile_loadconfig(&config);
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define ZERO(t) _tile_zero(t);
+#define PRODUCT(t) _tile_dpbf16ps(t, 6, 7);
+  EACH(ZERO)
+  _tile_loadd(6, values, 64);
+  _tile_loadd(7, values, 64);
+  for (int r = 0; r < ROUNDS * CHAINS / 6; r++) {
+    EACH(PRODUCT)
+  }
+  _tile_stored(0, values, 64);
+  _tile_release();
+  for (int i = 0; i < 16 * 16; i++) sum += values[i];
+  return sum;
+}
+
 PEAK_LOOP(peak_avx2, 8, __attribute__((target("avx2,fma"))))
 PEAK_LOOP(peak_avx512, 16, __attribute__((target("avx512f"))))
 #endif
@@ -57,6 +83,7 @@ static const Peak peaks[ISA__COUNT] = {
     [ISA_AVX2] = {peak_avx2, 16},
     [ISA_AVX512] = {peak_avx512, 32},
     [ISA_AVX512_BF16] = {peak_avx512, 32},
+    [ISA_AMX] = {peak_avx512, 32},
 #endif
 };
 
@@ -64,6 +91,7 @@ static const Peak peaks[ISA__COUNT] = {
 static const Peak bf16_peaks[ISA__COUNT] = {
 #ifdef __x86_64__
     [ISA_AVX512_BF16] = {peak_bf16, 64},
+    [ISA_AMX] = {peak_amx, 16 * 16 * 64},
 #endif
 };
 

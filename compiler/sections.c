@@ -162,11 +162,11 @@ static VlStatus seal_one(const Compile *c, Section kernels, const char *target, 
   return VLPC_OK;
 }
 
-/* Whether the list of --seal names a level; "all" leaves out one that f32 code
-** is never run at. */
+/* Whether the list of --seal names a level; "all" leaves out those that f32
+** code is never run at. */
 static bool is_sealed(const Compile *c, CpuIsa isa) {
   const char *at = c->o->seal, *name = cpu_isa_name(isa);
-  if (strcmp(at, "all") == 0) return isa != ISA_AVX512_BF16 || c->bf16;
+  if (strcmp(at, "all") == 0) return isa < ISA_AVX512_BF16 || c->bf16;
   while (*at) {
     size_t n = strcspn(at, ",");
     if (n == strlen(name) && memcmp(at, name, n) == 0) return true;

@@ -67,10 +67,10 @@ static void free_one(LoadedCode *c) {
 }
 
 /* Code of f32 gains nothing from products of bf16: it is made and sealed for
-** one level less. */
+** the level below them. */
 static const char *wanted_isa(const Model *m, const vlpc_session_options *o) {
   bool bf16 = strcmp(m->manifest.precision, "bf16") == 0;
-  if (o->isa || bf16 || cpu_isa_best() != ISA_AVX512_BF16) return o->isa;
+  if (o->isa || bf16 || cpu_isa_best() < ISA_AVX512_BF16) return o->isa;
   return cpu_isa_name(ISA_AVX512);
 }
 

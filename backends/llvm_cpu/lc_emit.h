@@ -13,6 +13,7 @@
 typedef struct {
   Lb b;
   Lv micro[2]; /* the tile functions below, of f32 and bf16; NULL until first used */
+  Lv amx;      /* that of AMX */
   Lv operands, sizes, begin, end, scratch; /* of the function being filled */
 } Emit;
 
@@ -78,6 +79,20 @@ typedef struct {
 void le_tile(Emit *e, const LeTile *t);
 /* Emits the tile functions, once a module, before the functions that use them. */
 void le_need_tiles(Emit *e, VlDtype dtype);
+
+/* lc_amx.c: the same of bf16 by AMX, for k a multiple of LE_AMX_K and rows that lie a_bytes
+** apart: out as above for n_rows of 1 … LE_AMX_ROWS, n_panels of 1 … LE_AMX_PANELS, in
+** another order of sums, which depends on nothing else either. */
+enum { LE_AMX_ROWS = 32, LE_AMX_PANELS = 4, LE_AMX_K = 32 };
+typedef struct {
+  Lv n_rows, n_panels;
+  Lv a, a_bytes;
+  Lv w, panel_bytes, k;
+  Lv out, out_bytes;
+} LeAmxTile;
+void le_amx_tile(Emit *e, const LeAmxTile *t);
+void le_need_amx(Emit *e);
+void le_amx_release(Emit *e); /* after the last tile of a function */
 
 /* lc_bf16.c */
 /* sum + a[1]·w[1] + a[0]·w[0], in this order, rounded after each, for pairs of

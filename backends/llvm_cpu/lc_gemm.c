@@ -16,12 +16,27 @@
 ** 6·7 + 8): thin tiles would be bound by loads.  A is not packed and K is not
 ** blocked: both were measured slower at K <= 3072.
 **
+** With bf16 and AMX, tiles are those of lc_amx.c, of another size.
+**
 ** With transposed, a group's panels are turned into scratch, 16 × 16 at a time,
 ** when a task comes to it first; the blocks after it, four instead of two, find
 ** them there. */
 #include "backends/llvm_cpu/lc_emit.h"
 
-enum { ROWS = 104, TILE_ROWS = 8, TILE_COLS = 48, TURNED_BLOCKS = 4 };
+enum { ROWS = 104, AMX_ROWS = 4 * LE_AMX_ROWS, TURNED_BLOCKS = 4, TURNED_PANELS = 3 };
+
+/* How C is cut: most rows and panels of a tile, most rows of a block. */
+typedef struct {
+  uint32_t rows, panels, block;
+  bool amx;
+} Cut;
+
+static Cut cut_of(const Emit *e, const KGemm *k) {
+  const LcTarget *t = e->b.target;
+  bool amx = t->has_amx && knum_dtype(k->in) == VLPC_BF16 && k->k % LE_AMX_K == 0;
+  return amx ? (Cut){LE_AMX_ROWS, LE_AMX_PANELS, AMX_ROWS, true}
+             : (Cut){t->mr, t->panels, ROWS, false};
+}
 
 typedef struct {
   Emit *e;
@@ -30,40 +45,42 @@ typedef struct {
   int64_t panels, groups, panel_bytes;
   Lv c, a, w, bias, res;
   Lv c_g, c_m, a_g, a_m, r_g, r_m; /* bytes */
-  Lv a_row, c_row, r_row;          /* arrays of ROWS pointers */
-  Lv tile;                         /* TILE_ROWS × TILE_COLS floats */
+  Lv a_row, c_row, r_row;          /* arrays of a block's pointers */
+  Cut cut;
+  Lv tile; /* the floats of one */
   Lv turned;                       /* variable: first panel of the group in scratch */
 } Gemm;
 
 static int64_t n_groups(Emit *e, const KGemm *k) {
-  int64_t panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL, wide = e->b.target->panels;
+  int64_t panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL, wide = cut_of(e, k).panels;
   return (panels + wide - 1) / wide;
 }
 
 static Lv gemm_tasks(Emit *e, const Kernel *kernel) {
   const KGemm *k = &kernel->gemm;
   Lv rows = lb_mul(&e->b, le_size(e, k->g), le_size(e, k->m));
-  return lb_mulc(&e->b, le_ceil_div(e, rows, ROWS), n_groups(e, k));
+  return lb_mulc(&e->b, le_ceil_div(e, rows, cut_of(e, k).block), n_groups(e, k));
 }
 
 static Gemm prologue(Emit *e, const KGemm *k) {
   Lb *b = &e->b;
-  Gemm x = {.e = e, .k = k, .panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL};
+  Gemm x = {.e = e, .k = k, .cut = cut_of(e, k),
+            .panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL};
   x.groups = n_groups(e, k);
   VlDtype in = knum_dtype(k->in), out = knum_dtype(k->out);
   x.panel_bytes = gemm_panel_elements(k) / x.panels * (int64_t)dtype_size(in);
   x.m = le_size(e, k->m);
   x.rows = lb_mul(b, le_size(e, k->g), x.m);
-  x.blocks = le_ceil_div(e, x.rows, ROWS);
+  x.blocks = le_ceil_div(e, x.rows, x.cut.block);
   x.c = le_operand(e, 0), x.a = le_operand(e, 1), x.w = le_operand(e, 2);
   if (k->has_bias) x.bias = le_operand(e, 3);
   if (k->has_residual) x.res = le_operand(e, 3 + k->has_bias);
   x.c_g = le_bytes_of(e, k->c_g, out), x.c_m = le_bytes_of(e, k->c_m, out);
   x.a_g = le_bytes_of(e, k->a_g, in), x.a_m = le_bytes_of(e, k->a_m, in);
   x.r_g = le_bytes(e, k->r_g), x.r_m = le_bytes(e, k->r_m);
-  x.a_row = lb_array(b, b->ptr, ROWS), x.c_row = lb_array(b, b->ptr, ROWS);
-  if (k->has_residual) x.r_row = lb_array(b, b->ptr, ROWS);
-  x.tile = lb_array(b, b->f32, TILE_ROWS * TILE_COLS);
+  x.a_row = lb_array(b, b->ptr, x.cut.block), x.c_row = lb_array(b, b->ptr, x.cut.block);
+  if (k->has_residual) x.r_row = lb_array(b, b->ptr, x.cut.block);
+  x.tile = lb_array(b, b->f32, x.cut.rows * x.cut.panels * GEMM_PANEL);
   if (k->transposed) x.turned = lb_var(b, b->i64, lb_i64(b, -1));
   return x;
 }
@@ -84,6 +101,9 @@ static void list_rows(const Gemm *x, Lv first, Lv n) {
   le_rows_next(e, &r);
   lb_end_for(b, &loop);
 }
+
+/* From one row of the tile to the next. */
+static int64_t tile_bytes(const Gemm *x) { return 4 * GEMM_PANEL * (int64_t)x->cut.panels; }
 
 /* One row of the tile at hand, and where it goes. */
 typedef struct {
@@ -124,7 +144,7 @@ static void finish_panel(const Gemm *x, const OutRow *r, Lv j) {
 /* A full group is unrolled unless fn is long; others loop. */
 static void each_panel(const Gemm *x, const OutRow *r, Lv n_panels, PanelFn *fn) {
   Lb *b = &x->e->b;
-  int64_t wide = b->target->panels;
+  int64_t wide = x->cut.panels;
   bool is_long = fn == finish_panel && x->k->act != ACT_NONE;
   LbIf full;
   LbLoop loop;
@@ -143,7 +163,7 @@ static void each_row(const Gemm *x, Lv row0, Lv n_rows, Lv panel0, Lv n_panels, 
   LbLoop rows;
   Lv i = lb_for(b, &rows, lb_i64(b, 0), n_rows, 1);
   Lv slot = lb_mulc(b, lb_add(b, row0, i), 8);
-  OutRow r = {.from = lb_at(b, x->tile, lb_mulc(b, i, 4 * TILE_COLS)), .panel0 = panel0};
+  OutRow r = {.from = lb_at(b, x->tile, lb_mulc(b, i, tile_bytes(x))), .panel0 = panel0};
   r.to = lb_load(b, b->ptr, lb_at(b, x->c_row, slot), 8);
   if (x->r_row) r.res = lb_load(b, b->ptr, lb_at(b, x->r_row, slot), 8);
   each_panel(x, &r, n_panels, fn);
@@ -184,7 +204,7 @@ static Task locate(const Gemm *x, Lv t) {
 static void fetch_ahead(const Gemm *x, const Task *k, Lv i, Lv n, LeTile *tile) {
   Lb *b = &x->e->b;
   int64_t steps = VL_MAX(x->panel_bytes / 256, 1);
-  int64_t bytes = x->panel_bytes * x->e->b.target->panels;
+  int64_t bytes = x->panel_bytes * x->cut.panels;
   Lv parts = lb_mul(b, n, k->shares);
   Lv part = lb_add(b, lb_mul(b, k->share, n), i);
   Lv from = le_part(x->e, lb_i64(b, bytes / 128), part, parts);
@@ -232,19 +252,13 @@ static void turn_group(const Gemm *x, const Task *k) {
 
 static uint64_t gemm_scratch(const Kernel *kernel) {
   const KGemm *k = &kernel->gemm;
-  return k->transposed ? (uint64_t)(4 * TILE_COLS * k->k) : 0;
+  return k->transposed ? (uint64_t)(4 * GEMM_PANEL * TURNED_PANELS * k->k) : 0;
 }
 
-static void run_task(const Gemm *x, const Task *k) {
+/* Rows [row0, row0 + n_rows) of the block, by vectors; tile i of n. */
+static void vector_tile(const Gemm *x, const Task *k, Lv i, Lv n, Lv row0, Lv n_rows) {
   Emit *e = x->e;
   Lb *b = &e->b;
-  list_rows(x, k->first, k->n);
-  if (x->turned) turn_group(x, k);
-  Lv n_tiles = le_ceil_div(e, k->n, b->target->mr);
-  LbLoop loop;
-  Lv i = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
-  Lv row0 = le_part(e, k->n, i, n_tiles);
-  Lv n_rows = lb_sub(b, le_part(e, k->n, lb_addc(b, i, 1), n_tiles), row0);
   LeTile tile = {.dtype = knum_dtype(x->k->in),
                  .n_rows = n_rows,
                  .n_panels = k->n_panels,
@@ -254,10 +268,52 @@ static void run_task(const Gemm *x, const Task *k) {
                  .panel_bytes = lb_i64(b, x->panel_bytes),
                  .k = lb_i64(b, x->k->k),
                  .out = x->tile,
-                 .out_bytes = lb_i64(b, 4 * TILE_COLS)};
-  fetch_ahead(x, k, i, n_tiles, &tile);
+                 .out_bytes = lb_i64(b, tile_bytes(x))};
+  fetch_ahead(x, k, i, n, &tile);
   each_row(x, row0, n_rows, k->panel, k->n_panels, fetch_panel);
   le_tile(e, &tile);
+}
+
+/* The same by AMX, which wants rows at one distance: those of a batch entry, one entry after
+** the other unless all have it. */
+static void amx_tile(const Gemm *x, const Task *k, Lv row0, Lv n_rows) {
+  Lb *b = &x->e->b;
+  LbLoop loop;
+  Lv single = lb_icmp(b, LLVMIntEQ, x->m, lb_i64(b, 1));
+  Lv even = lb_icmp(b, LLVMIntEQ, x->a_g, lb_mul(b, x->m, x->a_m));
+  Lv all = LLVMBuildOr(b->b, single, even, "");
+  Lv run = lb_select(b, all, x->rows, x->m);
+  Lv first = lb_add(b, k->first, row0), end = lb_add(b, first, n_rows);
+  Lv g0 = LLVMBuildUDiv(b->b, first, run, "");
+  Lv g1 = lb_addc(b, LLVMBuildUDiv(b->b, lb_addc(b, end, -1), run, ""), 1);
+  Lv g = lb_for(b, &loop, g0, g1, 1);
+  Lv from = lb_sub(b, lb_max(b, first, lb_mul(b, g, run)), first);
+  Lv to = lb_sub(b, lb_min(b, end, lb_mul(b, lb_addc(b, g, 1), run)), first);
+  Lv at = lb_at(b, x->a_row, lb_mulc(b, lb_add(b, row0, from), 8));
+  le_amx_tile(x->e, &(LeAmxTile){.n_rows = lb_sub(b, to, from),
+                                 .n_panels = k->n_panels,
+                                 .a = lb_load(b, b->ptr, at, 8),
+                                 .a_bytes = lb_select(b, single, x->a_g, x->a_m),
+                                 .w = lb_at(b, x->w, lb_mulc(b, k->panel, x->panel_bytes)),
+                                 .panel_bytes = lb_i64(b, x->panel_bytes),
+                                 .k = lb_i64(b, x->k->k),
+                                 .out = lb_at(b, x->tile, lb_mulc(b, from, tile_bytes(x))),
+                                 .out_bytes = lb_i64(b, tile_bytes(x))});
+  lb_end_for(b, &loop);
+}
+
+static void run_task(const Gemm *x, const Task *k) {
+  Emit *e = x->e;
+  Lb *b = &e->b;
+  list_rows(x, k->first, k->n);
+  if (x->turned) turn_group(x, k);
+  Lv n_tiles = le_ceil_div(e, k->n, x->cut.rows);
+  LbLoop loop;
+  Lv i = lb_for(b, &loop, lb_i64(b, 0), n_tiles, 1);
+  Lv row0 = le_part(e, k->n, i, n_tiles);
+  Lv n_rows = lb_sub(b, le_part(e, k->n, lb_addc(b, i, 1), n_tiles), row0);
+  if (x->cut.amx) amx_tile(x, k, row0, n_rows);
+  else vector_tile(x, k, i, n_tiles, row0, n_rows);
   each_row(x, row0, n_rows, k->panel, k->n_panels, finish_panel);
   lb_end_for(b, &loop);
 }
@@ -269,10 +325,12 @@ static void gemm_run(Emit *e, const Kernel *kernel) {
   Task k = locate(&x, t);
   run_task(&x, &k);
   lb_end_for(&e->b, &loop);
+  if (x.cut.amx) le_amx_release(e);
 }
 
 static void gemm_need(Emit *e, const Kernel *kernel) {
-  le_need_tiles(e, knum_dtype(kernel->gemm.in));
+  if (cut_of(e, &kernel->gemm).amx) le_need_amx(e);
+  else le_need_tiles(e, knum_dtype(kernel->gemm.in));
 }
 
 const LcKind lc_gemm = {

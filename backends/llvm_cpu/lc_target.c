@@ -12,7 +12,8 @@
 #define AVX2 V2 ",+avx,+avx2,+fma,+f16c,+bmi,+bmi2"
 #define AVX512 AVX2 ",+avx512f,+avx512bw,+avx512dq,+avx512vl"
 #define AVX512_BF16 AVX512 ",+avx512bf16"
-#define NAMES "portable, avx2, avx512 or avx512bf16"
+#define AMX AVX512_BF16 ",+amx-tile,+amx-bf16"
+#define NAMES "portable, avx2, avx512, avx512bf16 or amx"
 
 static const LcTarget targets[ISA__COUNT] = {
     [ISA_PORTABLE] = {.tune = "x86-64-v2", .features = V2, .lanes = 4, .mr = 2, .panels = 1},
@@ -22,6 +23,8 @@ static const LcTarget targets[ISA__COUNT] = {
                     .lanes = 16, .mr = 8, .panels = 3},
     [ISA_AVX512_BF16] = {.tune = "znver4", .features = AVX512_BF16, .has_fma = true,
                          .has_f16 = true, .has_bf16 = true, .lanes = 16, .mr = 8, .panels = 3},
+    [ISA_AMX] = {.tune = "sapphirerapids", .features = AMX, .has_fma = true, .has_f16 = true,
+                 .has_bf16 = true, .has_amx = true, .lanes = 16, .mr = 8, .panels = 3},
 };
 
 #elif defined(__aarch64__)

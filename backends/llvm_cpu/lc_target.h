@@ -21,6 +21,7 @@ typedef struct {
   bool has_fma;
   bool has_f16;     /* half <-> float in hardware */
   bool has_bf16;    /* float -> bf16 and sums of two bf16 products in hardware */
+  bool has_amx;     /* tile registers, and products of bf16 in them */
   uint32_t lanes;   /* floats in one register */
   uint32_t mr;      /* GEMM tile: most rows, */
   uint32_t panels;  /* and panels of 16 columns */

@@ -153,7 +153,7 @@ typedef struct vlpc_session_options {
   int32_t pin_threads; /* 1: each thread keeps its processor */
   /* Uses this session's threads (calls then take turns); it may be freed first. */
   vlpc_session *share_threads;
-  const char *isa;              /* "portable" … "avx512bf16"; NULL: the best that runs */
+  const char *isa;              /* "portable" … "amx"; NULL: the best that runs */
   const char *cache_dir;        /* where code is kept between runs; NULL: nowhere */
   const char *compiler_library; /* path of libvlpc_compiler; NULL: beside this
                                    library, then where the system looks */

@@ -49,7 +49,7 @@ static void test_unknown_target(void **state) {
   make(&m, "avx1024");
   assert_int_equal(m.status, VLPC_E_INVALID_ARG);
   assert_non_null(strstr(diag_text(m.diag), "avx1024"));
-  assert_non_null(strstr(diag_text(m.diag), "portable, avx2, avx512 or avx512bf16"));
+  assert_non_null(strstr(diag_text(m.diag), "portable, avx2, avx512, avx512bf16 or amx"));
   drop(&m);
 }
 
@@ -91,7 +91,7 @@ static void test_listing_keeps_level(void **state) {
     const char *target;
     bool ymm, zmm;
   } rows[] = {{"portable", false, false}, {"avx2", true, false}, {"avx512", true, true},
-              {"avx512bf16", true, true}};
+              {"avx512bf16", true, true}, {"amx", true, true}};
   for (size_t i = 0; i < VL_COUNT(rows); i++) {
     Arena *a = arena_new(0);
     Diag *d = diag_new();
