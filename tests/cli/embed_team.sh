@@ -14,9 +14,9 @@ done
 photos=$(ls photos | wc -l)
 "$vlpc" compile "$clip/model.onnx" --tokenizer "$clip/tokenizer.json" \
   --preprocess "$clip/preprocessor_config.json" -o clip.vlpc >log 2>&1
-options="--threads 1 --cache-dir cache --batch 3"
+options="--threads 1 --batch 3"
 
-"$vlpc" embed clip.vlpc photos -o whole.npy --threads 1 --cache-dir cache --json >json
+"$vlpc" embed clip.vlpc photos -o whole.npy --threads 1 --json >json
 grep -q "\"rows\":$photos," json
 for k in 2 3 4; do
   together $k embed $options clip.vlpc photos -o part$k.npy --json >json$k

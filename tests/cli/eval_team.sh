@@ -15,10 +15,10 @@ for split in train test; do
   done
 done
 clip=$source/models/small_clip
-options="--data photos --threads 1 --cache-dir cache --batch 3"
+options="--data photos --threads 1 --batch 3"
 for method in maple cocoop; do # images follow prompts; texts follow images
   "$vlpc" train "$clip/model.onnx" --method $method --data photos --shots 1 --epochs 1 --no-eval \
-    --threads 1 --cache-dir cache -o $method -q >/dev/null
+    --threads 1 -o $method -q >/dev/null
 done
 
 # same PROCESSES NAME ARGUMENT...: one process and these print and write the same.

@@ -13,7 +13,7 @@ seed=$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')
 echo "seed $seed"
 
 printf 'shots: 2\nbatch: 4\naugment: none\nsave_steps: 1\nepochs: 30\n' >c.yaml
-run="train a.vlpc --data photos --config c.yaml --no-eval -q --cache-dir cache"
+run="train a.vlpc --data photos --config c.yaml --no-eval -q"
 
 clip=$source/models/small_clip
 "$vlpc" prompt coop --length 4 --model "$clip/model.onnx" -o m.onnx -q

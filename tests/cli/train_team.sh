@@ -14,7 +14,7 @@ for class in Forest River SeaLake; do # to test on
   ln -s "$source/models/photos/eurosat_test/$class"/*1.jpg photos/test/$class
 done
 printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 3\n' >c.yaml
-run="--data photos --config c.yaml -q --threads 1 --cache-dir cache"
+run="--data photos --config c.yaml -q --threads 1"
 
 clip=$source/models/small_clip
 "$vlpc" train "$clip/model.onnx" --method maple $run -o whole >out

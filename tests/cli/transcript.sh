@@ -9,7 +9,8 @@
 #   ? its exit code, when it is not 0
 #
 # In the folder, data, small_clip, photos and checkpoints are links to what ships.  With
-# BLESS=1 the transcript is rewritten instead.
+# BLESS=1 the transcript is rewritten instead.  Transcripts share the code that is made for
+# them, in TOOL_DIR/../cache.
 set -u
 file=$1
 PATH=$2:$3:$PATH
@@ -23,7 +24,7 @@ ln -s "$root/models/small_clip" "$work/run/small_clip"
 ln -s "$root/models/photos" "$work/run/photos"
 ln -s "$root/tests/checkpoint/data" "$work/run/checkpoints"
 unset VLPC_THREADS VLPC_ISA VLPC_CACHE_DIR VLPC_COMPILER_LIBRARY
-export HOME="$work/home" XDG_CACHE_HOME="$work/home/cache" TERM=dumb LC_ALL=C
+export HOME="$work/home" XDG_CACHE_HOME="$3/../cache" TERM=dumb LC_ALL=C
 
 run() {
   (cd "$work/run" && sh -c "$1") >"$work/out" 2>"$work/err" </dev/null

@@ -38,8 +38,7 @@ static int set_up(void **state) {
 }
 
 static Line open_on(const char *artifact, const char *isa, int32_t threads) {
-  return line_open(artifact, (vlpc_session_options){
-                                 .threads = threads, .isa = isa, .cache_dir = e2e_file("code")});
+  return line_open(artifact, (vlpc_session_options){.threads = threads, .isa = isa});
 }
 
 static float *embed(const Line *l, uint32_t n) {

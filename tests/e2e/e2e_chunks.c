@@ -70,7 +70,6 @@ static Line ready(const char *artifact, const Case *x, vlpc_session_options o) {
                               .n_classes = x->classes};
   vlpc_tensor image = {pixels, VLPC_F32, 4, {x->batch, 3, SIDE, SIDE}};
   vlpc_tensor labels = {label, VLPC_I64, 1, {x->batch}};
-  o.cache_dir = e2e_file("code");
   Line l = line_open(artifact, o);
   session_ok(&l, vlpc_set_labels(l.s, class_name, x->classes, NULL));
   session_ok(&l, vlpc_prompts_start(l.s, &start, &p));

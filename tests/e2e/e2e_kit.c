@@ -111,6 +111,7 @@ const char *e2e_tiny(const char *folder, bool two_files, int opset) {
 static vlpc_session *session(vlpc_artifact *a, vlpc_session_options o) {
   vlpc_session *s = NULL;
   o.struct_size = sizeof o;
+  if (o.cache_dir == NULL) o.cache_dir = E2E_CODE;
   if (vlpc_session_new(a, &o, &s) != VLPC_OK) fail_msg("%s", vlpc_session_error(s));
   return s;
 }

@@ -52,7 +52,8 @@ typedef struct {
   vlpc_session *s;
 } Line;
 
-/* Where no device is named, the environment may name one: VLPC_TEST_DEVICE=opencl. */
+/* Where no device is named, the environment may name one: VLPC_TEST_DEVICE=opencl.  Code
+** is kept where all tests find it, if not in a folder that is named. */
 Line line_open(const char *artifact, vlpc_session_options o);
 /* Another session of the other's artifact; only its session is to be freed. */
 Line line_share(const Line *other, vlpc_session_options o);

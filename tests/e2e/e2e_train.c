@@ -263,6 +263,13 @@ static void a_step_is_sgd_on_its_gradient(void **state) {
   vlpc_artifact_close(a);
 }
 
+static vlpc_session *session_of(vlpc_artifact *a) {
+  vlpc_session_options o = {.struct_size = sizeof o, .cache_dir = E2E_CODE};
+  vlpc_session *s = NULL;
+  assert_int_equal(vlpc_session_new(a, &o, &s), VLPC_OK);
+  return s;
+}
+
 /* A value that is no number stops the run before it is used, and is named. */
 static void what_is_no_number_is_named(void **state) {
   Run r = {.artifact = e2e_file("coop.vlpc"), .set = short_run,
@@ -273,7 +280,7 @@ static void what_is_no_number_is_named(void **state) {
   vlpc_train_step step = {.struct_size = sizeof step};
   vlpc_tensor x;
   (void)state;
-  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  s = session_of(a);
   assert_int_equal(vlpc_prompts_start(s, NULL, &p), VLPC_OK);
   assert_true(vlpc_prompts_tensor(p, 0, NULL, &x));
   float *value = arena_array(e2e, float, (uint64_t)tensor_count(&x));
@@ -438,7 +445,7 @@ static void kept_features_give_what_the_whole_gives(void **state) {
   only_photos(e2e_file("one/train"), 10, path);
   vlpc_trainer *t = trainer_of(&r, a);
   for (uint32_t i = 0; i < 10; i++) class[i] = vlpc_trainer_class(t, i);
-  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  s = session_of(a);
   assert_int_equal(vlpc_set_labels(s, class, 10, NULL), VLPC_OK);
   assert_int_equal(vlpc_label_inputs(s, "train", NULL, 0), VLPC_OK);
   float *pixels = image.data = arena_array(e2e, float, 10 * 3 * 224 * 224);
@@ -517,7 +524,7 @@ static void frozen_texts_are_the_mean_of_the_modules(void **state) {
   vlpc_tensor labels = {(int64_t[]){0, 1}, VLPC_I64, 1, {CLASSES}};
   vlpc_tensor frozen = {mean, VLPC_F32, 2, {CLASSES, 512}};
   (void)state;
-  assert_int_equal(vlpc_session_new(a, NULL, &s), VLPC_OK);
+  s = session_of(a);
   assert_int_equal(vlpc_prompts_start(s, &start, &p), VLPC_OK);
   assert_int_equal(vlpc_session_set_prompts(s, p), VLPC_OK);
   assert_int_equal(vlpc_set_labels(s, names, CLASSES, NULL), VLPC_OK);

@@ -67,7 +67,6 @@ void eurosat(void) {
   assert_int_equal(symlink(PHOTOS "eurosat_train16", e2e_file("eurosat/train")), 0);
   few("eurosat_test", "eurosat/test", 20);
   assert_int_equal(symlink(PHOTOS "eurosat_test/labels.txt", e2e_file("eurosat/classes.txt")), 0);
-  mkdir(e2e_file("cache"), 0700);
 }
 
 vlpc_artifact *open_artifact(const char *path) {
@@ -79,7 +78,7 @@ vlpc_artifact *open_artifact(const char *path) {
 vlpc_trainer_options options_of(const Run *r, vlpc_session_options *s) {
   *s = (vlpc_session_options){.struct_size = sizeof *s, .threads = r->threads,
                               .memory_limit = r->memory,
-                              .cache_dir = e2e_file("cache")};
+                              .cache_dir = E2E_CODE};
   return (vlpc_trainer_options){.struct_size = sizeof(vlpc_trainer_options),
                                 .data = e2e_file("%s", r->data ? r->data : "eurosat"),
                                 .run = r->run,

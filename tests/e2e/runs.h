@@ -15,7 +15,7 @@ const char *artifact_of(const char *method, int64_t length);
 vlpc_artifact *open_artifact(const char *path);
 
 /* EuroSAT's shipped photos as train and test, with the names that CoOp gives them; a
-** photo of each class as "one".  And a folder for code. */
+** photo of each class as "one". */
 void eurosat(void);
 /* The one photo of each class below a folder, in the order of the classes. */
 void only_photos(const char *folder, uint32_t n, const char **out);
