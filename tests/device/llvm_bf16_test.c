@@ -18,9 +18,9 @@ enum { GAP = 5, OPERANDS = 6 };
 
 /* Those of the kit, and AMX, which amx.h computes where it is not. */
 static const char *target(int i) {
-  const char *last = i > 0 ? kit_target(i - 1) : NULL;
-  bool next = !kit_target(i) && last && strcmp(last, "avx512bf16") == 0 && amx_runs();
-  return next ? "amx" : kit_target(i);
+  const char *last = i > 0 ? kit_bf16_target(i - 1) : NULL;
+  bool next = !kit_bf16_target(i) && last && strcmp(last, "avx512bf16") == 0 && amx_runs();
+  return next ? "amx" : kit_bf16_target(i);
 }
 
 /* Sums of AMX have an order of their own. */

@@ -20,8 +20,12 @@ typedef struct {
   size_t image_bytes;
 } Kit;
 
-/* The targets this machine runs, lowest first; NULL past the last. */
+/* The targets this machine runs that differ in code, lowest first; NULL past the last.  Of those
+** with AVX-512, which differ in products of bf16, the highest alone, unless the test is long. */
 const char *kit_target(int i);
+
+/* All that it runs, for kernels of bf16. */
+const char *kit_bf16_target(int i);
 
 /* Whether a test has time for every dtype on this target, not only those with
 ** code of their own. */

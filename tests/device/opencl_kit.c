@@ -35,6 +35,8 @@ const char *kit_target(int i) {
   return i == 0 ? target : NULL;
 }
 
+const char *kit_bf16_target(int i) { return kit_target(i); }
+
 /* A driver takes a tenth of a second for each of hundreds of kernels. */
 bool kit_every_dtype(int i) {
   (void)i;
