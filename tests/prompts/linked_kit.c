@@ -245,10 +245,15 @@ static void check_results(const Host *h, const PromptCase *c, const Npz *z, Valu
   assert_true(held > 0);
 }
 
-void linked_case(const Host *h, const PromptCase *c, const char *module, const Npz *z) {
-  Values *v = arena_one(e2e, Values);
+const char *linked_artifact(const Host *h, const char *module) {
   vlpc_compile_options k = {.models = {h->clip}, .prompt = module, .passes = h->passes};
-  Line l = line_open(e2e_compile(k, "prompted.vlpc"), (vlpc_session_options){.device = h->device});
+  return e2e_compile(k, "prompted.vlpc");
+}
+
+void linked_run(const Host *h, const PromptCase *c, const char *artifact, const char *module,
+                const Npz *z) {
+  Values *v = arena_one(e2e, Values);
+  Line l = line_open(artifact, (vlpc_session_options){.device = h->device});
   take_inputs(h, c, z, v);
   if (take_params(z, v) == 0) {
     Kit kit = {.arena = e2e};
@@ -261,6 +266,10 @@ void linked_case(const Host *h, const PromptCase *c, const char *module, const N
   if (lift) score_lifted(h, v);
   check_results(h, c, z, v);
   line_close(&l);
+}
+
+void linked_case(const Host *h, const PromptCase *c, const char *module, const Npz *z) {
+  linked_run(h, c, linked_artifact(h, module), module, z);
 }
 
 /* ---- the tiny CLIP --------------------------------------------------------------- */

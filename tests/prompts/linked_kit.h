@@ -21,8 +21,13 @@ typedef struct {
 
 /* The module that vlpc writes for the case: its path. */
 const char *linked_module(const Host *h, const PromptCase *c);
-/* Links the module and runs every entry; fails the test where a result is not the golden's.
-** Parameters are the golden's, or the module's own when it has none. */
+/* The CLIP with the module, compiled: its path, until the next. */
+const char *linked_artifact(const Host *h, const char *module);
+/* Runs every entry; fails the test where a result is not the golden's.  Parameters are the
+** golden's, or the module's own when it has none. */
+void linked_run(const Host *h, const PromptCase *c, const char *artifact, const char *module,
+                const Npz *golden);
+/* Both. */
 void linked_case(const Host *h, const PromptCase *c, const char *module, const Npz *golden);
 
 /* CLIP "tiny", which the goldens of data/cases.txt are of. */
