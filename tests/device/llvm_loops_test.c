@@ -100,12 +100,12 @@ static void expect_close(const void *got, const void *want, Close how, const cha
   }
 }
 
-/* Compiles, runs whole and in pieces, and holds both against the reference;
+/* Runs a kit's one kernel whole and in pieces, and holds both against the reference;
 ** bytes outside the result must stay. */
-static void check(const char *target, Nest *n, void *operands[], VlDtype out, const char *what) {
-  Kit kit = kit_open(target, &n->k, 1);
-  void *got = arena_array(kit.arena, char, OPERAND_BYTES + 64);
-  void *want = arena_array(kit.arena, char, OPERAND_BYTES + 64);
+static void check(const char *target, const Kit *kit, Nest *n, void *operands[], VlDtype out,
+                  const char *what) {
+  void *got = arena_array(kit->arena, char, OPERAND_BYTES + 64);
+  void *want = arena_array(kit->arena, char, OPERAND_BYTES + 64);
   char text[120];
   snprintf(text, sizeof text, "%s, %s, %s", what, dtype_name(out), target);
   operands[0] = want;
@@ -113,10 +113,9 @@ static void check(const char *target, Nest *n, void *operands[], VlDtype out, co
   for (int pieces = 1; pieces <= 4; pieces += 3) {
     memset(got, 0, OPERAND_BYTES);
     operands[0] = got;
-    assert_int_equal(kit_run(&kit, 0, operands, NULL, pieces), fault);
+    assert_int_equal(kit_run(kit, 0, operands, NULL, pieces), fault);
     if (!fault) expect_close(got, want, (Close){out, unit_of(out)}, text);
   }
-  kit_close(&kit);
 }
 
 #define EACH_TARGET(t) for (int t = 0; kit_target(t); t++)
@@ -141,31 +140,28 @@ static bool takes(OpCode op, VlDtype d) {
 
 /* Rounding the operands of a long kernel in halves can tip floor and the like:
 ** those are held on exact inputs only, which cells() gives. */
-static void check_op(const char *target, const Kit *kit, OpCode op, VlDtype d) {
+static void check_op(const char *target, OpCode op, VlDtype d) {
   Nest n;
   nest_init(&n, 1, (int64_t[]){83});
   uint32_t a = add_load(&n, d, (int64_t[]){1});
   uint32_t b = op_info(op)->min_in > 1 ? add_load(&n, d, (int64_t[]){1}) : a;
   VlDtype out = op_info(op)->flags & F_BOOL_OUT ? VLPC_BOOL : d;
   add_op(&n, op, out, a, b);
-  void *operands[3] = {NULL, cells(kit, d, 1, true), cells(kit, d, 2, true)};
-  check(target, &n, operands, out, op_info(op)->name);
+  Kit kit = kit_open(target, &n.k, 1);
+  void *operands[3] = {NULL, cells(&kit, d, 1, true), cells(&kit, d, 2, true)};
+  check(target, &kit, &n, operands, out, op_info(op)->name);
+  kit_close(&kit);
 }
 
 static void test_ops(void **state) {
   (void)state;
   EACH_TARGET(t) {
-    Nest none;
-    nest_init(&none, 0, NULL);
-    add_row(&none, (KBody){.kind = KB_LITERAL, .dtype = VLPC_F32});
-    Kit kit = kit_open(kit_target(t), &none.k, 1);
     for (int op = 1; op < OP__COUNT; op++) {
       if (op_info(op)->kind != K_EW || op == OP_where || op == OP_cast) continue;
       for (size_t i = 0; i < VL_COUNT(dtypes); i++)
         if (takes((OpCode)op, dtypes[i]) && tried(t, dtypes[i]))
-          check_op(kit_target(t), &kit, (OpCode)op, dtypes[i]);
+          check_op(kit_target(t), (OpCode)op, dtypes[i]);
     }
-    kit_close(&kit);
   }
 }
 
@@ -174,10 +170,6 @@ static void test_ops(void **state) {
 static void test_casts(void **state) {
   (void)state;
   EACH_TARGET(t) {
-    Nest none;
-    nest_init(&none, 0, NULL);
-    add_row(&none, (KBody){.kind = KB_LITERAL, .dtype = VLPC_F32});
-    Kit kit = kit_open(kit_target(t), &none.k, 1);
     for (size_t i = 0; i < VL_COUNT(dtypes); i++)
       for (size_t j = 0; j < VL_COUNT(dtypes); j++) {
         if (!tried(t, dtypes[i]) || !tried(t, dtypes[j])) continue;
@@ -185,10 +177,11 @@ static void test_casts(void **state) {
         nest_init(&n, 1, (int64_t[]){51});
         uint32_t a = add_load(&n, dtypes[i], (int64_t[]){1});
         add_op(&n, OP_cast, dtypes[j], a, a);
+        Kit kit = kit_open(kit_target(t), &n.k, 1);
         void *operands[2] = {NULL, cells(&kit, dtypes[i], 3, true)};
-        check(kit_target(t), &n, operands, dtypes[j], dtype_name(dtypes[i]));
+        check(kit_target(t), &kit, &n, operands, dtypes[j], dtype_name(dtypes[i]));
+        kit_close(&kit);
       }
-    kit_close(&kit);
   }
 }
 
@@ -224,7 +217,7 @@ static void test_layouts(void **state) {
       add_op(&n, OP_sub, VLPC_F32, add_load(&n, VLPC_F32, l->a), add_load(&n, VLPC_F32, l->b));
       Kit kit = kit_open(kit_target(t), &n.k, 1);
       void *operands[3] = {NULL, cells(&kit, VLPC_F32, 4, true), cells(&kit, VLPC_F32, 5, true)};
-      check(kit_target(t), &n, operands, VLPC_F32, l->what);
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, l->what);
       kit_close(&kit);
     }
   }
@@ -250,7 +243,7 @@ static void test_slices(void **state) {
     Kit kit = kit_open(kit_target(t), &n.k, 1);
     char *x = cells(&kit, VLPC_F32, 6, true);
     void *operands[2] = {NULL, x + 36 * sizeof(float)};
-    check(kit_target(t), &n, operands, VLPC_F32, "slice");
+    check(kit_target(t), &kit, &n, operands, VLPC_F32, "slice");
     kit_close(&kit);
   }
 }
@@ -306,14 +299,14 @@ static void test_gather(void **state) {
       int64_t *index = arena_array(kit.arena, int64_t, 64);
       for (int i = 0; i < 64; i++) index[i] = i * 7 % 24 - 12;
       void *operands[3] = {NULL, index, cells(&kit, VLPC_F32, 9, true)};
-      check(kit_target(t), &n, operands, VLPC_F32, axis ? "gather columns" : "gather rows");
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, axis ? "gather columns" : "gather rows");
       int last = axis == 0 ? 8 : 49;
       index[last] = 12; /* the least that is outside, then the greatest */
-      check(kit_target(t), &n, operands, VLPC_F32, "index too large");
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, "index too large");
       index[last] = -13;
-      check(kit_target(t), &n, operands, VLPC_F32, "index too small");
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, "index too small");
       index[last] = 0, index[last + 1] = INT64_MIN; /* past the end: not read */
-      check(kit_target(t), &n, operands, VLPC_F32, "index not used");
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, "index not used");
       kit_close(&kit);
     }
 }
@@ -332,7 +325,7 @@ static void test_scatter_repeats(void **state) {
     int64_t *at = arena_array(kit.arena, int64_t, 20);
     for (int i = 0; i < 20; i++) at[i] = i * 3 % 8 - (i % 2 ? 8 : 0);
     void *operands[3] = {NULL, at, cells(&kit, VLPC_F32, 10, false)};
-    check(kit_target(t), &n, operands, VLPC_F32, "scatter");
+    check(kit_target(t), &kit, &n, operands, VLPC_F32, "scatter");
     kit_close(&kit);
   }
 }
@@ -359,7 +352,7 @@ static void check_sum(const char *target, const Layout *l, uint32_t axes, KReduc
   if (r == KR_PROD && dtype_is_float(d))
     for (int64_t i = 0; i < OPERAND_BYTES / (int64_t)dtype_size(d); i++)
       dtype_store(d, operands[1], i, 1 + dtype_load(d, operands[1], i) / 64);
-  check(target, &n, operands, r >= KR_ARGMAX ? VLPC_I64 : d, l->what);
+  check(target, &kit, &n, operands, r >= KR_ARGMAX ? VLPC_I64 : d, l->what);
   kit_close(&kit);
 }
 
@@ -392,7 +385,7 @@ static void test_products(void **state) {
       Kit kit = kit_open(kit_target(t), &n.k, 1);
       void *operands[3] = {NULL, kit_floats(&kit, 1, OPERAND_BYTES / 4),
                            kit_floats(&kit, 2, OPERAND_BYTES / 4)};
-      check(kit_target(t), &n, operands, VLPC_F32, "product");
+      check(kit_target(t), &kit, &n, operands, VLPC_F32, "product");
       kit_close(&kit);
     }
 }
