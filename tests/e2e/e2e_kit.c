@@ -3,6 +3,7 @@
 #include "tests/e2e/e2e_kit.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,12 +31,15 @@ static void empty(const char *folder) {
   closedir(d);
 }
 
+/* Beside the program. */
+static const char *own_folder(void) { return arena_printf(e2e, "%s.dir", program_invocation_name); }
+
 int e2e_set_up(void **state) {
   (void)state;
   e2e = arena_new(0);
   if (!e2e) return 1;
-  mkdir(E2E_FOLDER, 0777);
-  empty(E2E_FOLDER);
+  mkdir(own_folder(), 0777);
+  empty(own_folder());
   if (vlpc_compiler_open(NULL, &e2e_compiler) == VLPC_OK) return 0;
   print_error("%s", vlpc_compiler_error(e2e_compiler));
   return 1;
@@ -44,7 +48,7 @@ int e2e_set_up(void **state) {
 int e2e_tear_down(void **state) {
   (void)state;
   vlpc_compiler_close(e2e_compiler);
-  empty(E2E_FOLDER);
+  empty(own_folder());
   arena_free(e2e);
   return 0;
 }
@@ -54,7 +58,7 @@ const char *e2e_file(const char *fmt, ...) {
   va_start(ap, fmt);
   const char *name = arena_vprintf(e2e, fmt, ap);
   va_end(ap);
-  return arena_printf(e2e, "%s/%s", E2E_FOLDER, name);
+  return arena_printf(e2e, "%s/%s", own_folder(), name);
 }
 
 const char *e2e_shared(const char *name) {
