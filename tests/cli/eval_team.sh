@@ -11,7 +11,7 @@ mkdir -p "$folder" && cd "$folder"
 for split in train test; do
   for class in Forest River SeaLake; do
     mkdir -p photos/$split/$class
-    ln -s "$source/models/photos/eurosat_test/$class"/*1.jpg photos/$split/$class
+    ln -s "$source/models/photos/eurosat_test/$class"/*[0-2]1.jpg photos/$split/$class
   done
 done
 clip=$source/models/small_clip

@@ -204,7 +204,7 @@ static void scores_of_one_may_be_no_numbers(void **state) {
   only_photos(e2e_file("one/train"), 10, photo);
   assert_int_equal(symlink(photo[0], e2e_file("far/val/Forest/x.jpg")), 0);
   for (int k = 0; k < 2; k++) {
-    const char *const set[] = {"epochs=9",          "batch=10",         "shards=2",
+    const char *const set[] = {"epochs=5",          "batch=10",         "shards=2",
                                "augment=none",      "warmup_epochs=0",  "shots=0",
                                "lr=1e6",            "weight_decay=1e6", "momentum=0",
                                "schedule=constant", mode[k],            NULL};
