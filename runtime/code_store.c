@@ -50,6 +50,13 @@ static bool find_sealed(Section sealed, const uint8_t key[16], CodeFound *out) {
   return false;
 }
 
+bool code_sealed(const CodeRequest *r, CodeFound *out) {
+  uint8_t key[16];
+  *out = (CodeFound){0};
+  make_key(r->kernels, r->target, key);
+  return r->trust_sealed && find_sealed(r->sealed, key, out);
+}
+
 /* ---- cached ------------------------------------------------------------- */
 
 static void warn(const CodeRequest *r, const char *line) {
@@ -120,9 +127,8 @@ static VlStatus make_code(const CodeRequest *r, const uint8_t key[16], Diag *d, 
 VlStatus code_get(const CodeRequest *r, Diag *d, CodeFound *out) {
   uint8_t key[16];
   Cache cache = CACHE_NONE;
-  *out = (CodeFound){0};
+  if (code_sealed(r, out)) return VLPC_OK;
   make_key(r->kernels, r->target, key);
-  if (r->trust_sealed && find_sealed(r->sealed, key, out)) return VLPC_OK;
   if (r->cache_dir) {
     VL_TRY(cache_open(r->cache_dir, CODE_KIND, d, &cache));
     if (!cache_is_open(&cache)) warn(r, "the code cache folder cannot be made or opened");

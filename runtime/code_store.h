@@ -37,6 +37,8 @@ typedef struct {
   uint8_t *owned;
 } CodeFound;
 
+/* Whether code for the target is sealed and trusted; then it is *out. */
+bool code_sealed(const CodeRequest *r, CodeFound *out);
 /* Fails with COMPILER_MISSING, COMPILER_VERSION, CACHE_UNSAFE, NOMEM and as the
 ** compiler does.  A cache that cannot be written is a warning. */
 VL_MUST_USE VlStatus code_get(const CodeRequest *r, Diag *d, CodeFound *out);

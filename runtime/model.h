@@ -22,7 +22,7 @@
 typedef struct LoadedCode {
   struct LoadedCode *next;
   const DeviceDriver *driver;
-  char target[DEVICE_TARGET_MAX];
+  char asked[DEVICE_TARGET_MAX], target[DEVICE_TARGET_MAX]; /* sealed code may be of a lower one */
   DeviceCode *code;
   CompilerLib lib; /* open when the driver is the compiler library's */
   vlpc_code_origin origin;

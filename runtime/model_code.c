@@ -37,6 +37,19 @@ static VlStatus find_driver(const vlpc_session_options *o, Diag *d, LoadedCode *
   return s;
 }
 
+/* Where code cannot be made and no level is asked for, sealed code of a lower one will do. */
+static VlStatus get_code(const vlpc_session_options *o, CodeRequest *r, LoadedCode *c, Diag *d,
+                         CodeFound *out) {
+  VlStatus s = code_get(r, d, out);
+  for (int i = cpu_isa_best(); s == VLPC_E_CODEGEN && !o->isa && i-- > ISA_PORTABLE;) {
+    VL_TRY(c->driver->target(cpu_isa_name((CpuIsa)i), d, c->target));
+    if (!code_sealed(r, out)) continue;
+    diag_clear(d);
+    return VLPC_OK;
+  }
+  return s;
+}
+
 static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCode *c) {
   Section kernels = artifact_section(&m->file, SECTION_kernels);
   Section weights = artifact_section(&m->file, SECTION_weights);
@@ -45,7 +58,7 @@ static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCod
                    .cache_dir = o->cache_dir, .compiler_library = o->compiler_library,
                    .trust_sealed = o->trust_code != 0, .log = m->log, .log_user = m->log_user};
   CodeFound found = {0};
-  if (c->driver->flags & DEVICE_NEEDS_CODE) VL_TRY(code_get(&r, d, &found));
+  if (c->driver->flags & DEVICE_NEEDS_CODE) VL_TRY(get_code(o, &r, c, d, &found));
   c->origin = found.origin;
   c->code_bytes = found.code_bytes;
   if (found.code) hash_hex128(found.code, (size_t)found.code_bytes, c->code_hash);
@@ -80,9 +93,10 @@ static VlStatus find_or_load(Model *m, const vlpc_session_options *o, LoadedCode
   const char *which = NULL;
   VL_TRY(find_driver(o, d, c, &which));
   if (!which && (c->driver->flags & DEVICE_NEEDS_CODE)) which = wanted_isa(m, o);
-  VL_TRY(c->driver->target(which, d, c->target));
+  VL_TRY(c->driver->target(which, d, c->asked));
+  memcpy(c->target, c->asked, sizeof c->target);
   for (const LoadedCode *have = m->loaded; have; have = have->next) {
-    if (have->driver != c->driver || strcmp(have->target, c->target) != 0) continue;
+    if (have->driver != c->driver || strcmp(have->asked, c->asked) != 0) continue;
     *out = have;
     return VLPC_OK;
   }

@@ -157,8 +157,9 @@ typedef struct vlpc_session_options {
   const char *cache_dir;        /* where code is kept between runs; NULL: nowhere */
   const char *compiler_library; /* path of libvlpc_compiler; NULL: beside this
                                    library, then where the system looks */
-  /* 1: may run native code sealed in the artifact.  Only for files from somebody
-  ** you would also run a program from. */
+  /* 1: may run native code sealed in the artifact; where none can be made and isa is NULL,
+  ** also of a lower level than the best.  Only for files from somebody you would also run a
+  ** program from. */
   int32_t trust_code;
   uint64_t memory_limit; /* bytes of activations; 0: none */
 } vlpc_session_options;

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "runtime/code_map.h"
 #include "runtime/code_store.h"
 #include "runtime/session.h"
@@ -269,6 +270,33 @@ static void sealed_code_runs_only_when_trusted(void **state) {
   finish(&o);
 }
 
+/* It is shared by sessions as code of the level asked for is. */
+static void sealed_code_of_a_lower_level_will_do(void **state) {
+  (void)state;
+  char low[300];
+  snprintf(low, sizeof low, "%s/low.vlpc", folder);
+  toy_write(low, TOY_SEALED | TOY_SEALED_LOW);
+  vlpc_session_options so = {.compiler_library = "/nowhere/lib.so", .trust_code = 1};
+  Opened o = open_with(low, so);
+  assert_int_equal(o.status, VLPC_OK);
+  assert_int_equal(o.info.code, VLPC_CODE_SEALED);
+  assert_non_null(strstr(o.info.target, "-portable"));
+  assert_string_equal(vlpc_session_error(o.s), "");
+  check_works(o.s);
+  vlpc_session *second;
+  vlpc_session_options again = so;
+  again.struct_size = sizeof again;
+  assert_int_equal(vlpc_session_new(o.a, &again, &second), VLPC_OK);
+  assert_ptr_equal(second->code, o.s->code);
+  vlpc_session_free(second);
+  finish(&o);
+  if (!cpu_isa_runs(ISA_AVX2)) return;
+  so.isa = "avx2"; /* asked for by name */
+  o = open_with(low, so);
+  assert_int_equal(o.status, VLPC_E_CODEGEN);
+  finish(&o);
+}
+
 static void each_level_has_its_own_code(void **state) {
   (void)state;
   vlpc_session_options so = {.trust_code = 1, .isa = "portable"};
@@ -387,6 +415,7 @@ int main(void) {
       cmocka_unit_test(folders_of_others_are_refused),
       cmocka_unit_test(a_folder_that_cannot_be_is_a_warning),
       cmocka_unit_test(sealed_code_runs_only_when_trusted),
+      cmocka_unit_test(sealed_code_of_a_lower_level_will_do),
       cmocka_unit_test(each_level_has_its_own_code),
       cmocka_unit_test(wrong_compilers_are_named),
       cmocka_unit_test(unknown_devices_are_named),

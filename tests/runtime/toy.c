@@ -305,11 +305,11 @@ static void write_tokenizer(Toy *t, ArtifactWriter *w) {
   assert_int_equal(artifact_writer_section(w, SECTION_tokenizer, bytes, n), VLPC_OK);
 }
 
-static void write_code(Toy *t, ArtifactWriter *w, Section kernels) {
+static void write_code(Toy *t, ArtifactWriter *w, Section kernels, int levels) {
   CompilerLib lib;
   CompilerBytes code = {0};
   Str out = {.arena = t->a};
-  for (int i = 0; i < ISA__COUNT; i++) {
+  for (int i = 0; i < levels; i++) {
     const char *target = arena_printf(t->a, "%s-%s", cpu_arch(), cpu_isa_name((CpuIsa)i));
     assert_int_equal(compiler_lib_open(toy_compiler(), NULL, &lib), VLPC_OK);
     assert_int_equal(lib.api->emit(kernels.at, (size_t)kernels.bytes, target, NULL, &code),
@@ -339,7 +339,8 @@ static void write_sections(Toy *t, ArtifactWriter *w, unsigned flags) {
   if (flags & TOY_TOKENIZER) write_tokenizer(t, w);
   assert_int_equal(artifact_writer_section(w, SECTION_preprocess, pre.at, pre.n), 0);
   assert_int_equal(artifact_writer_section(w, SECTION_classes, "cat\ndog\n", 8), 0);
-  if (flags & TOY_SEALED) write_code(t, w, (Section){(const uint8_t *)kernels, 4});
+  int levels = flags & TOY_SEALED_LOW ? 1 : ISA__COUNT;
+  if (flags & TOY_SEALED) write_code(t, w, (Section){(const uint8_t *)kernels, 4}, levels);
 }
 
 void toy_write(const char *path, unsigned flags) {

@@ -45,7 +45,8 @@ enum {
   TOY_CLASSES = 64,
   /* with TOY_PROMPTS: "text" takes image_features [1, 4] and adds them, not rows */
   TOY_FOLLOWS = 128,
-  TOY_TEMPLATES = 256 /* with TOY_PROMPTS: two templates */
+  TOY_TEMPLATES = 256, /* with TOY_PROMPTS: two templates */
+  TOY_SEALED_LOW = 512 /* with TOY_SEALED: code of the lowest level alone */
 };
 #define TOY_TEMPLATE_0 "itap of a {}."
 #define TOY_TEMPLATE_1 "a {} in a video game."
