@@ -179,7 +179,7 @@ static const char columns_text[] =
 /* Activations to about a float's precision: results are rounded to bf16, or summed with what
 ** was. */
 static const char *activate(KAct act) {
-  return act == ACT_GELU_QUICK ? "v *= native_recip(1.0f + native_exp2(-2.45546696f * v));\n"
+  return act == ACT_GELU_QUICK ? "v *= VL_RECIP(1.0f + VL_EXP2(-2.45546696f * v));\n"
                                : cl_gemm_act(act);
 }
 

@@ -40,7 +40,8 @@ static const char ptx_words[] =
     "  __asm__(\"ex2.approx.ftz.f32 %0, %1;\" : \"=f\"(r) : \"f\"(x));\n"
     "  return r;\n"
     "}\n"
-    "#define VL_EXP2(x) vl_exp2(x)\n";
+    "#define VL_EXP2(x) vl_exp2(x)\n"
+    "#define VL_RECIP(x) native_recip(x)\n"; /* there rcp.approx */
 
 /* Lanes tell each other through local memory.  Where a word is, all work-items of a group
 ** come by. */
@@ -87,7 +88,8 @@ static const char plain_words[] =
     "    r = as_float(vl_told[vl_me ^ (by)][0]); \\\n"
     "  } while (0)\n"
     "#define VL_PAIR(x, y) ((uint)vl_bf16_bits(x) | (uint)vl_bf16_bits(y) << 16)\n"
-    "#define VL_EXP2(x) exp2(x)\n";
+    "#define VL_EXP2(x) exp2(x)\n"
+    "#define VL_RECIP(x) (1.0f / (x))\n";
 
 void cl_tensor_words(const ClTarget *t, Str *s) {
   if (t->tensor != TENSOR_NONE) str_add(s, t->tensor == TENSOR_PTX ? ptx_words : plain_words);

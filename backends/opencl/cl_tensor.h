@@ -16,7 +16,7 @@
 **   VL_MMA(c, a, b0, b1)        c[4] += a[4] · (b0, b1)
 **   VL_ACROSS(r, v, by)         r: v of the lane whose number differs in the bits of `by`
 **   VL_PAIR(x, y)               two floats as a pair of bf16
-**   VL_EXP2(x)                  2 to the x, to about 2^-22 */
+**   VL_EXP2(x), VL_RECIP(x)     2 to the x, 1 / x, to about 2^-22 */
 #ifndef VLPC_BACKENDS_OPENCL_CL_TENSOR_H
 #define VLPC_BACKENDS_OPENCL_CL_TENSOR_H
 
