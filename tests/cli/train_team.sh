@@ -13,7 +13,7 @@ for class in Forest River SeaLake; do # to test on
   mkdir -p photos/test/$class
   ln -s "$source/models/photos/eurosat_test/$class"/*[0-2]1.jpg photos/test/$class
 done
-printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 2\n' >c.yaml
+printf 'shots: 2\nbatch: 5\nshards: 4\naugment: papers\nsave_steps: 1\nepochs: 3\n' >c.yaml
 run="--data photos --config c.yaml -q --threads 1"
 
 clip=$source/models/small_clip
