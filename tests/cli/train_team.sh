@@ -34,7 +34,7 @@ kill -9 $! $(pgrep -P $!) 2>/dev/null || true
 wait $! 2>/dev/null || true
 $launch 4 "$vlpc" train whole/model.vlpc $run -o parts --resume >log 2>&1 &
 while ! saved 3-9; do sleep 0.02; done
-kill -INT $! 2>/dev/null || true
+kill -INT $(pgrep -P $!) 2>/dev/null || true # the launcher would kill them a second later
 wait $! 2>/dev/null || true
 [ -f parts/prompts.safetensors ] || grep -q 'E0010' log
 "$vlpc" train whole/model.vlpc $run -o parts --resume >out
