@@ -43,7 +43,8 @@ VlStatus run_take(const char *folder, Diag *d, int *lock) {
   if (mkdir(folder, 0777) != 0 && errno != EEXIST)
     return cannot(folder, "cannot be made", "name a folder in one that exists", d);
   int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int fd = openat(at, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+  int how = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+  int fd = at < 0 ? -1 : openat(at, "lock", how, 0666);
   VlStatus s = VLPC_OK;
   if (fd < 0) s = cannot(folder, "cannot be written into", "name a folder of your own", d);
   else if (is_locked(fd)) s = busy(folder, fd, d);
