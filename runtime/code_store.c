@@ -53,8 +53,9 @@ static bool find_sealed(Section sealed, const uint8_t key[16], CodeFound *out) {
 bool code_sealed(const CodeRequest *r, CodeFound *out) {
   uint8_t key[16];
   *out = (CodeFound){0};
+  if (!r->trust_sealed) return false;
   make_key(r->kernels, r->target, key);
-  return r->trust_sealed && find_sealed(r->sealed, key, out);
+  return find_sealed(r->sealed, key, out);
 }
 
 /* ---- cached ------------------------------------------------------------- */
@@ -127,8 +128,9 @@ static VlStatus make_code(const CodeRequest *r, const uint8_t key[16], Diag *d, 
 VlStatus code_get(const CodeRequest *r, Diag *d, CodeFound *out) {
   uint8_t key[16];
   Cache cache = CACHE_NONE;
-  if (code_sealed(r, out)) return VLPC_OK;
+  *out = (CodeFound){0};
   make_key(r->kernels, r->target, key);
+  if (r->trust_sealed && find_sealed(r->sealed, key, out)) return VLPC_OK;
   if (r->cache_dir) {
     VL_TRY(cache_open(r->cache_dir, CODE_KIND, d, &cache));
     if (!cache_is_open(&cache)) warn(r, "the code cache folder cannot be made or opened");
