@@ -41,10 +41,12 @@ static VlStatus cpu_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_M
   if (wanted && (!cpu_isa_parse(wanted, &isa) || !cpu_isa_runs(isa))) {
     VlStatus s = diag_error(d, DIAG_ISA_UNKNOWN, (DiagAt){NULL, "device cpu"},
                             "instruction set '%s' does not run here", wanted);
-    diag_expected(d, "portable%s%s%s%s", cpu_isa_runs(ISA_AVX2) ? ", avx2" : "",
-                  cpu_isa_runs(ISA_AVX512) ? ", avx512" : "",
-                  cpu_isa_runs(ISA_AVX512_BF16) ? ", avx512bf16" : "",
-                  cpu_isa_runs(ISA_AMX) ? ", amx" : "");
+    char names[96] = "";
+    for (int i = 0; i <= (int)cpu_isa_best(); i++) { /* each includes those below it */
+      size_t n = strlen(names);
+      snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", cpu_isa_name((CpuIsa)i));
+    }
+    diag_expected(d, "%s", names);
     return s;
   }
   snprintf(out, DEVICE_TARGET_MAX, "%s-%s", cpu_arch(), cpu_isa_name(isa));
