@@ -10,8 +10,8 @@
 ** of VDPBF16PS.  Like that, it takes for zero what is below 2^-126. */
 #include "backends/llvm_cpu/lc_emit.h"
 
-enum { SUM, A = 4, W = 6, TILES = 8 };      /* tile registers: first sum, of A, of W */
-enum { HIGH = 16, BYTES = 64, K_BYTES = 64 }; /* a tile; what one product takes of a row */
+enum { SUM, A = 4, W = 6, TILES = 8 }; /* tile registers: first sum, of A, of W */
+enum { HIGH = 16, BYTES = 64 }; /* rows of a tile, and of each, 32 k of bf16 or 16 sums */
 
 enum { P_ROWS, P_PANELS, P_A, P_A_PITCH, P_W, P_PANEL, P_K, P_OUT, P_PITCH, P__COUNT };
 
@@ -51,7 +51,7 @@ static void piece(Lb *b, int high, int wide, Lv panel) {
     }
   Lv w = lb_at(b, param(b, P_W), lb_mul(b, panel, param(b, P_PANEL)));
   Lv row_bytes = lb_mulc(b, param(b, P_K), 2);
-  product(b, high, wide, lb_for(b, &loop, lb_i64(b, 0), row_bytes, K_BYTES), w);
+  product(b, high, wide, lb_for(b, &loop, lb_i64(b, 0), row_bytes, BYTES), w);
   lb_end_for(b, &loop);
   for (int i = 0; i < high; i++)
     for (int j = 0; j < wide; j++) {

@@ -66,14 +66,14 @@ static bool dot(int to, int a, int b) {
 typedef struct {
   const uint8_t *next;
   int pp, opcode, mod, reg, rm; /* reg, rm: without the bits of the prefix */
-  int r, x, b, vvvv;
+  int x, b, vvvv;
 } Code;
 
 static bool read_code(const uint8_t *at, Code *c) {
   if (at[0] != 0xc4 || (at[1] & 0x1f) != 2 || (at[2] & 0x84) != 0) return false;
   *c = (Code){.next = at + 5, .pp = at[2] & 3, .opcode = at[3], .mod = at[4] >> 6,
               .reg = at[4] >> 3 & 7, .rm = at[4] & 7};
-  c->r = !(at[1] & 0x80), c->x = !(at[1] & 0x40), c->b = !(at[1] & 0x20);
+  c->x = !(at[1] & 0x40), c->b = !(at[1] & 0x20);
   c->vvvv = ~(at[2] >> 3) & 15;
   return true;
 }
