@@ -116,12 +116,12 @@ static void head(Str *s, const KAttention *a, const ClClass *c, Way w) {
              keys_of(c, a, w),
              w == BY_LANES ? 16 : 1, items_of(c, w), a->causal);
   const char *lanes = w == BY_LANES ? "16" : "";
-  str_printf(s, "#undef V\n#undef VI\n#define V float%s\n#define VI int%s\n", lanes, lanes);
+  str_printf(s, "#define V float%s\n#define VI int%s\n", lanes, lanes);
   cl_factors(s, a->in);
-  str_printf(s, "#undef T_IN\n#define T_IN %s\n#undef OUT\n#define OUT(i, v) ",
+  str_printf(s, "#define T_IN %s\n#define OUT(i, v) ",
              cl_type(knum_dtype(a->in)));
   cl_store(s, knum_dtype(a->out), "x0", "i", "v");
-  str_printf(s, "\n#undef FACTOR\n#define FACTOR(x) %s(x)\n",
+  str_printf(s, "\n#define FACTOR(x) %s(x)\n",
              a->in == NUM_F32 ? "" : w == BY_LANES ? "vl_bf16_round16" : "vl_round_bf16");
   strides(s, a);
   cl_const(s, "lq", a->lq);
@@ -321,10 +321,10 @@ static void add(Str *s, bool rolled, const char *text) {
 
 static void keys(Str *s, const KAttention *a, Way w) {
   bool tile = w == BY_GROUP, rolled = rolls(a, w);
-  str_printf(s, "#undef AT_K\n#undef AT_V\n#define AT_K(j, e) %s\n#define AT_V(j, e) %s\n",
+  str_printf(s, "#define AT_K(j, e) %s\n#define AT_V(j, e) %s\n",
              tile ? "k_tile[j][e]" : "IN(kp[j], ORDER(e))",
              tile ? "v_tile[j][e]" : "IN(vp[j], e)");
-  str_add(s, "#undef NEXT\n#define NEXT(j) min(ORDER(j), KEYS - 1)\n");
+  str_add(s, "#define NEXT(j) min(ORDER(j), KEYS - 1)\n");
   add(s, rolled, "  V most = -INFINITY, sum = 0;\n"
             "#pragma unroll\n  for (int e = 0; e < DV; e++) acc[e] = 0;\n"
             "  for (long j0 = 0; j0 < last; j0 += KEYS) {\n");

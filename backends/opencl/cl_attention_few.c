@@ -81,7 +81,7 @@ static const char results[] =
 
 void cl_attention_few_text(Str *s, const KAttention *a) {
   str_printf(s, "  enum { LQ = %lld, LK = %lld };\n"
-                "#undef SCALE\n#define SCALE %af\n"
+                "#define SCALE %af\n"
                 "  local float s[LQ * LK], all[LQ];\n"
                 "  const uint item = get_local_id(0);\n%s",
              (long long)a->lq.c, (long long)keys_of(a), (double)a->scale, teams);

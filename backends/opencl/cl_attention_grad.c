@@ -63,17 +63,15 @@ static bool grad_vectors(const ClTarget *t, const Kernel *k, uint32_t o) {
 /* ---- words of the text ----------------------------------------------------- */
 
 static const char words[] =
-    "#undef V\n#undef VLOAD\n#undef VSTORE\n#undef SUM\n#undef EACH\n"
-    "#undef TAKE\n#define TAKE(to, from) EACH to[e] = VLOAD(e, from)\n"
-    "#undef GIVE\n#define GIVE(from, to) EACH VSTORE(from[e], e, to)\n"
-    "#undef DOT\n#define DOT(name, x, row) \\\n"
+    "#define TAKE(to, from) EACH to[e] = VLOAD(e, from)\n"
+    "#define GIVE(from, to) EACH VSTORE(from[e], e, to)\n"
+    "#define DOT(name, x, row) \\\n"
     "  float name; \\\n"
     "  { \\\n"
     "    V part = 0; \\\n"
     "    EACH part = fma(x[e], VLOAD(e, row), part); \\\n"
     "    name = SUM(part); \\\n"
     "  }\n"
-    "#undef ADD\n"
     "#define ADD(to, factor, row) EACH to[e] = fma((V)(factor), VLOAD(e, row), to[e])\n";
 
 /* Off processors rows lie in registers, if every index is known. */
@@ -94,7 +92,7 @@ static void vector_words(Str *s, const ClClass *c, uint32_t lanes, bool even) {
 
 /* "#define Q(i) (x3 + b * … + (i) * … + h * D)" */
 static void row_word(Str *s, const char *name, uint32_t operand, KSize batch, KSize row) {
-  str_printf(s, "#undef %s\n#define %s(i) (x%u + b * ", name, name, operand);
+  str_printf(s, "#define %s(i) (x%u + b * ", name, operand);
   cl_size(s, batch);
   str_add(s, " + (i) * ");
   cl_size(s, row);
@@ -187,7 +185,7 @@ static const char stats_memory[] = "  local float top[LQ], less[LQ], mean[LQ];\n
 static void out_words(Str *s, const KAttentionGrad *a) {
   for (uint32_t part = 0; part < kgrad_parts(a); part++) {
     if (!kgrad_wants(a, part)) continue;
-    str_printf(s, "#undef OUT%u\n#define OUT%u(i) ", part, part);
+    str_printf(s, "#define OUT%u(i) ", part);
     if (a->varlen) {
       str_add(s, "(x0 + (i) * ");
       cl_size(s, a->o_r);
@@ -334,9 +332,9 @@ static const char near_sums[] =
 static void near_text(Str *s, const KAttentionGrad *a) {
   bool wants_k = kgrad_wants(a, 1), wants_v = kgrad_wants(a, 2);
   if (!wants_k && !wants_v) return;
-  if (!wants_k) str_add(s, "#undef OUT1\n#define OUT1(i) x0\n");
-  if (!wants_v) str_add(s, "#undef OUT2\n#define OUT2(i) x0\n");
-  str_printf(s, "#undef WANTS_K\n#undef WANTS_V\n#define WANTS_K %d\n#define WANTS_V %d\n"
+  if (!wants_k) str_add(s, "#define OUT1(i) x0\n");
+  if (!wants_v) str_add(s, "#define OUT2(i) x0\n");
+  str_printf(s, "#define WANTS_K %d\n#define WANTS_V %d\n"
                 "#undef SLOT\n#define SLOT(i) item\n", wants_k, wants_v);
   str_add(s, near_rows);
   stats(s, a);

@@ -130,7 +130,6 @@ static const char sums[] =
     "    }\n"
     "    slot = base + base + 2 * SIDE - slot;\n"
     "  }\n"
-    "#undef FETCH\n"
     "#pragma unroll\n"
     "  for (uint i = 0; i < 2; i++) {\n"
     "    float all = sum[i], other;\n"
@@ -164,8 +163,8 @@ static void add_lines(Str *s, const char *lines) {
 void cl_attention_tensor_text(Str *s, const KAttention *a) {
   Str where = {.arena = s->arena};
   cl_attention_locate(&where, a);
-  str_printf(s, "#undef STORE\n#define STORE(at, x, y) %s\n", stores[a->out]);
-  str_printf(s, "#undef SCALE\n#define SCALE %af\n", (double)a->scale * 1.4426950408889634);
+  str_printf(s, "#define STORE(at, x, y) %s\n", stores[a->out]);
+  str_printf(s, "#define SCALE %af\n", (double)a->scale * 1.4426950408889634);
   const char *at = strchr(places, '@');
   str_addn(s, places, (size_t)(at - places));
   add_lines(s, str_text(&where));

@@ -3,6 +3,8 @@
 ** kernel by its kind. */
 #include "backends/opencl/cl_tensor.h"
 
+#include <string.h>
+
 static const ClKind *const kinds[KK__END] = {
     [KK_LOOPS] = &cl_loops,    [KK_GEMM] = &cl_gemm,   [KK_ATTENTION] = &cl_attention,
     [KK_ATTENTION_GRAD] = &cl_attention_grad,
@@ -45,7 +47,6 @@ void cl_row(Str *s, const char *row, const KSize gm[2], const KSize stride[2]) {
 }
 
 void cl_factors(Str *s, KNum in) {
-  str_add(s, "#undef IN\n#undef ORDER\n");
   str_add(s, in == NUM_BF16
                  ? "#define IN(p, i) vl_load_bf16(p, i)\n#define ORDER(i) ((i) ^ 1)\n"
                  : "#define IN(p, i) ((p)[i])\n#define ORDER(i) (i)\n");
@@ -83,11 +84,29 @@ const char *cl_cannot_run(const ClTarget *target, const Kernel *k) {
   return !target->fp64 && has_double(k) ? "the device has no double precision" : NULL;
 }
 
+/* What a kernel defines ends with it. */
+static void undefine(Str *s, size_t from) {
+  static const char define[] = "#define ";
+  Str names = {.arena = s->arena};
+  for (const char *p = s->at + from; (p = strstr(p, define)) != NULL;) {
+    p += sizeof define - 1;
+    size_t n = strcspn(p, "( \n");
+    str_add(&names, "#undef ");
+    str_addn(&names, p, n);
+    str_add(&names, "\n");
+    p += n;
+  }
+  str_add(s, str_text(&names));
+}
+
 const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a) {
   ClText t = {.target = target, .out = {.arena = a}};
   Str s = {.arena = a};
   for (uint32_t i = 0; i < l.n; i++) {
-    if (!cl_cannot_run(target, &l.at[i])) kinds[l.at[i].kind]->text(&t, &l.at[i], i);
+    size_t from = t.out.n;
+    if (cl_cannot_run(target, &l.at[i])) continue;
+    kinds[l.at[i].kind]->text(&t, &l.at[i], i);
+    undefine(&t.out, from);
   }
   cl_prelude(&t, &s);
   cl_tensor_words(target, &s);

@@ -25,7 +25,7 @@ static bool is_even(const ClTarget *t, const KRows *r) {
 static void vector_words(Str *s, const ClTarget *t, const KRows *r) {
   uint32_t lanes = lanes_of(t->class);
   bool even = is_even(t, r);
-  str_printf(s, "#undef V\n#undef VLOAD\n#undef VSTORE\n#define V float%u\n", lanes);
+  str_printf(s, "#define V float%u\n", lanes);
   if (even)
     str_add(s, "#define VLOAD(i, p) ((global const float4 *)(p))[i]\n");
   else
