@@ -167,6 +167,7 @@ def main():
     p.add_argument("folder", nargs="?", default="build/gpu")
     p.add_argument("--device", default="opencl")
     p.add_argument("--size", default="b16")
+    p.add_argument("--precision", default="fp32,bf16")
     p.add_argument("--quick", action="store_true", help="batch 1 alone")
     p.add_argument("--expect", help="a folder with fp32/ and bf16/, want_image.npz and want_text.npz in each")
     b = Bench(p.parse_args())
@@ -175,7 +176,7 @@ def main():
     b.models()
     say(f"models ready after {time.time() - start:.0f} s")
     rows = []
-    for precision in ("fp32", "bf16"):
+    for precision in b.o.precision.split(","):
         b.start(precision)
         b.check(precision)
         made, gemms = b.speed(precision)
