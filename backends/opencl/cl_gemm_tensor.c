@@ -179,8 +179,9 @@ static const char columns_text[] =
 /* Activations to about a float's precision: results are rounded to bf16, or summed with what
 ** was. */
 static const char *activate(KAct act) {
-  return act == ACT_GELU_QUICK ? "v *= VL_RECIP(1.0f + VL_EXP2(-2.45546696f * v));\n"
-                               : cl_gemm_act(act);
+  static const char quick[] = "v.x *= VL_RECIP(1.0f + VL_EXP2(-2.45546696f * v.x));\n"
+                              "        v.y *= VL_RECIP(1.0f + VL_EXP2(-2.45546696f * v.y));\n";
+  return act == ACT_GELU_QUICK ? quick : cl_gemm_act(act);
 }
 
 static void finish(Str *s, const KGemm *g) {
