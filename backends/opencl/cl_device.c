@@ -83,6 +83,7 @@ VlStatus cl_lib_open(Diag *d, ClLib *out) {
 #ifndef CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV /* cl_nv_device_attribute_query */
 #define CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV 0x4000
 #endif
+enum { NVIDIA = 0x10de }; /* PCI number of the vendor */
 
 /* ---- one device ---------------------------------------------------------- */
 
@@ -104,19 +105,25 @@ static uint32_t device_uint(const ClLib *l, cl_device_id id, cl_device_info what
 }
 
 static const ClClass classes[] = {
-#define CLASS(name, cpu, vendor, rows, cols, depth, ...) \
+#define CLASS(name, cpu, vendor, capability, rows, cols, depth, ...) \
   {#name, cpu, {rows, cols, depth}, __VA_ARGS__},
 #include "backends/opencl/cl_classes.def"
 };
-static const uint32_t class_vendors[] = {
-#define CLASS(name, cpu, vendor, ...) vendor,
+static const struct {
+  uint32_t vendor, capability;
+} class_wants[] = {
+#define CLASS(name, cpu, vendor, capability, ...) {vendor, capability},
 #include "backends/opencl/cl_classes.def"
 };
 
-static const ClClass *class_of(cl_device_type type, uint32_t vendor) {
+static bool fits(uint32_t wanted, uint32_t found) { return wanted == 0 || wanted == found; }
+
+static const ClClass *class_of(const ClDevice *x, uint32_t vendor) {
+  bool cpu = (x->type & CL_DEVICE_TYPE_CPU) != 0;
   for (size_t i = 0; i < VL_COUNT(classes); i++) {
-    if (classes[i].cpu != ((type & CL_DEVICE_TYPE_CPU) != 0)) continue;
-    if (classes[i].cpu || class_vendors[i] == 0 || class_vendors[i] == vendor) return &classes[i];
+    if (classes[i].cpu == cpu && fits(class_wants[i].vendor, vendor) &&
+        fits(class_wants[i].capability, x->capability))
+      return &classes[i];
   }
   return &classes[VL_COUNT(classes) - 1];
 }
@@ -168,9 +175,10 @@ static void describe(const ClLib *l, ClDevice *x) {
   x->exact_division = (floats & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
   x->keeps_kernels = strcmp(x->platform_name, "Portable Computing Language") == 0;
   x->units = device_uint(l, x->id, CL_DEVICE_MAX_COMPUTE_UNITS);
-  x->class = class_of(x->type, device_uint(l, x->id, CL_DEVICE_VENDOR_ID));
-  if (x->class->tensor)
+  uint32_t vendor = device_uint(l, x->id, CL_DEVICE_VENDOR_ID);
+  if (vendor == NVIDIA)
     x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);
+  x->class = class_of(x, vendor);
   judge(l, x);
 }
 
@@ -182,8 +190,10 @@ static ClTensor tensor_of(const ClDevice *x) {
 }
 
 ClTarget cl_target_of(const ClDevice *x, const ClTable *tuned) {
-  return (ClTarget){.class = x->class, .fp64 = x->fp64, .tensor = tensor_of(x), .units = x->units,
-                    .tuned = tuned};
+  ClTensor tensor = tensor_of(x);
+  return (ClTarget){.class = x->class, .fp64 = x->fp64, .tensor = tensor,
+                    .warpgroups = tensor != TENSOR_NONE && x->class->tensor == 2,
+                    .units = x->units, .tuned = tuned};
 }
 
 /* ---- all ----------------------------------------------------------------- */

@@ -67,11 +67,15 @@ static VlStatus choose(const char *wanted, Diag *d, ClLib *lib, ClDevice *out) {
   return s;
 }
 
+static void name_target(const ClDevice *x, char out[DEVICE_TARGET_MAX]) {
+  snprintf(out, DEVICE_TARGET_MAX, "%u:%u:%s", x->platform, x->number, x->class->name);
+}
+
 static VlStatus cl_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_MAX]) {
   ClLib lib;
   ClDevice device = {0};
   VL_TRY(choose(wanted, d, &lib, &device));
-  snprintf(out, DEVICE_TARGET_MAX, "%u:%u:%s", device.platform, device.number, device.class->name);
+  name_target(&device, out);
   return VLPC_OK;
 }
 
@@ -125,13 +129,21 @@ VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   return s;
 }
 
+/* A class's spare is for drivers that cannot do what the class is for. */
 static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   ClLib lib;
   ClDevice device = {0};
+  DeviceLoad load = *l;
+  char target[DEVICE_TARGET_MAX];
   *out = NULL;
   VL_TRY(choose(l->target, d, &lib, &device));
-  VL_TRY(cl_check(&device, l, d));
-  return cl_code_new(l, d, out);
+  if (device.class->spare && device.capability != 0 && cl_check(&device, l, NULL) != VLPC_OK) {
+    device.class = cl_class(device.class->spare);
+    name_target(&device, target);
+    load.target = target;
+  }
+  VL_TRY(cl_check(&device, &load, d));
+  return cl_code_new(&load, d, out);
 }
 
 static DeviceMem cl_weights(DeviceCode *c) { return (DeviceMem){c->weights, c->weight_bytes}; }

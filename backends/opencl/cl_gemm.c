@@ -17,7 +17,7 @@
 **
 ** Words of bf16 hold a pair of K, and become two floats each on their way.
 **
-** Matrix instructions, where there are some: cl_gemm_tensor.c.
+** Matrix instructions, where there are some: cl_gemm_tensor.c, cl_gemm_warpgroup.c.
 **
 ** Each result is summed in one order, by one work-item. */
 #include "backends/opencl/cl_gemm.h"
@@ -26,8 +26,9 @@
 
 #define LANES GEMM_PANEL
 
-static void local_size(const ClClass *c, ClTile tile, uint64_t out[2]) {
-  out[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
+static void tile_local(const ClTarget *t, const KGemm *k, uint64_t out[2]) {
+  ClTile tile = cl_tile(t, k);
+  out[0] = t->class->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   out[1] = 1;
 }
 
@@ -35,15 +36,9 @@ static void tile_grid(const ClTarget *t, const KGemm *k, uint64_t rows, ClGrid *
   const ClClass *c = t->class;
   ClTile tile = cl_tile(t, k);
   uint64_t down = cl_div_up(rows, tile.rows), across = cl_div_up((uint64_t)k->n, tile.cols);
-  local_size(c, tile, g->local);
+  tile_local(t, k, g->local);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = c->cpu ? across : down;
-}
-
-static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
-  uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
-  (cl_gemm_is_tensor(t, &k->gemm) ? cl_gemm_tensor_grid : tile_grid)(t, &k->gemm, rows, g);
-  if (rows == 0) g->global[0] = g->global[1] = 0;
 }
 
 static void constants(Str *s, const KGemm *g) {
@@ -355,7 +350,6 @@ static void finish_tile(Str *s, const KGemm *g) {
 static void tile_text(Str *s, const KGemm *g, ClTile tile) {
   KSize gm[2] = {g->g, g->m};
   bool whole = g->k % tile.depth == 0;
-  str_add(s, "#undef W4\n");
   str_add(s, columns[g->in]);
   str_add(s, tile_head);
   str_add(s, tile.rows % 64 == 0 && tile.cols == 128 ? place_wide : place_plain);
@@ -390,21 +384,38 @@ static void any_tile_text(Str *s, const ClTarget *t, const KGemm *g) {
     cpu_text(s, g, tile);
 }
 
+/* ---- all ----------------------------------------------------------------- */
+
+static bool any(const ClTarget *t, const KGemm *g) {
+  (void)t, (void)g;
+  return true;
+}
+
+static const ClGemmWay tiles = {
+    .takes = any, .local = tile_local, .grid = tile_grid, .text = any_tile_text};
+
+/* The first that takes a gemm makes it. */
+static const ClGemmWay *way_of(const ClTarget *t, const KGemm *g) {
+  static const ClGemmWay *const ways[] = {&cl_gemm_warpgroup, &cl_gemm_tensor, &tiles};
+  size_t i = 0;
+  while (!ways[i]->takes(t, g)) i++;
+  return ways[i];
+}
+
+static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, ClGrid *g) {
+  uint64_t rows = (uint64_t)cl_value(k->gemm.g, sizes) * (uint64_t)cl_value(k->gemm.m, sizes);
+  way_of(t, &k->gemm)->grid(t, &k->gemm, rows, g);
+  if (rows == 0) g->global[0] = g->global[1] = 0;
+}
+
 static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
-  const ClTarget *target = t->target;
-  bool tensor = cl_gemm_is_tensor(target, &k->gemm);
+  const ClGemmWay *way = way_of(t->target, &k->gemm);
   uint64_t local[2];
-  if (tensor)
-    cl_gemm_tensor_local(&k->gemm, local);
-  else
-    local_size(target->class, cl_tile(target, &k->gemm), local);
+  way->local(t->target, &k->gemm, local);
   cl_begin(t, k, i, local);
   cl_factors(&t->out, k->gemm.in);
   constants(&t->out, &k->gemm);
-  if (tensor)
-    cl_gemm_tensor_text(&t->out, &k->gemm);
-  else
-    any_tile_text(&t->out, target, &k->gemm);
+  way->text(&t->out, t->target, &k->gemm);
   cl_end(t);
 }
 

@@ -1,9 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cl_gemm.h - what the ways of a gemm share. */
+/* cl_gemm.h - the ways to make a gemm, and what they share. */
 #ifndef VLPC_BACKENDS_OPENCL_CL_GEMM_H
 #define VLPC_BACKENDS_OPENCL_CL_GEMM_H
 
 #include "backends/opencl/cl_text.h"
+
+typedef struct {
+  bool (*takes)(const ClTarget *t, const KGemm *g);
+  void (*local)(const ClTarget *t, const KGemm *g, uint64_t out[2]);
+  void (*grid)(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out);
+  /* after cl_begin, K, N, PANELS, WORDS and rows */
+  void (*text)(Str *s, const ClTarget *t, const KGemm *g);
+} ClGemmWay;
+
+extern const ClGemmWay cl_gemm_tensor, cl_gemm_warpgroup;
+
+/* cl_gemm_tensor.c: the end of a tile, from acc[ACROSS][DOWN][4] as VL_MMA leaves them, rows
+** from row0 + down on, columns from column0 on, 16 apart. */
+void cl_gemm_tensor_finish(Str *s, const KGemm *g);
 
 /* "    const long NAME = …;\n": where a row begins, of two levels of rows. */
 void cl_gemm_row(Str *s, const char *name, const char *row, const KSize gm[2],

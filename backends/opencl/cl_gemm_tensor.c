@@ -35,7 +35,7 @@ static const Shape *small_of(const KGemm *g) { return is_narrow(g) ? &narrow : &
 static uint32_t items_of(const KGemm *g) { return is_narrow(g) ? NARROW_ITEMS : WIDE_ITEMS; }
 
 /* Groups across say which shape it is. */
-void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out) {
+static void tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out) {
   const Shape *x = large_of(g);
   uint64_t n = (uint64_t)g->n;
   bool enough = cl_div_up(rows, x->rows) * cl_div_up(n, x->cols) >= t->units;
@@ -45,7 +45,8 @@ void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGri
   out->global[1] = cl_div_up(rows, x->rows);
 }
 
-void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]) {
+static void tensor_local(const ClTarget *t, const KGemm *g, uint64_t out[2]) {
+  (void)t;
   out[0] = items_of(g);
   out[1] = 1;
 }
@@ -163,7 +164,7 @@ static const char sums[] =
 /* Results of a few rows at a time, of which all residuals are on their way before the first
 ** is stored: they may be what is stored to. */
 static const char batch_text[] =
-    "  enum { BATCH = 4 };\n"
+    "  enum { BATCH = ACROSS == 1 ? 8 : 4 };\n"
     "#pragma unroll\n"
     "  for (uint i0 = 0; i0 < DOWN * 2; i0 += BATCH) {\n"
     "    float2 r[BATCH][ACROSS];\n";
@@ -184,7 +185,7 @@ static const char *activate(KAct act) {
   return act == ACT_GELU_QUICK ? quick : cl_gemm_act(act);
 }
 
-static void finish(Str *s, const KGemm *g) {
+void cl_gemm_tensor_finish(Str *s, const KGemm *g) {
   KSize gm[2] = {g->g, g->m};
   if (g->has_bias)
     str_add(s, "  float2 bias[ACROSS];\n#pragma unroll\n  for (uint p = 0; p < ACROSS; p++)\n"
@@ -220,11 +221,12 @@ static void shape_text(Str *s, const KGemm *g, const Shape *x) {
   str_add(s, places);
   cl_gemm_row(s, "at", "row", gm, (KSize[2]){g->a_g, g->a_m});
   str_add(s, sums);
-  finish(s, g);
+  cl_gemm_tensor_finish(s, g);
   str_add(s, "  }\n");
 }
 
-void cl_gemm_tensor_text(Str *s, const KGemm *g) {
+static void tensor_text(Str *s, const ClTarget *t, const KGemm *g) {
+  (void)t;
   str_printf(s, "  enum { ITEMS = %u, TILE_BYTES = %d, MANY = %u };\n", items_of(g), TILE_BYTES,
              (uint32_t)cl_div_up((uint64_t)g->n, large_of(g)->cols));
   str_add(s, head);
@@ -235,5 +237,7 @@ void cl_gemm_tensor_text(Str *s, const KGemm *g) {
     str_add(s, "  else\n");
   }
   shape_text(s, g, small_of(g));
-  str_add(s, "#undef FETCH\n#undef LOAD\n#undef NEXT\n");
 }
+
+const ClGemmWay cl_gemm_tensor = {.takes = cl_gemm_is_tensor, .local = tensor_local,
+                                  .grid = tensor_grid, .text = tensor_text};

@@ -4,12 +4,16 @@
 ** costs as much as building) under device, driver, options, source and version of vlpc.
 **
 ** A binary that the driver refuses is removed and built again.  A build that
-** failed is kept as well: its entry is '!' and the driver's words. */
+** failed is kept as well: its entry is '!' and the driver's words.
+**
+** Text with instructions hidden from the driver's compiler (CL_HIDDEN) is built twice: the
+** PTX of the first build is the second's binary. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/opencl/cl_code.h"
+#include "backends/opencl/cl_tensor.h"
 #include "runtime/code_store.h"
 
 enum { LOG_MAX = 400 };
@@ -41,15 +45,21 @@ typedef struct {
   uint8_t key[16];
 } Entry;
 
-static void keep_binary(const DeviceCode *c, cl_program p, const Entry *e, Arena *a) {
-  const ClLib *lib = &c->lib;
+/* With a zero after it; no bytes: there is none. */
+static Section binary_of(const DeviceCode *c, cl_program p, Arena *a) {
   size_t n = 0;
+  c->lib.clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL);
+  if (n == 0) return (Section){0};
+  unsigned char *at = arena_alloc(a, n + 1);
+  at[n] = 0;
+  bool got = c->lib.clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof at, &at, NULL) == CL_SUCCESS;
+  return got ? (Section){at, n} : (Section){0};
+}
+
+static void keep_binary(const DeviceCode *c, cl_program p, const Entry *e, Arena *a) {
   if (!e->dir || c->device.keeps_kernels) return;
-  lib->clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof n, &n, NULL);
-  if (n == 0) return;
-  unsigned char *at = arena_alloc(a, n);
-  if (lib->clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof at, &at, NULL) == CL_SUCCESS)
-    store_keep(e->dir, e->key, (Section){at, n});
+  Section binary = binary_of(c, p, a);
+  if (binary.bytes > 0) store_keep(e->dir, e->key, binary);
 }
 
 static void keep_failure(const Entry *e, const char *log) {
@@ -79,9 +89,9 @@ static void build_log(const DeviceCode *c, cl_program p, char out[LOG_MAX]) {
   free(all);
 }
 
-static bool from_binary(const DeviceCode *c, const CodeFound *f, cl_program *out) {
-  size_t n = (size_t)f->code_bytes;
-  const unsigned char *at = f->code;
+static bool from_binary(const DeviceCode *c, Section binary, cl_program *out) {
+  size_t n = (size_t)binary.bytes;
+  const unsigned char *at = binary.at;
   cl_int status = CL_SUCCESS, error = CL_SUCCESS;
   cl_program p = c->lib.clCreateProgramWithBinary(c->context, 1, &c->device.id, &n, &at, &status,
                                                   &error);
@@ -93,17 +103,31 @@ static bool from_binary(const DeviceCode *c, const CodeFound *f, cl_program *out
   return false;
 }
 
-static VlStatus from_source(const DeviceCode *c, const char *text, const Entry *e, Diag *d,
-                            cl_program *out) {
+/* p again, with its hidden instructions; p where there are none. */
+static bool shown(const DeviceCode *c, const char *text, Arena *a, cl_program *p) {
+  if (!strstr(text, CL_HIDDEN)) return true;
+  Section binary = binary_of(c, *p, a);
+  const char *ptx = binary.bytes > 0 ? cl_tensor_shown((const char *)binary.at, a) : NULL;
+  cl_program again = NULL;
+  if (!ptx || !from_binary(c, (Section){(const uint8_t *)ptx, strlen(ptx)}, &again)) return false;
+  c->lib.clReleaseProgram(*p);
+  *p = again;
+  return true;
+}
+
+static VlStatus from_source(const DeviceCode *c, const char *text, const Entry *e, Arena *a,
+                            Diag *d, cl_program *out) {
   cl_int error = CL_SUCCESS;
   char log[LOG_MAX];
   cl_program p = c->lib.clCreateProgramWithSource(c->context, 1, &text, NULL, &error);
   if (error != CL_SUCCESS) return cl_fail(d, "clCreateProgramWithSource", error);
   error = build(c, p);
-  if (error == CL_SUCCESS) {
+  bool built = error == CL_SUCCESS;
+  if (built && shown(c, text, a, &p)) {
     *out = p;
     return VLPC_OK;
   }
+  if (built) error = CL_BUILD_PROGRAM_FAILURE;
   build_log(c, p, log);
   c->lib.clReleaseProgram(p);
   if (error != CL_BUILD_PROGRAM_FAILURE) return cl_fail(d, "clBuildProgram", error);
@@ -127,8 +151,9 @@ static VlStatus make(const DeviceCode *c, KernelList kernels, Arena *a, Diag *d,
     strncat(log, (const char *)found.code + 1,
             (size_t)VL_MIN(found.code_bytes - 1, (uint64_t)LOG_MAX));
     s = build_failed(d, c, log);
-  } else if (!found.code_bytes || !from_binary(c, &found, out)) {
-    s = from_source(c, text, &e, d, out);
+  } else if (!found.code_bytes ||
+             !from_binary(c, (Section){found.code, found.code_bytes}, out)) {
+    s = from_source(c, text, &e, a, d, out);
     if (s == VLPC_OK) keep_binary(c, *out, &e, a);
   }
   code_release(&found);

@@ -2,6 +2,8 @@
 /* cl_tensor.c - see cl_tensor.h: the words. */
 #include "backends/opencl/cl_tensor.h"
 
+#include <string.h>
+
 static const char ptx_words[] =
     "#define VL_TENSOR(items)\n"
     "#define VL_LOCAL(tile) ((uint)(size_t)(tile))\n"
@@ -91,6 +93,98 @@ static const char plain_words[] =
     "#define VL_EXP2(x) exp2(x)\n"
     "#define VL_RECIP(x) (1.0f / (x))\n";
 
+/* ---- warpgroups ---------------------------------------------------------- */
+
+#define HIDDEN(text) "__asm__ volatile(\"" CL_HIDDEN text CL_HIDDEN_END "\" "
+
+static const char ptx_wg_words[] =
+    "#define VL_WG_BEGIN() " HIDDEN("wgmma.fence.sync.aligned;") "::: \"memory\")\n"
+    "#define VL_WG_COMMIT() " HIDDEN("wgmma.commit_group.sync.aligned;") "::: \"memory\")\n"
+    "#define VL_WG_DONE(n) " HIDDEN("wgmma.wait_group.sync.aligned %0;")
+    ":: \"n\"(n) : \"memory\")\n"
+    /* a matrix in local memory: bytes from 8 rows to the next 8, 64-byte swizzle */
+    "#define VL_WG_MATRIX(at) (2ul << 62 | 32ul << 32 | 1ul << 16 | (ulong)((at) >> 4))\n";
+
+static void each(Str *s, uint32_t n, const char *before, const char *after) {
+  for (uint32_t i = 0; i < n; i++) str_printf(s, "%s%s%u%s", i ? ", " : "", before, i, after);
+}
+
+static void sums(Str *s, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    str_printf(s, "%s\"+f\"((c)[%u][%u])", i ? ", " : "", i / 4, i % 4);
+}
+
+static void ptx_rows_words(Str *s, uint32_t rows) {
+  uint32_t n = rows / 2;
+  str_printf(s, "#define VL_WG_MULTIPLY_%u(c, a, at) __asm__ volatile(\"%s{ .reg .pred p; "
+                "setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n%uk16.f32.bf16.bf16 {",
+             rows, CL_HIDDEN, rows);
+  each(s, n, "%", "");
+  str_printf(s, "}, {%%%u, %%%u, %%%u, %%%u}, %%%u, p, 1, 1, 0; }%s\" : ", n, n + 1, n + 2, n + 3,
+             n + 4, CL_HIDDEN_END);
+  sums(s, n);
+  str_add(s, " : ");
+  each(s, 4, "\"r\"((a)[", "])");
+  str_printf(s, ", \"l\"(VL_WG_MATRIX(at)) : \"memory\")\n#define VL_WG_RESULTS_%u(c) %s", rows,
+             HIDDEN("wgmma.wait_group.sync.aligned 0;") ": ");
+  sums(s, n);
+  str_add(s, " :: \"memory\")\n");
+}
+
+static const char plain_wg_words[] =
+    "#define VL_WG_BEGIN()\n"
+    "#define VL_WG_COMMIT()\n"
+    "#define VL_WG_DONE(n)\n"
+    "static void vl_wg_multiply(float (*c)[4], uint n, local uint (*told)[6], uint lane,\n"
+    "                           local const uchar *tile, uint at) {\n"
+    "  for (uint i = 0; i < n; i++)\n"
+    "    for (uint k = 0; k < 16; k++) {\n"
+    "      const uint byte = at + (i / 4 * 8 + lane % 4 * 2 + i % 2) * 64 + k * 2;\n"
+    "      const ushort b = *(local const ushort *)(tile + (byte ^ (byte >> 7 & 3) << 4));\n"
+    "      const uint a = told[lane / 4 * 4 + k % 8 / 2][i / 2 % 2 + k / 8 * 2];\n"
+    "      c[i / 4][i % 4] = fma(vl_of_pair(a, k % 2), vl_of_pair(b, 0), c[i / 4][i % 4]);\n"
+    "    }\n"
+    "}\n"
+    "#define VL_WG_PLAIN(n, c, a, at) do { \\\n"
+    "    VL_TELL(); \\\n"
+    "    for (uint vl_i = 0; vl_i < 4; vl_i++) vl_told[vl_me][vl_i] = (a)[vl_i]; \\\n"
+    "    VL_TELL(); \\\n"
+    "    vl_wg_multiply(c, n, vl_told + vl_warp, vl_me % 32, vl_tile, at); \\\n"
+    "  } while (0)\n";
+
+static void plain_rows_words(Str *s, uint32_t rows) {
+  str_printf(s, "#define VL_WG_MULTIPLY_%u(c, a, at) VL_WG_PLAIN(%u, c, a, at)\n"
+                "#define VL_WG_RESULTS_%u(c)\n", rows, rows / 2, rows);
+}
+
+static void warpgroup_words(Str *s, bool ptx) {
+  static const uint32_t rows[] = {CL_WG_MANY, CL_WG_SOME, CL_WG_FEW};
+  str_add(s, ptx ? ptx_wg_words : plain_wg_words);
+  for (size_t i = 0; i < VL_COUNT(rows); i++)
+    (ptx ? ptx_rows_words : plain_rows_words)(s, rows[i]);
+}
+
+const char *cl_tensor_shown(const char *ptx, Arena *a) {
+  static const char target[] = ".target sm_90";
+  Str s = {.arena = a};
+  const char *at = strstr(ptx, target), *hidden;
+  if (!at) return NULL;
+  at += sizeof target - 1;
+  str_addn(&s, ptx, (size_t)(at - ptx));
+  if (*at != 'a') str_add(&s, "a");
+  while ((hidden = strstr(at, CL_HIDDEN)) != NULL) {
+    const char *text = hidden + sizeof CL_HIDDEN - 1, *end = strstr(text, CL_HIDDEN_END);
+    if (!end) return NULL;
+    str_addn(&s, at, (size_t)(hidden - at));
+    str_addn(&s, text, (size_t)(end - text));
+    at = end + sizeof CL_HIDDEN_END - 1;
+  }
+  str_add(&s, at);
+  return str_text(&s);
+}
+
 void cl_tensor_words(const ClTarget *t, Str *s) {
-  if (t->tensor != TENSOR_NONE) str_add(s, t->tensor == TENSOR_PTX ? ptx_words : plain_words);
+  if (t->tensor == TENSOR_NONE) return;
+  str_add(s, t->tensor == TENSOR_PTX ? ptx_words : plain_words);
+  if (t->warpgroups) warpgroup_words(s, t->tensor == TENSOR_PTX);
 }

@@ -16,7 +16,17 @@
 **   VL_MMA(c, a, b0, b1)        c[4] += a[4] · (b0, b1)
 **   VL_ACROSS(r, v, by)         r: v of the lane whose number differs in the bits of `by`
 **   VL_PAIR(x, y)               two floats as a pair of bf16
-**   VL_EXP2(x), VL_RECIP(x)     2 to the x, 1 / x, to about 2^-22 */
+**   VL_EXP2(x), VL_RECIP(x)     2 to the x, 1 / x, to about 2^-22
+**
+** Capability 9.0 multiplies by four warps at once, in the background (wgmma.mma_async):
+** 64 × n results of 16 products each, n rows of 32 products in local memory.  What came there
+** by VL_COPY16 may be multiplied after a barrier; ordinary stores would ask for a fence.
+**   VL_WG_BEGIN()               registers are as those that follow shall read them
+**   VL_WG_MULTIPLY_n(c, a, at)  c[n / 8][4] += a[4] · n rows from `at` on, as VL_MMA of 8 rows
+**                               each; 16 bytes i of row r lie at i ^ r / 2 % 4
+**   VL_WG_COMMIT()              those so far are a batch
+**   VL_WG_DONE(n)               all but the last n are done
+**   VL_WG_RESULTS_n(c)          all are, and c may be read */
 #ifndef VLPC_BACKENDS_OPENCL_CL_TENSOR_H
 #define VLPC_BACKENDS_OPENCL_CL_TENSOR_H
 
@@ -25,12 +35,18 @@
 /* For a program's head. */
 void cl_tensor_words(const ClTarget *t, Str *s);
 
-/* cl_gemm_tensor.c: whether a gemm is one of these; its groups; its text after cl_begin, K,
-** N, PANELS, WORDS and rows. */
+/* n of the words of warpgroups. */
+enum { CL_WG_MANY = 192, CL_WG_SOME = 96, CL_WG_FEW = 32 };
+
+/* The driver compiles OpenCL C for sm_90, which lacks wgmma, but takes PTX for sm_90a as a
+** program's binary.  So these instructions stand in comments of the text, which the driver
+** hands down to its PTX; cl_tensor_shown takes them out, on the arena.  NULL: not such PTX. */
+#define CL_HIDDEN "/*sm_90a "
+#define CL_HIDDEN_END " */"
+const char *cl_tensor_shown(const char *ptx, Arena *a);
+
+/* cl_gemm_tensor.c: whether a gemm is one of these. */
 bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g);
-void cl_gemm_tensor_local(const KGemm *g, uint64_t out[2]);
-void cl_gemm_tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out);
-void cl_gemm_tensor_text(Str *s, const KGemm *g);
 
 /* cl_attention_tensor.c: of a group of CL_TENSOR_QUERIES; text after cl_attention.c's head. */
 enum { CL_TENSOR_QUERIES = 64, CL_TENSOR_KEYS = 32, CL_TENSOR_ITEMS = 128 };

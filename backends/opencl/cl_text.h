@@ -28,7 +28,8 @@ typedef struct {
   uint32_t queries, keys;     /* attention: queries of a group, keys at a time */
   uint32_t items;             /* work-items of a group elsewhere; a power of 2 */
   double launch_flops;        /* most work of one launch; 0: any */
-  bool tensor;                /* may have matrix instructions of cl_tensor.h */
+  uint32_t tensor;            /* 1: may have words of cl_tensor.h; 2: those of warpgroups too */
+  const char *spare;          /* class where this one's kernels cannot be built; NULL: none */
 } ClClass;
 
 /* A gemm and its tile, as `vlpc tune` found it (cl_tiles.c). */
@@ -50,6 +51,7 @@ typedef struct {
   const ClClass *class;
   bool fp64;
   ClTensor tensor;
+  bool warpgroups; /* has the words of warpgroups as well */
   uint32_t units; /* compute units */
   const ClTable *tuned; /* NULL: the class's tiles */
 } ClTarget;
