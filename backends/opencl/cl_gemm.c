@@ -26,17 +26,11 @@
 
 #define LANES GEMM_PANEL
 
-static void tile_local(const ClTarget *t, const KGemm *k, uint64_t out[2]) {
-  ClTile tile = cl_tile(t, k);
-  out[0] = t->class->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
-  out[1] = 1;
-}
-
 static void tile_grid(const ClTarget *t, const KGemm *k, uint64_t rows, ClGrid *g) {
   const ClClass *c = t->class;
   ClTile tile = cl_tile(t, k);
   uint64_t down = cl_div_up(rows, tile.rows), across = cl_div_up((uint64_t)k->n, tile.cols);
-  tile_local(t, k, g->local);
+  g->local[0] = c->cpu ? 1 : (uint64_t)tile.rows / 8 * (tile.cols / 8);
   g->global[0] = c->cpu ? down : across * g->local[0];
   g->global[1] = c->cpu ? across : down;
 }
@@ -391,8 +385,7 @@ static bool any(const ClTarget *t, const KGemm *g) {
   return true;
 }
 
-static const ClGemmWay tiles = {
-    .takes = any, .local = tile_local, .grid = tile_grid, .text = any_tile_text};
+static const ClGemmWay tiles = {.takes = any, .grid = tile_grid, .text = any_tile_text};
 
 /* The first that takes a gemm makes it. */
 static const ClGemmWay *way_of(const ClTarget *t, const KGemm *g) {
@@ -410,9 +403,9 @@ static void gemm_grid(const ClTarget *t, const Kernel *k, const int64_t *sizes, 
 
 static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   const ClGemmWay *way = way_of(t->target, &k->gemm);
-  uint64_t local[2];
-  way->local(t->target, &k->gemm, local);
-  cl_begin(t, k, i, local);
+  ClGrid grid = {.local = {1, 1}};
+  way->grid(t->target, &k->gemm, 0, &grid);
+  cl_begin(t, k, i, grid.local);
   cl_factors(&t->out, k->gemm.in);
   constants(&t->out, &k->gemm);
   way->text(&t->out, t->target, &k->gemm);

@@ -7,7 +7,7 @@
 
 typedef struct {
   bool (*takes)(const ClTarget *t, const KGemm *g);
-  void (*local)(const ClTarget *t, const KGemm *g, uint64_t out[2]);
+  /* groups have one size for any rows */
   void (*grid)(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid *out);
   /* after cl_begin, K, N, PANELS, WORDS and rows */
   void (*text)(Str *s, const ClTarget *t, const KGemm *g);

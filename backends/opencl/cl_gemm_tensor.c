@@ -45,12 +45,6 @@ static void tensor_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClGrid
   out->global[1] = cl_div_up(rows, x->rows);
 }
 
-static void tensor_local(const ClTarget *t, const KGemm *g, uint64_t out[2]) {
-  (void)t;
-  out[0] = items_of(g);
-  out[1] = 1;
-}
-
 /* Rows begin at 16 bytes. */
 bool cl_gemm_is_tensor(const ClTarget *t, const KGemm *g) {
   const KSize stride[] = {g->c_m, g->a_m, g->c_g, g->a_g, g->r_g, g->r_m};
@@ -239,5 +233,5 @@ static void tensor_text(Str *s, const ClTarget *t, const KGemm *g) {
   shape_text(s, g, small_of(g));
 }
 
-const ClGemmWay cl_gemm_tensor = {.takes = cl_gemm_is_tensor, .local = tensor_local,
-                                  .grid = tensor_grid, .text = tensor_text};
+const ClGemmWay cl_gemm_tensor = {
+    .takes = cl_gemm_is_tensor, .grid = tensor_grid, .text = tensor_text};

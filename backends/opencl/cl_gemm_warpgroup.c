@@ -45,12 +45,6 @@ static void warpgroup_grid(const ClTarget *t, const KGemm *g, uint64_t rows, ClG
   out->global[1] = cl_div_up(rows, tile_rows(x));
 }
 
-static void warpgroup_local(const ClTarget *t, const KGemm *g, uint64_t out[2]) {
-  (void)t, (void)g;
-  out[0] = ITEMS;
-  out[1] = 1;
-}
-
 static bool is_warpgroup(const ClTarget *t, const KGemm *g) {
   return t->warpgroups && cl_gemm_is_tensor(t, g);
 }
@@ -167,5 +161,5 @@ static void warpgroup_text(Str *s, const ClTarget *t, const KGemm *g) {
   shape_text(s, g, &shapes[VL_COUNT(shapes) - 1]);
 }
 
-const ClGemmWay cl_gemm_warpgroup = {.takes = is_warpgroup, .local = warpgroup_local,
-                                     .grid = warpgroup_grid, .text = warpgroup_text};
+const ClGemmWay cl_gemm_warpgroup = {
+    .takes = is_warpgroup, .grid = warpgroup_grid, .text = warpgroup_text};
