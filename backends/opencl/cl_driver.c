@@ -501,19 +501,18 @@ static bool cl_profile(DeviceStream *s, bool on) {
   return true;
 }
 
+/* From the start of the first piece to the end of the last. */
 static int64_t cl_elapsed(DeviceStream *s) {
   const ClLib *lib = &s->code->lib;
-  int64_t ns = 0;
-  for (uint32_t i = 0; i < s->n_events; i++) {
-    cl_ulong from = 0, to = 0;
-    if (lib->clGetEventProfilingInfo(s->event[i], CL_PROFILING_COMMAND_START, sizeof from, &from,
-                                     NULL) != CL_SUCCESS ||
-        lib->clGetEventProfilingInfo(s->event[i], CL_PROFILING_COMMAND_END, sizeof to, &to, NULL) !=
-            CL_SUCCESS)
-      return -1;
-    ns += (int64_t)(to - from);
-  }
-  return s->profiled ? ns : -1;
+  cl_ulong from = 0, to = 0;
+  if (!s->profiled) return -1;
+  if (s->n_events == 0) return 0;
+  if (lib->clGetEventProfilingInfo(s->event[0], CL_PROFILING_COMMAND_START, sizeof from, &from,
+                                   NULL) != CL_SUCCESS ||
+      lib->clGetEventProfilingInfo(s->event[s->n_events - 1], CL_PROFILING_COMMAND_END, sizeof to,
+                                   &to, NULL) != CL_SUCCESS)
+    return -1;
+  return (int64_t)(to - from);
 }
 
 const DeviceDriver device_opencl = {
