@@ -13,7 +13,7 @@
 #include "runtime/device.h"
 #include "vlpc/vlpc_compile.h"
 
-#define COMPILER_API_VERSION 3
+#define COMPILER_API_VERSION 4
 #define COMPILER_ENTRY "vlpc_compiler_entry"
 #define COMPILER_SONAME "libvlpc_compiler.so.0"
 

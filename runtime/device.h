@@ -111,6 +111,9 @@ typedef struct DeviceDriver {
   ** device's own time of the last launch, once it was waited for; -1: not known. */
   bool (*profile)(DeviceStream *s, bool on);
   int64_t (*elapsed)(DeviceStream *s);
+  /* What the user should know about the code, one line, as long as it; NULL: nothing.  The
+  ** function may be NULL. */
+  const char *(*note)(const DeviceCode *c);
 } DeviceDriver;
 
 /* device.c: the rows of devices.def. */

@@ -70,6 +70,8 @@ static VlStatus load(Model *m, const vlpc_session_options *o, Diag *d, LoadedCod
                   .scratch_dir = o->cache_dir, .program = &m->program};
   VlStatus s = c->driver->load(&l, d, &c->code);
   code_release(&found);
+  const char *note = s == VLPC_OK && c->driver->note ? c->driver->note(c->code) : NULL;
+  if (note && m->log) m->log(m->log_user, VLPC_LOG_WARNING, note);
   return s;
 }
 

@@ -33,6 +33,14 @@ typedef struct {
   bool ready;
 } ClGroup;
 
+/* A weight of a gemm of K × N as rows, whose panels begin at offset (cl_clblast.h). */
+typedef struct ClRows {
+  struct ClRows *next;
+  uint64_t offset;
+  int64_t k, n;
+  cl_mem mem;
+} ClRows;
+
 struct DeviceCode {
   Arena *arena;
   ClLib lib;
@@ -45,6 +53,8 @@ struct DeviceCode {
   const char *cache_dir; /* NULL: none */
   ClMemory *weights;
   uint64_t weight_bytes;
+  ClRows *rows;     /* guarded by CLBlast's lock */
+  const char *note; /* what a load should say; NULL: nothing */
 };
 
 /* The part that holds the byte at offset; NULL: none.  *at is the offset in it. */
@@ -63,6 +73,9 @@ void cl_weights_free(DeviceCode *c);
 
 /* cl_driver.c: everything of load but the self-test. */
 VL_MUST_USE VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out);
+/* Of one part; *out is NULL after an error. */
+cl_int cl_memory_new(const DeviceCode *c, uint64_t bytes, ClMemory **out);
+void cl_memory_free(const DeviceCode *c, ClMemory *m); /* takes NULL */
 
 /* cl_check.c: small kernels of each kind against the reference, at the first use
 ** of a device and driver; the verdict is kept in the cache.  Fails with

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "backends/opencl/cl_clblast.h"
+#include "backends/opencl/cl_gemm.h"
 #include "backends/opencl/cl_staging.h"
 #include "backends/opencl/cl_tensor.h"
 #include "backends/opencl/cl_tiles.h"
@@ -35,6 +37,8 @@ struct DeviceStream {
   cl_kernel *kernels; /* NULL until first launched */
   ClMemory *fault;    /* one int: a step that met a bad index, plus 1 */
   ClStaging staging;
+  ClProducts products;
+  char words[96]; /* of trouble, where they are made */
   DeviceFault trouble;
   bool failed, lost, profiled;
   Wake *wake;
@@ -81,6 +85,7 @@ static VlStatus cl_target(const char *wanted, Diag *d, char out[DEVICE_TARGET_MA
 
 static void cl_unload(DeviceCode *c) {
   if (!c) return;
+  cl_clblast_drop(c);
   cl_weights_free(c);
   cl_programs_free(c);
   if (c->context) c->lib.clReleaseContext(c->context);
@@ -95,6 +100,9 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   ClTable *tuned = arena_one(c->arena, ClTable);
   VL_TRY(cl_table_read(&c->device, c->cache_dir, c->arena, d, tuned));
   c->target = cl_target_of(&c->device, tuned);
+  if (l->weight_bytes > 0 && cl_table_names_clblast(tuned)) cl_clblast_hold(c);
+  const char *note = cl_clblast_note(tuned, c->arena);
+  if (note) c->note = arena_printf(c->arena, "%s; run vlpc tune again, or install it", note);
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
   c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
@@ -148,6 +156,8 @@ static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
 
 static DeviceMem cl_weights(DeviceCode *c) { return (DeviceMem){c->weights, c->weight_bytes}; }
 
+static const char *cl_note(const DeviceCode *c) { return c->note; }
+
 static bool cl_kernel_of(const DeviceCode *c, uint32_t i, DeviceKernel *out) {
   if (i >= c->kernels.n) return false;
   *out = (DeviceKernel){c->kernels.at[i].n_operands, c->kernels.at[i].n_sizes};
@@ -174,7 +184,7 @@ static VlStatus refused(DeviceStream *s, uint32_t step, cl_int error) {
 
 /* ---- memory -------------------------------------------------------------- */
 
-static cl_int memory_new(const DeviceCode *c, uint64_t bytes, ClMemory **out) {
+cl_int cl_memory_new(const DeviceCode *c, uint64_t bytes, ClMemory **out) {
   cl_int error = CL_OUT_OF_HOST_MEMORY;
   ClMemory *m = calloc(1, sizeof *m + sizeof *m->part);
   *out = NULL;
@@ -190,7 +200,7 @@ static cl_int memory_new(const DeviceCode *c, uint64_t bytes, ClMemory **out) {
   return error;
 }
 
-static void memory_free(const DeviceCode *c, ClMemory *m) {
+void cl_memory_free(const DeviceCode *c, ClMemory *m) {
   if (m) c->lib.clReleaseMemObject(m->part[0].mem);
   free(m);
 }
@@ -198,14 +208,14 @@ static void memory_free(const DeviceCode *c, ClMemory *m) {
 static bool cl_alloc(DeviceStream *s, uint64_t bytes, DeviceMem *out) {
   ClMemory *m = NULL;
   *out = (DeviceMem){0};
-  if (bytes > s->code->device.max_alloc || memory_new(s->code, bytes, &m) != CL_SUCCESS)
+  if (bytes > s->code->device.max_alloc || cl_memory_new(s->code, bytes, &m) != CL_SUCCESS)
     return false;
   *out = (DeviceMem){m, bytes};
   return true;
 }
 
 static void cl_release(DeviceStream *s, DeviceMem *m) {
-  memory_free(s->code, m->handle);
+  cl_memory_free(s->code, m->handle);
   *m = (DeviceMem){0};
 }
 
@@ -271,8 +281,9 @@ static void cl_stream_free(DeviceStream *s) {
   for (uint32_t i = 0; s->kernels && i < s->code->kernels.n; i++) {
     if (s->kernels[i]) lib->clReleaseKernel(s->kernels[i]);
   }
-  memory_free(s->code, s->fault);
+  cl_memory_free(s->code, s->fault);
   cl_staging_free(&s->staging);
+  cl_products_free(&s->products);
   if (s->queue) lib->clReleaseCommandQueue(s->queue);
   wake_release(s->wake);
   free(s->kernels);
@@ -285,7 +296,8 @@ static VlStatus stream_parts(DeviceStream *s, Diag *d) {
   s->queue = c->lib.clCreateCommandQueue(c->context, c->device.id, 0, &error);
   if (error != CL_SUCCESS) return cl_fail(d, "clCreateCommandQueue", error);
   s->staging = (ClStaging){.code = c, .queue = s->queue, .pool = s->pool};
-  error = memory_new(c, sizeof none, &s->fault);
+  s->products = (ClProducts){.code = c, .queue = s->queue};
+  error = cl_memory_new(c, sizeof none, &s->fault);
   if (error == CL_SUCCESS)
     error = c->lib.clEnqueueWriteBuffer(s->queue, s->fault->part[0].mem, CL_TRUE, 0, sizeof none,
                                         &none, 0, NULL, NULL);
@@ -362,6 +374,11 @@ static cl_int set_args(DeviceStream *s, const DeviceLaunch *l) {
 /* How much faster than others gemms of matrix instructions are, at least. */
 enum { TENSOR_SPEED = 4 };
 
+/* NULL: none, or no room for it. */
+static cl_event *next_event(DeviceStream *s) {
+  return s->profiled && s->n_events < EVENTS_MAX ? &s->event[s->n_events] : NULL;
+}
+
 /* Launches of the last dimension's pieces, each of bounded work. */
 static cl_int enqueue(DeviceStream *s, const DeviceLaunch *l, const ClGrid *g) {
   const ClClass *class = s->code->target.class;
@@ -376,18 +393,44 @@ static cl_int enqueue(DeviceStream *s, const DeviceLaunch *l, const ClGrid *g) {
   for (uint64_t at = 0; at < g->global[1]; at += each) {
     size_t offset[2] = {0, (size_t)at};
     size_t global[2] = {(size_t)g->global[0], (size_t)VL_MIN(each, g->global[1] - at)};
-    bool timed = s->profiled && s->n_events < EVENTS_MAX;
+    cl_event *timed = next_event(s);
     cl_int error = s->code->lib.clEnqueueNDRangeKernel(s->queue, s->kernels[l->kernel], 2, offset,
-                                                       global, local, 0, NULL,
-                                                       timed ? &s->event[s->n_events] : NULL);
+                                                       global, local, 0, NULL, timed);
     if (error != CL_SUCCESS) return error;
-    s->n_events += timed;
+    s->n_events += timed != NULL;
   }
   return CL_SUCCESS;
 }
 
+static VlStatus refused_by_clblast(DeviceStream *s, uint32_t step, cl_int error) {
+  s->lost = s->lost || cl_error_is_loss(error);
+  if (!s->failed)
+    snprintf(s->words, sizeof s->words, "CLBlast failed with %s (%d)", cl_error_name(error),
+             (int)error);
+  return failed(s, step, s->words, "run vlpc tune again without --clblast, or with --device cpu");
+}
+
+/* Its sums by CLBlast; *finish is the launch that is left, of args[]. */
+static VlStatus launch_sums(DeviceStream *s, const DeviceLaunch *l, DeviceSpan *args,
+                            DeviceLaunch *finish) {
+  bool by_clblast;
+  cl_int error = CL_SUCCESS;
+  cl_event *start = next_event(s); /* CLBlast tells no time of its first kernel */
+  if (start) error = s->code->lib.clEnqueueMarkerWithWaitList(s->queue, 0, NULL, start);
+  if (error != CL_SUCCESS) return refused(s, l->step, error);
+  s->n_events += start != NULL;
+  memcpy(args, l->args, l->n_args * sizeof *args);
+  *finish = *l;
+  finish->args = args;
+  error = cl_products_launch(&s->products, l, &args[1], &by_clblast);
+  if (error == CL_SUCCESS) return VLPC_OK;
+  return by_clblast ? refused_by_clblast(s, l->step, error) : refused(s, l->step, error);
+}
+
 static VlStatus cl_launch(DeviceStream *s, const DeviceLaunch *l) {
   const Kernel *k = &s->code->kernels.at[l->kernel];
+  DeviceSpan args[PROG_MAX_ARGS];
+  DeviceLaunch finish;
   ClGrid g;
   cl_int error;
   if (s->lost) return VLPC_E_DEVICE_LOST;
@@ -400,6 +443,10 @@ static VlStatus cl_launch(DeviceStream *s, const DeviceLaunch *l) {
     return failed(s, l->step, "the step has too many elements for one launch",
                   "run a smaller batch");
   if (!kernel_at(s, l->kernel, &error)) return refused(s, l->step, error);
+  if (k->kind == KK_GEMM && cl_gemm_is_library(&s->code->target, &k->gemm)) {
+    VL_TRY(launch_sums(s, l, args, &finish));
+    l = &finish;
+  }
   error = set_args(s, l);
   if (error == CL_SUCCESS) error = enqueue(s, l, &g);
   return error == CL_SUCCESS ? VLPC_OK : refused(s, l->step, error);
@@ -496,7 +543,7 @@ static bool cl_profile(DeviceStream *s, bool on) {
   if (error != CL_SUCCESS) return false;
   drop_events(s);
   lib->clReleaseCommandQueue(s->queue);
-  s->queue = s->staging.queue = q;
+  s->queue = s->staging.queue = s->products.queue = q;
   s->profiled = on;
   return true;
 }
@@ -535,4 +582,5 @@ const DeviceDriver device_opencl = {
     .wait = cl_wait,
     .profile = cl_profile,
     .elapsed = cl_elapsed,
+    .note = cl_note,
 };

@@ -26,10 +26,8 @@ void cl_const(Str *s, const char *name, KSize x) {
   str_add(s, ";\n");
 }
 
-static bool is_one(KSize x) { return x.dyn < 0 && x.c == 1; }
-
 void cl_row(Str *s, const char *row, const KSize gm[2], const KSize stride[2]) {
-  if (is_one(gm[0])) {
+  if (cl_is_one(gm[0])) {
     str_printf(s, "((long)(%s) * ", row);
     cl_size(s, stride[1]);
     str_add(s, ")");

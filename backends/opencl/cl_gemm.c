@@ -17,7 +17,8 @@
 **
 ** Words of bf16 hold a pair of K, and become two floats each on their way.
 **
-** Matrix instructions, where there are some: cl_gemm_tensor.c, cl_gemm_warpgroup.c.
+** Matrix instructions, where there are some: cl_gemm_tensor.c, cl_gemm_warpgroup.c.  Sums by
+** CLBlast, where `vlpc tune` chose it: cl_gemm_library.c.
 **
 ** Each result is summed in one order, by one work-item. */
 #include "backends/opencl/cl_gemm.h"
@@ -87,9 +88,7 @@ static const char *const act_text[] = {
 
 const char *cl_gemm_act(KAct act) { return act_text[act]; }
 
-/* The end of one vector of `lanes` results at column `column` of a row whose
-** offsets are c_row and r_row; v holds the sums. */
-static void finish(Str *s, const KGemm *g, uint32_t lanes) {
+void cl_gemm_finish(Str *s, const KGemm *g, uint32_t lanes) {
   VlDtype out = knum_dtype(g->out);
   Str one = {.arena = s->arena};
   if (g->has_bias) str_printf(s, "      v += vload%u(0, x3 + column);\n", lanes);
@@ -122,7 +121,7 @@ static void cpu_finish(Str *s, const KGemm *g, ClTile tile) {
   str_printf(s, "    for (uint p = 0; p < %u && panel + p < PANELS; p++) {\n"
                 "      const uint column = (panel + p) * 16;\n"
                 "      float16 v = all[i * %u + p];\n", panels, panels);
-  finish(s, g, LANES);
+  cl_gemm_finish(s, g, LANES);
   str_add(s, "    }\n  }\n");
 }
 
@@ -334,7 +333,7 @@ static void finish_tile(Str *s, const KGemm *g) {
     for (uint32_t h = 0; h < 2; h++) {
       str_printf(s, "    {\n      const uint column = panel0 * 16 + COLS / 2 * %u + tx * 4;\n"
                     "      float4 v = c%u_%u;\n      if (column < N) {\n", h, i, h);
-      finish(s, g, 4);
+      cl_gemm_finish(s, g, 4);
       str_add(s, "      }\n    }\n");
     }
     str_add(s, "  }\n");
@@ -389,7 +388,8 @@ static const ClGemmWay tiles = {.takes = any, .grid = tile_grid, .text = any_til
 
 /* The first that takes a gemm makes it. */
 static const ClGemmWay *way_of(const ClTarget *t, const KGemm *g) {
-  static const ClGemmWay *const ways[] = {&cl_gemm_warpgroup, &cl_gemm_tensor, &tiles};
+  static const ClGemmWay *const ways[] = {&cl_gemm_warpgroup, &cl_gemm_tensor,
+                                          &cl_gemm_library, &tiles};
   size_t i = 0;
   while (!ways[i]->takes(t, g)) i++;
   return ways[i];
@@ -410,6 +410,7 @@ static void gemm_text(ClText *t, const Kernel *k, uint32_t i) {
   constants(&t->out, &k->gemm);
   way->text(&t->out, t->target, &k->gemm);
   cl_end(t);
+  if (way->beside) way->beside(&t->out, &k->gemm, i);
 }
 
 /* Panels always. */

@@ -35,9 +35,12 @@ typedef struct {
 /* A gemm and its tile, as `vlpc tune` found it (cl_tiles.c). */
 typedef struct {
   int64_t k, n;
-  uint32_t in, out, transposed;
-  ClTile tile;
+  uint16_t in, out;
+  uint32_t transposed;
+  ClTile tile;      /* the fastest */
+  uint32_t clblast; /* the version of CLBlast that is faster still (cl_clblast.h); 0: none is */
 } ClTuned;
+_Static_assert(sizeof(ClTuned) == 40, "rows of a table are kept and compared as bytes");
 
 typedef struct {
   ClTuned *at;
@@ -54,6 +57,7 @@ typedef struct {
   bool warpgroups; /* has the words of warpgroups as well */
   uint32_t units; /* compute units */
   const ClTable *tuned; /* NULL: the class's tiles */
+  uint32_t clblast;     /* the version that gemms may go to; 0: none */
 } ClTarget;
 
 #define CL_LOCAL_BYTES 32768 /* of local memory, which every device has */
@@ -115,6 +119,8 @@ void cl_factors(Str *s, KNum in);
 static inline int64_t cl_value(KSize x, const int64_t *sizes) {
   return x.dyn < 0 ? x.c : sizes[x.dyn];
 }
+
+static inline bool cl_is_one(KSize x) { return x.dyn < 0 && x.c == 1; }
 
 /* Known when the text is made, and a multiple. */
 static inline bool cl_is_multiple(KSize x, int64_t of) { return x.dyn < 0 && x.c % of == 0; }

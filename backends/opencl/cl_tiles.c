@@ -50,7 +50,8 @@ static bool is_known(const ClClass *c, ClTile tile) {
 /* ---- of a gemm ----------------------------------------------------------- */
 
 ClTuned cl_tuned_key(const KGemm *g) {
-  return (ClTuned){.k = g->k, .n = g->n, .in = g->in, .out = g->out, .transposed = g->transposed};
+  return (ClTuned){.k = g->k, .n = g->n, .in = (uint16_t)g->in, .out = (uint16_t)g->out,
+                   .transposed = g->transposed};
 }
 
 ClTuned *cl_tuned_find(const ClTable *t, const ClTuned *key) {
@@ -79,7 +80,7 @@ ClTile cl_tile(const ClTarget *t, const KGemm *g) {
 static void table_key(const ClDevice *x, Arena *a, uint8_t key[16]) {
   Str s = {.arena = a};
   cl_identity(&s, x);
-  str_add(&s, "tiles");
+  str_add(&s, "gemms");
   store_key(s.at, s.n, key);
 }
 
@@ -97,6 +98,12 @@ VlStatus cl_table_read(const ClDevice *x, const char *dir, Arena *a, Diag *d, Cl
   }
   code_release(&found);
   return VLPC_OK;
+}
+
+bool cl_table_names_clblast(const ClTable *t) {
+  for (uint32_t i = 0; i < t->n; i++)
+    if (t->at[i].clblast) return true;
+  return false;
 }
 
 bool cl_table_put(ClTable *t, const ClTuned *row) {

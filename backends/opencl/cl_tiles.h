@@ -21,6 +21,7 @@ ClTuned *cl_tuned_find(const ClTable *t, const ClTuned *key);
 ** holds none that is sound.  Fails with CACHE_UNSAFE. */
 VL_MUST_USE VlStatus cl_table_read(const ClDevice *x, const char *dir, Arena *a, Diag *d,
                                    ClTable *out);
+bool cl_table_names_clblast(const ClTable *t);
 /* In the place of the row with the same key; false: the table is full. */
 bool cl_table_put(ClTable *t, const ClTuned *row);
 /* Does its best, as store_keep. */
