@@ -22,7 +22,8 @@ VlStatus cmd_tune(Cli *c) {
   VL_TRY(compiler_open(c, &k));
   vlpc_tune_options o = {.struct_size = sizeof o, .device = opt(c, device),
                          .cache_dir = cache_folder(c), .seconds = seconds,
-                         .format = c->json ? VLPC_JSON : VLPC_TEXT};
+                         .format = c->json ? VLPC_JSON : VLPC_TEXT,
+                         .clblast = opt_given(c, clblast)};
   if (o.cache_dir == NULL) return no_folder(c);
   VL_TRY(fail_compiler(c, k, vlpc_tune(k, m.artifact, &o, &text)));
   if (!c->json) {

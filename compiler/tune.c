@@ -8,6 +8,7 @@
 #include "compiler/compiler.h"
 
 static const char *tile_text(Arena *a, OpenclTile t) {
+  if (t.rows == 0) return "clblast";
   return t.depth ? arena_printf(a, "%ux%ux%u", t.rows, t.cols, t.depth)
                  : arena_printf(a, "%ux%u", t.rows, t.cols);
 }
@@ -29,7 +30,7 @@ static void gemm_text(const OpenclTuning *t, const OpenclGemm *g, Arena *a, Str 
   for (uint32_t i = 0; i < g->n_tried; i++) {
     str_printf(out, "%s %s ", i ? "," : "", tile_text(a, t->tile[i]));
     if (g->ns[i] < 0)
-      str_add(out, "not usable");
+      str_printf(out, "not usable%s%s", g->why[i] ? ": " : "", g->why[i] ? g->why[i] : "");
     else
       str_printf(out, "%.3f ms", (double)g->ns[i] * 1e-6);
   }
@@ -43,6 +44,9 @@ static void gemm_text(const OpenclTuning *t, const OpenclGemm *g, Arena *a, Str 
 static void print_text(const OpenclTuning *t, Arena *a, Str *out) {
   str_printf(out, "%s, tiles of %u gemms, time of 50, 800 and 3200 rows together\n", t->device,
              t->n_gemms);
+  if (t->clblast)
+    str_printf(out, "clblast is %s%s\n", t->clblast,
+               t->clblast_is_old ? "; from 1.6.3 on it is right on more devices" : "");
   for (uint32_t i = 0; i < t->n_gemms; i++) gemm_text(t, &t->gemm[i], a, out);
   if (n_left(t) > 0)
     str_printf(out, "the time was over before all tiles of %u gemms were tried: give more "
@@ -58,9 +62,14 @@ static void gemm_json(const OpenclTuning *t, const OpenclGemm *g, Arena *a, Str 
   for (uint32_t i = 0; i < g->n_tried; i++) {
     str_printf(out, "%s{\"tile\":\"%s\",\"ns\":", i ? "," : "", tile_text(a, t->tile[i]));
     if (g->ns[i] < 0)
-      str_add(out, "null}");
+      str_add(out, "null");
     else
-      str_printf(out, "%" PRId64 "}", g->ns[i]);
+      str_printf(out, "%" PRId64, g->ns[i]);
+    if (g->why[i]) {
+      str_add(out, ",\"why\":");
+      str_json(out, g->why[i], strlen(g->why[i]));
+    }
+    str_add(out, "}");
   }
   str_add(out, "],\"taken\":");
   if (has_choice(g))
@@ -72,6 +81,11 @@ static void gemm_json(const OpenclTuning *t, const OpenclGemm *g, Arena *a, Str 
 static void print_json(const OpenclTuning *t, Arena *a, Str *out) {
   str_add(out, "{\"device\":");
   str_json(out, t->device, strlen(t->device));
+  str_add(out, ",\"clblast\":");
+  if (t->clblast)
+    str_json(out, t->clblast, strlen(t->clblast));
+  else
+    str_add(out, "null");
   str_printf(out, ",\"default\":\"%s\",\"unfinished\":%u,\"gemms\":[", tile_text(a, t->tile[0]),
              n_left(t));
   for (uint32_t i = 0; i < t->n_gemms; i++) {
@@ -105,7 +119,8 @@ VlStatus tune_run(const vlpc_tune_options *o, Section kernels, Arena *a, Diag *d
   VL_TRY(device_opencl.target(number, d, target));
   DeviceLoad l = {.target = target, .kernels = kernels.at, .kernels_bytes = kernels.bytes,
                   .scratch_dir = o->cache_dir};
-  VL_TRY(opencl_tune(&l, o->seconds, a, d, &t));
+  OpenclTuneOptions how = {.seconds = o->seconds, .clblast = o->clblast != 0};
+  VL_TRY(opencl_tune(&l, &how, a, d, &t));
   (o->format == VLPC_JSON ? print_json : print_text)(&t, a, out);
   return VLPC_OK;
 }

@@ -22,8 +22,9 @@ VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bo
   return absent(d);
 }
 
-VlStatus opencl_tune(const DeviceLoad *l, double seconds, Arena *a, Diag *d, OpenclTuning *out) {
-  (void)l, (void)seconds, (void)a;
+VlStatus opencl_tune(const DeviceLoad *l, const OpenclTuneOptions *o, Arena *a, Diag *d,
+                     OpenclTuning *out) {
+  (void)l, (void)o, (void)a;
   *out = (OpenclTuning){0};
   return absent(d);
 }

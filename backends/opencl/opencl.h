@@ -19,31 +19,39 @@ VL_MUST_USE VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_dev
 
 #define OPENCL_TILES_MAX 16
 
+/* CLBlast in the place of a tile has no rows. */
 typedef struct {
   uint32_t rows, cols, depth;
 } OpenclTile;
 
-/* A gemm whatever its rows and what is fused into it; ns[i]: its time with tile i, -1: the
-** device does not take this tile, or its bits differ. */
+/* A gemm whatever its rows and what is fused into it; ns[i]: its time with tile i, -1: it is
+** not usable, because of why[i] (NULL: the device does not take the tile, or its bits differ). */
 typedef struct {
   int64_t k, n;
   bool transposed;
   VlDtype in, out;
   uint32_t n_tried, best; /* none tried: the time was over */
   int64_t ns[OPENCL_TILES_MAX];
+  const char *why[OPENCL_TILES_MAX];
 } OpenclGemm;
 
 typedef struct {
-  const char *device;
-  OpenclTile tile[OPENCL_TILES_MAX]; /* the first is the class's own */
+  const char *device, *clblast;      /* "CLBlast 1.5.3"; NULL: not asked for */
+  bool clblast_is_old;               /* known for wrong results on some devices */
+  OpenclTile tile[OPENCL_TILES_MAX]; /* the first is the class's own, CLBlast the last */
   OpenclGemm *gemm;
   uint32_t n_tiles, n_gemms;
 } OpenclTuning;
 
-/* Times the artifact's gemms with each tile until the seconds are over (what runs is
-** finished), and keeps the fastest in the table of l->scratch_dir, which later loads read.
-** Strings and arrays on the arena.  Fails as a load does, and with WRITE. */
-VL_MUST_USE VlStatus opencl_tune(const DeviceLoad *l, double seconds, Arena *a, Diag *d,
-                                 OpenclTuning *out);
+/* Times the artifact's gemms with each tile, and with CLBlast where that is asked for, until
+** the seconds are over (what runs is finished), and keeps the fastest in the table of
+** l->scratch_dir, which later loads read.  Strings and arrays on the arena.  Fails as a load
+** does, with CLBLAST and with WRITE. */
+typedef struct {
+  double seconds;
+  bool clblast;
+} OpenclTuneOptions;
+VL_MUST_USE VlStatus opencl_tune(const DeviceLoad *l, const OpenclTuneOptions *o, Arena *a,
+                                 Diag *d, OpenclTuning *out);
 
 #endif

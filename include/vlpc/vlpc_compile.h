@@ -170,13 +170,15 @@ typedef struct vlpc_tune_options {
   const char *cache_dir; /* the private folder that sessions are given */
   double seconds;        /* time to spend; what runs when it is over is finished */
   vlpc_text_format format;
+  int32_t clblast;       /* 1: CLBlast, opened at run time, is tried too */
 } vlpc_tune_options;
 
 /* Times the artifact's matrix products with each tile that the device may have, and keeps the
 ** fastest in a table of cache_dir, which later sessions on this device read.  Results have
-** the same bits with and without.  The text says what was tried and chosen, and holds until
-** the next call on c.  Fails as a session on the device does, and with VLPC_E_IO when the
-** table cannot be kept. */
+** the same bits with and without, but where CLBlast was tried and is the fastest.  The text
+** says what was tried and chosen, and holds until the next call on c.  Fails as a session on
+** the device does, with VLPC_E_DEVICE when CLBlast is asked for and not installed, and with
+** VLPC_E_IO when the table cannot be kept. */
 VLPC_API vlpc_status vlpc_tune(vlpc_compiler *c, const vlpc_artifact *a,
                                const vlpc_tune_options *options, const char **out_text);
 

@@ -221,7 +221,8 @@ static OpenclTuning tune(double seconds) {
   DeviceLoad l = {.artifact = "tiles", .target = kit_target(0), .scratch_dir = VLPC_TEST_TILES};
   kernels_write((KernelList){gemms, VL_COUNT(gemms)}, arena, &l.kernels, &n);
   l.kernels_bytes = n;
-  if (opencl_tune(&l, seconds, arena, d, &t) != VLPC_OK) fail_msg("%s", diag_text(d));
+  OpenclTuneOptions o = {.seconds = seconds};
+  if (opencl_tune(&l, &o, arena, d, &t) != VLPC_OK) fail_msg("%s", diag_text(d));
   diag_free(d);
   return t;
 }
