@@ -18,7 +18,7 @@ static const char *dup(Cli *c, const char *text) {
 
 VlStatus devices_find(Cli *c, FoundDevices *out) {
   vlpc_compiler *k = NULL;
-  vlpc_found_device d = {.struct_size = sizeof d};
+  vlpc_found_device d = {.struct_size = sizeof d, .cache_dir = cache_folder(c)};
   int32_t more = 0;
   *out = (FoundDevices){0};
   VL_TRY(compiler_open(c, &k));
@@ -32,6 +32,7 @@ VlStatus devices_find(Cli *c, FoundDevices *out) {
     *to = d;
     to->name = dup(c, d.name), to->platform = dup(c, d.platform), to->model = dup(c, d.model);
     to->driver = dup(c, d.driver), to->kind = dup(c, d.kind), to->skipped = dup(c, d.skipped);
+    to->untuned = dup(c, d.untuned);
     d.struct_size = sizeof d;
     s = vlpc_compiler_device(k, i, &d, &more);
   }

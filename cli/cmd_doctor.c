@@ -86,6 +86,10 @@ static void check_opencl(Doctor *d) {
                f.at[i].skipped ? ", not used: " : "", f.at[i].skipped ? f.at[i].skipped : "");
   if (f.missing) str_printf(&s, "none (see vlpc devices)");
   say(d, "opencl", str_text(&s), NULL);
+  for (uint32_t i = 0; i < f.n; i++)
+    if (f.at[i].untuned)
+      say(d, "tuning", arena_printf(d->c->arena, "%s: %s", f.at[i].name, f.at[i].untuned),
+          "run vlpc tune again, or install it (Debian: libclblast1)");
 }
 
 static void check_cache(Doctor *d) {

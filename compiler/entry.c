@@ -120,7 +120,8 @@ static VlStatus device_on(void *ctx, Arena *a, Diag *d) {
   Str all = {.arena = a};
   VL_TRY(opencl_device(c->i, a, d, c->out, c->more));
   const char **text[] = {&c->out->name,   &c->out->platform, &c->out->model,
-                         &c->out->driver, &c->out->kind,     &c->out->skipped};
+                         &c->out->driver, &c->out->kind,     &c->out->skipped,
+                         &c->out->untuned};
   size_t at[VL_COUNT(text)];
   for (size_t i = 0; *c->more && i < VL_COUNT(text); i++) {
     at[i] = all.n;

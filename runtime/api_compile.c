@@ -213,6 +213,8 @@ vlpc_status vlpc_compiler_device(vlpc_compiler *c, uint32_t i, vlpc_found_device
   bool some = false;
   if (!begin(c)) return VLPC_E_INVALID_ARG;
   if (!out || !more) return argument(c, "out or more is NULL");
+  if (!options_copy(&found, sizeof found, out))
+    return argument(c, "out->struct_size is not that of a vlpc_found_device");
   *more = 0;
   drop(c, &c->text);
   VL_TRY(c->lib.api->device(i, c->diag, &c->text, &found, &some));

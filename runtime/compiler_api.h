@@ -38,8 +38,8 @@ typedef struct CompilerApi {
   /* Driver of a device that only the compiler library has ("ref"); NULL when it
   ** has none of this name. */
   const DeviceDriver *(*driver)(const char *name);
-  /* The i-th device of such drivers; strings in *hold.  *more is false past the
-  ** last.  Fails with CL_MISSING. */
+  /* The i-th device of such drivers; strings in *hold.  *out has cache_dir.  *more is false
+  ** past the last.  Fails with CL_MISSING. */
   VlStatus (*device)(uint32_t i, Diag *d, CompilerBytes *hold, vlpc_found_device *out, bool *more);
   /* Text of a step's kernel, and its operations with the step's sizes. */
   VlStatus (*describe)(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,

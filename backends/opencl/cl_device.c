@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/opencl/cl_clblast.h"
+#include "backends/opencl/cl_tiles.h"
+
 /* ---- errors -------------------------------------------------------------- */
 
 typedef struct {
@@ -265,6 +268,13 @@ VlStatus cl_choose(const ClDevices *all, const char *wanted, Diag *d, const ClDe
 
 /* ---- the list ------------------------------------------------------------ */
 
+/* A folder that is not private is doctor's to tell. */
+static const char *untuned(const ClDevice *x, const char *cache_dir, Arena *a) {
+  ClTable t;
+  if (!cache_dir || cl_table_read(x, cache_dir, a, NULL, &t) != VLPC_OK) return NULL;
+  return cl_clblast_note(&t, a);
+}
+
 VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bool *more) {
   ClLib lib;
   ClDevices *all = arena_one(a, ClDevices);
@@ -281,6 +291,8 @@ VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bo
       .driver = arena_strdup(a, x->driver),
       .kind = x->class->cpu ? "cpu" : x->type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator",
       .skipped = x->skipped[0] ? arena_strdup(a, x->skipped) : NULL,
-      .memory_bytes = x->memory};
+      .memory_bytes = x->memory,
+      .cache_dir = out->cache_dir,
+      .untuned = untuned(x, out->cache_dir, a)};
   return VLPC_OK;
 }

@@ -9,7 +9,7 @@
 
 extern const DeviceDriver device_opencl;
 
-/* The i-th device of the machine; strings on the arena.  false: past the last.
+/* The i-th device of the machine, *out with cache_dir; strings on the arena.  false: past the last.
 ** Fails (OK never with *more false and i 0) when there is no loader or
 ** platform. */
 VL_MUST_USE VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out,

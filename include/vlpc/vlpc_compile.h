@@ -156,6 +156,8 @@ typedef struct vlpc_found_device {
   const char *kind;     /* "gpu", "cpu" or "accelerator" */
   const char *skipped;  /* why it cannot be used; NULL: it can */
   uint64_t memory_bytes;
+  const char *cache_dir; /* given: where a table of vlpc_tune is looked for; NULL: nowhere */
+  const char *untuned;   /* why sessions do not follow that table; NULL: they do */
 } vlpc_found_device;
 
 /* The i-th device that OpenCL shows, strings until the next call on c; *more is
