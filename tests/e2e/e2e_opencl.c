@@ -179,7 +179,7 @@ static vlpc_status tune(const char *device, const char *folder, const char **tex
   vlpc_artifact *a = NULL;
   assert_int_equal(vlpc_artifact_open(artifact, NULL, &a), VLPC_OK);
   vlpc_tune_options o = {.struct_size = sizeof o, .device = device, .cache_dir = folder,
-                         .seconds = 30, .format = VLPC_JSON};
+                         .seconds = 600, .format = VLPC_JSON};
   vlpc_status s = vlpc_tune(e2e_compiler, a, &o, text);
   vlpc_artifact_close(a);
   return s;
