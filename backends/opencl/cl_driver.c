@@ -137,7 +137,7 @@ VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   return s;
 }
 
-/* A class's spare is for drivers that cannot do what the class is for. */
+/* A class's spare is for drivers that do not build what the class is for; other errors pass. */
 static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   ClLib lib;
   ClDevice device = {0};
@@ -145,13 +145,18 @@ static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   char target[DEVICE_TARGET_MAX];
   *out = NULL;
   VL_TRY(choose(l->target, d, &lib, &device));
-  if (device.class->spare && device.capability != 0 && cl_check(&device, l, NULL) != VLPC_OK) {
-    device.class = cl_class(device.class->spare);
+  const ClClass *wanted = device.class;
+  if (wanted->spare && device.capability != 0 && cl_check(&device, l, NULL) == VLPC_E_CODEGEN) {
+    device.class = cl_class(wanted->spare);
     name_target(&device, target);
     load.target = target;
   }
   VL_TRY(cl_check(&device, &load, d));
-  return cl_code_new(&load, d, out);
+  VL_TRY(cl_code_new(&load, d, out));
+  if (device.class != wanted)
+    (*out)->note = arena_printf((*out)->arena, "the driver does not build kernels of class %s; "
+                                "those of %s are used", wanted->name, device.class->name);
+  return VLPC_OK;
 }
 
 static DeviceMem cl_weights(DeviceCode *c) { return (DeviceMem){c->weights, c->weight_bytes}; }
