@@ -89,30 +89,40 @@ static void build_log(const DeviceCode *c, cl_program p, char out[LOG_MAX]) {
   free(all);
 }
 
-static bool from_binary(const DeviceCode *c, Section binary, cl_program *out) {
+/* log: the driver's words where it fails. */
+static cl_int from_binary(const DeviceCode *c, Section binary, char log[LOG_MAX],
+                          cl_program *out) {
   size_t n = (size_t)binary.bytes;
   const unsigned char *at = binary.at;
   cl_int status = CL_SUCCESS, error = CL_SUCCESS;
+  log[0] = 0;
   cl_program p = c->lib.clCreateProgramWithBinary(c->context, 1, &c->device.id, &n, &at, &status,
                                                   &error);
-  if (error == CL_SUCCESS && status == CL_SUCCESS && build(c, p) == CL_SUCCESS) {
+  if (error != CL_SUCCESS) return error;
+  error = status == CL_SUCCESS ? build(c, p) : status;
+  if (error == CL_SUCCESS) {
     *out = p;
-    return true;
+    return CL_SUCCESS;
   }
-  if (error == CL_SUCCESS) c->lib.clReleaseProgram(p);
-  return false;
+  build_log(c, p, log);
+  c->lib.clReleaseProgram(p);
+  return error;
 }
 
 /* p again, with its hidden instructions; p where there are none. */
-static bool shown(const DeviceCode *c, const char *text, Arena *a, cl_program *p) {
-  if (!strstr(text, CL_HIDDEN)) return true;
+static cl_int shown(const DeviceCode *c, const char *text, Arena *a, char log[LOG_MAX],
+                    cl_program *p) {
+  if (!strstr(text, CL_HIDDEN)) return CL_SUCCESS;
   Section binary = binary_of(c, *p, a);
   const char *ptx = binary.bytes > 0 ? cl_tensor_shown((const char *)binary.at, a) : NULL;
   cl_program again = NULL;
-  if (!ptx || !from_binary(c, (Section){(const uint8_t *)ptx, strlen(ptx)}, &again)) return false;
+  log[0] = 0;
+  if (!ptx) return CL_INVALID_BINARY;
+  cl_int error = from_binary(c, (Section){(const uint8_t *)ptx, strlen(ptx)}, log, &again);
+  if (error != CL_SUCCESS) return error;
   c->lib.clReleaseProgram(*p);
   *p = again;
-  return true;
+  return CL_SUCCESS;
 }
 
 static VlStatus from_source(const DeviceCode *c, const char *text, const Entry *e, Arena *a,
@@ -122,15 +132,17 @@ static VlStatus from_source(const DeviceCode *c, const char *text, const Entry *
   cl_program p = c->lib.clCreateProgramWithSource(c->context, 1, &text, NULL, &error);
   if (error != CL_SUCCESS) return cl_fail(d, "clCreateProgramWithSource", error);
   error = build(c, p);
-  bool built = error == CL_SUCCESS;
-  if (built && shown(c, text, a, &p)) {
+  if (error == CL_SUCCESS)
+    error = shown(c, text, a, log, &p);
+  else
+    build_log(c, p, log);
+  if (error == CL_SUCCESS) {
     *out = p;
     return VLPC_OK;
   }
-  if (built) error = CL_BUILD_PROGRAM_FAILURE;
-  build_log(c, p, log);
   c->lib.clReleaseProgram(p);
-  if (error != CL_BUILD_PROGRAM_FAILURE) return cl_fail(d, "clBuildProgram", error);
+  if (error != CL_BUILD_PROGRAM_FAILURE && error != CL_INVALID_BINARY)
+    return cl_fail(d, "clBuildProgram", error);
   keep_failure(e, log);
   return build_failed(d, c, log);
 }
@@ -146,13 +158,13 @@ static VlStatus make(const DeviceCode *c, KernelList kernels, Arena *a, Diag *d,
   store_key(all.at, all.n, e.key);
   VL_TRY(store_find(e.dir, e.key, d, &found));
   VlStatus s = VLPC_OK;
+  char log[LOG_MAX + 1] = "";
   if (found.code_bytes && found.code[0] == '!') {
-    char log[LOG_MAX + 1] = "";
     strncat(log, (const char *)found.code + 1,
             (size_t)VL_MIN(found.code_bytes - 1, (uint64_t)LOG_MAX));
     s = build_failed(d, c, log);
   } else if (!found.code_bytes ||
-             !from_binary(c, (Section){found.code, found.code_bytes}, out)) {
+             from_binary(c, (Section){found.code, found.code_bytes}, log, out) != CL_SUCCESS) {
     s = from_source(c, text, &e, a, d, out);
     if (s == VLPC_OK) keep_binary(c, *out, &e, a);
   }
