@@ -52,13 +52,13 @@ static void halves(const Kernel *like, Kernel *k) {
   k[2].rows.out = NUM_BF16;
 }
 
-/* Those two in sizes for matrix instructions (cl_tensor.h). */
+/* Those two for matrix instructions (cl_tensor.h), deep enough for copies to go round. */
 static void even_halves(const Kernel *like, Kernel *k) {
-  KSize none = ksize(0), row = ksize(64), wide = ksize(160);
+  KSize none = ksize(0), row = ksize(64), deep = ksize(384), wide = ksize(80);
   for (int i = 0; i < 2; i++) k[i] = like[i];
   KGemm *g = &k[0].gemm;
   KAttention *t = &k[1].attention;
-  g->k = 64, g->n = 160, g->a_m = row, g->c_m = g->r_m = wide;
+  g->k = deep.c, g->n = wide.c, g->a_m = deep, g->c_m = g->r_m = wide;
   g->a_g = g->c_g = g->r_g = none;
   t->d = t->dv = 32, t->causal = false;
   t->q_b = t->o_b = none, t->q_r = t->o_r = row;

@@ -107,7 +107,7 @@ const char *cl_program_text(KernelList l, const ClTarget *target, Arena *a) {
     undefine(&t.out, from);
   }
   cl_prelude(&t, &s);
-  cl_tensor_words(target, &s);
+  cl_tensor_words(target, str_text(&t.out), &s);
   str_add(&s, str_text(&t.out));
   return str_text(&s);
 }

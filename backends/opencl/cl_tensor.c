@@ -183,8 +183,9 @@ const char *cl_tensor_shown(const char *ptx, Arena *a) {
   return str_text(&s);
 }
 
-void cl_tensor_words(const ClTarget *t, Str *s) {
+/* Hidden words make a program be built twice: only where they are used. */
+void cl_tensor_words(const ClTarget *t, const char *kernels, Str *s) {
   if (t->tensor == TENSOR_NONE) return;
   str_add(s, t->tensor == TENSOR_PTX ? ptx_words : plain_words);
-  if (t->warpgroups) warpgroup_words(s, t->tensor == TENSOR_PTX);
+  if (strstr(kernels, "VL_WG_")) warpgroup_words(s, t->tensor == TENSOR_PTX);
 }

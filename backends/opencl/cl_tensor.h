@@ -20,7 +20,8 @@
 **
 ** Capability 9.0 multiplies by four warps at once, in the background (wgmma.mma_async):
 ** 64 × n results of 16 products each, n rows of 32 products in local memory.  What came there
-** by VL_COPY16 may be multiplied after a barrier; ordinary stores would ask for a fence.
+** by VL_COPY16 is multiplied after a barrier, as NVIDIA's own kernels do (CUTLASS), though the
+** PTX ISA asks for fence.proxy.async: that waits for W's loads too.  The self-test sees to it.
 **   VL_WG_BEGIN()               registers are as those that follow shall read them
 **   VL_WG_MULTIPLY_n(c, a, at)  c[n / 8][4] += a[4] · n rows from `at` on, as VL_MMA of 8 rows
 **                               each; 16 bytes i of row r lie at i ^ r / 2 % 4
@@ -32,8 +33,8 @@
 
 #include "backends/opencl/cl_text.h"
 
-/* For a program's head. */
-void cl_tensor_words(const ClTarget *t, Str *s);
+/* For the head of a program with these kernels. */
+void cl_tensor_words(const ClTarget *t, const char *kernels, Str *s);
 
 /* n of the words of warpgroups. */
 enum { CL_WG_MANY = 192, CL_WG_SOME = 96, CL_WG_FEW = 32 };

@@ -170,6 +170,8 @@ static const Gemm gemms[] = {
     {3, 17, 32, 16, 0, NUM_BF16, NUM_BF16, ACT_GELU_QUICK, true, false},
     {1, 150, 256, 64, 0, NUM_BF16, NUM_F32, ACT_NONE, true, true},
     {1, 70, 384, 80, 8, NUM_BF16, NUM_BF16, ACT_GELU_QUICK, false, false},
+    {1, 5, 288, 16, 0, NUM_BF16, NUM_F32, ACT_NONE, true, false},
+    {1, 3, 512, 16, 8, NUM_BF16, NUM_BF16, ACT_NONE, false, true},
 };
 
 /* What the odd k of the last pair would read lies past the row and is not a

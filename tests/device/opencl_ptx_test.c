@@ -55,7 +55,7 @@ static void test_all_hidden(void **state) {
   if (ARENA_GUARD(a)) fail_msg("no memory");
   ClTarget t = {.tensor = TENSOR_PTX, .warpgroups = true};
   Str words = {.arena = a}, all = {.arena = a};
-  cl_tensor_words(&t, &words);
+  cl_tensor_words(&t, "VL_WG_BEGIN();", &words);
   int hidden = 0;
   for (const char *p = str_text(&words); (p = strstr(p, "wgmma.")) != NULL; p++) {
     const char *before = p;
@@ -69,6 +69,9 @@ static void test_all_hidden(void **state) {
   str_add(&all, ".target sm_90\n");
   str_add(&all, str_text(&words));
   assert_null(strstr(cl_tensor_shown(str_text(&all), a), "sm_90a "));
+  Str others = {.arena = a};
+  cl_tensor_words(&t, "VL_MMA(c, a, b0, b1);", &others);
+  assert_null(strstr(str_text(&others), CL_HIDDEN));
   arena_free(a);
 }
 
