@@ -9,10 +9,15 @@
 #include "ir/kernel.h"
 
 typedef struct {
+  const char *name;      /* the driver's text for what it runs on ("avx512") */
+  const char *cache_dir; /* where parts of code are kept for other programs; NULL: nowhere */
+  uint64_t maker;        /* of parts: those of another library count as absent */
+} CodeTarget;
+
+typedef struct {
   const char *name; /* "llvm_cpu" */
-  /* Code for every kernel of the list, in order, on the arena.  target is the
-  ** driver's text for what it runs on ("avx512"). */
-  VlStatus (*emit)(KernelList kernels, const char *target, Arena *a, Diag *d,
+  /* Code for every kernel of the list, in order, on the arena. */
+  VlStatus (*emit)(KernelList kernels, const CodeTarget *target, Arena *a, Diag *d,
                    const uint8_t **out, size_t *n);
 } Backend;
 

@@ -105,12 +105,14 @@ static Peak peak_open(const char *target, bool bf16) {
   Arena *a = arena_new(0);
   Diag *d = diag_new();
   Emit e = {0};
+  LcObject object;
   LcImage image;
   uint64_t at = 0;
   lb_init(&e.b, &t, "peak");
   emit_peak(&e, bf16);
-  if (lc_assemble(&e.b, a, d, &image) != VLPC_OK) die(diag_text(d));
-  if (!lc_symbol(&image, "peak", &at)) die("no peak loop");
+  if (lc_assemble(&e.b, a, d, &object) != VLPC_OK || lc_link(&object, 1, a, d, &image) != VLPC_OK)
+    die(diag_text(d));
+  if (!lc_symbol(&image, 0, "peak", &at)) die("no peak loop");
   Peak p = {.work = t.lanes * (bf16 ? 4 : 2), .bytes = image.n};
   p.code = map_code(image.at, image.n);
   void *entry = (char *)p.code + at;
@@ -224,7 +226,8 @@ static Speed measure(const Shape *s, const Options *o) {
   Kernel k = kernel_of(s, o->bf16);
   const uint8_t *code;
   size_t n;
-  if (lc_emit((KernelList){&k, 1}, o->target, a, d, &code, &n) != VLPC_OK) die(diag_text(d));
+  CodeTarget to = {.name = o->target};
+  if (lc_emit((KernelList){&k, 1}, &to, a, d, &code, &n) != VLPC_OK) die(diag_text(d));
   CodeHeader h;
   CodeKernel entry;
   memcpy(&h, code, sizeof h);

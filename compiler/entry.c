@@ -56,32 +56,37 @@ static VlStatus on_arena(CallFn *fn, void *ctx, Diag *d) {
 /* ---- code and kernels ---------------------------------------------------- */
 
 typedef struct {
-  const uint8_t *kernels;
-  size_t n;
-  const char *target;
-  const vlpc_step_info *step;
+  const EmitCall *call;
   CompilerBytes *out;
-  int64_t *flops;
-} KernelCall;
+} EmitOn;
 
 static VlStatus emit_on(void *ctx, Arena *a, Diag *d) {
-  KernelCall *c = ctx;
+  const EmitOn *c = ctx;
+  const EmitCall *call = c->call;
+  CodeTarget target = {call->target, call->cache_dir, call->maker};
   KernelList l;
   const uint8_t *code = NULL;
   size_t n = 0;
-  VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
-  VL_TRY(backend_find("llvm_cpu")->emit(l, c->target, a, d, &code, &n));
+  VL_TRY(kernels_read(call->kernels, call->n, a, DIAG_NOWHERE, d, &l));
+  VL_TRY(backend_find("llvm_cpu")->emit(l, &target, a, d, &code, &n));
   return give(code, n, d, c->out);
 }
 
-static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag *d,
-                     CompilerBytes *code) {
-  KernelCall c = {.kernels = kernels, .n = n, .target = target, .out = code};
+static VlStatus emit(const EmitCall *call, Diag *d, CompilerBytes *code) {
+  EmitOn c = {call, code};
   return on_arena(emit_on, &c, d);
 }
 
+typedef struct {
+  const uint8_t *kernels;
+  size_t n;
+  const vlpc_step_info *step;
+  CompilerBytes *out;
+  int64_t *flops;
+} DescribeOn;
+
 static VlStatus describe_on(void *ctx, Arena *a, Diag *d) {
-  KernelCall *c = ctx;
+  DescribeOn *c = ctx;
   KernelList l;
   VL_TRY(kernels_read(c->kernels, c->n, a, DIAG_NOWHERE, d, &l));
   uint32_t i = c->step->kernel;
@@ -95,7 +100,7 @@ static VlStatus describe_on(void *ctx, Arena *a, Diag *d) {
 
 static VlStatus describe(const uint8_t *kernels, size_t n, const vlpc_step_info *step, Diag *d,
                          CompilerBytes *text, int64_t *flops) {
-  KernelCall c = {.kernels = kernels, .n = n, .step = step, .out = text, .flops = flops};
+  DescribeOn c = {.kernels = kernels, .n = n, .step = step, .out = text, .flops = flops};
   return on_arena(describe_on, &c, d);
 }
 

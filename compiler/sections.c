@@ -157,7 +157,8 @@ VlStatus provenance_section(const Compile *c, Str *out) {
 static VlStatus seal_one(const Compile *c, Section kernels, const char *target, Str *out) {
   const uint8_t *code = NULL;
   size_t n = 0;
-  VL_TRY(backend_find("llvm_cpu")->emit(c->plan.kernels, target, c->a, c->d, &code, &n));
+  CodeTarget made_for = {.name = target};
+  VL_TRY(backend_find("llvm_cpu")->emit(c->plan.kernels, &made_for, c->a, c->d, &code, &n));
   code_seal(out, kernels, target, (Section){code, n});
   return VLPC_OK;
 }

@@ -116,10 +116,11 @@ static VlStatus make_code(const CodeRequest *r, const uint8_t key[16], Diag *d, 
                 r->artifact);
     return s;
   }
-  s = lib.api->emit(r->kernels.at, (size_t)r->kernels.bytes, r->target, d, &code);
-  if (s == VLPC_OK)
-    s = make_entry((Section){code.at, code.n}, compiler_lib_identity(r->compiler_library), key, d,
-                   out);
+  EmitCall call = {.kernels = r->kernels.at, .n = (size_t)r->kernels.bytes, .target = r->target,
+                   .cache_dir = r->cache_dir,
+                   .maker = compiler_lib_identity(r->compiler_library)};
+  s = lib.api->emit(&call, d, &code);
+  if (s == VLPC_OK) s = make_entry((Section){code.at, code.n}, call.maker, key, d, out);
   lib.api->free_bytes(&code);
   compiler_lib_close(&lib);
   return s;
@@ -153,29 +154,30 @@ void code_release(CodeFound *f) {
   *f = (CodeFound){0};
 }
 
-/* ---- a driver's own code ------------------------------------------------- */
+/* ---- what drivers and backends keep --------------------------------------- */
 
 void store_key(const void *at, size_t n, uint8_t out[16]) {
   make_key((Section){at, n}, "driver", out);
 }
 
-VlStatus store_find(const char *dir, const uint8_t key[16], Diag *d, CodeFound *out) {
+VlStatus store_find(const char *dir, const uint8_t key[16], uint64_t maker, Diag *d,
+                    CodeFound *out) {
   Cache cache = CACHE_NONE;
   CodeRequest quiet = {0};
   *out = (CodeFound){0};
   if (!dir) return VLPC_OK;
   VL_TRY(cache_open(dir, CODE_KIND, d, &cache));
-  if (cache_is_open(&cache)) (void)find_cached(&quiet, &cache, key, 0, out);
+  if (cache_is_open(&cache)) (void)find_cached(&quiet, &cache, key, maker, out);
   cache_close(&cache);
   return VLPC_OK;
 }
 
-void store_keep(const char *dir, const uint8_t key[16], Section code) {
+void store_keep(const char *dir, const uint8_t key[16], uint64_t maker, Section code) {
   Cache cache = CACHE_NONE;
   CodeFound made = {0};
   Diag *quiet = NULL;
   if (!dir || cache_open(dir, CODE_KIND, quiet, &cache) != VLPC_OK) return;
-  if (cache_is_open(&cache) && make_entry(code, 0, key, quiet, &made) == VLPC_OK)
+  if (cache_is_open(&cache) && make_entry(code, maker, key, quiet, &made) == VLPC_OK)
     (void)keep(&cache, &made);
   code_release(&made);
   cache_close(&cache);

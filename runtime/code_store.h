@@ -44,12 +44,13 @@ bool code_sealed(const CodeRequest *r, CodeFound *out);
 VL_MUST_USE VlStatus code_get(const CodeRequest *r, Diag *d, CodeFound *out);
 void code_release(CodeFound *f); /* takes an empty one */
 
-/* The same folder, keys and checks for code that a driver made: store_key hashes
-** what it was made from; store_find gives an empty *out when there is none (or
-** dir is NULL), and fails with CACHE_UNSAFE; store_keep does its best. */
+/* The same folder, keys and checks for what a driver or a backend made: store_key hashes
+** what it was made from; store_find gives an empty *out when there is none of this maker (0:
+** any), or dir is NULL, and fails with CACHE_UNSAFE; store_keep does its best. */
 void store_key(const void *at, size_t n, uint8_t out[16]);
-VL_MUST_USE VlStatus store_find(const char *dir, const uint8_t key[16], Diag *d, CodeFound *out);
-void store_keep(const char *dir, const uint8_t key[16], Section code);
+VL_MUST_USE VlStatus store_find(const char *dir, const uint8_t key[16], uint64_t maker, Diag *d,
+                                CodeFound *out);
+void store_keep(const char *dir, const uint8_t key[16], uint64_t maker, Section code);
 
 /* Adds one entry for SECTION_code to the bytes so far. */
 void code_seal(Str *out, Section kernels, const char *target, Section code);

@@ -24,6 +24,14 @@ typedef struct {
   size_t n;
 } CompilerBytes;
 
+typedef struct {
+  const uint8_t *kernels; /* a KERNELS section, hostile */
+  size_t n;
+  const char *target;    /* "x86_64-avx512" */
+  const char *cache_dir; /* where parts of code are kept; NULL: nowhere */
+  uint64_t maker;        /* compiler_lib_identity */
+} EmitCall;
+
 typedef struct CompilerApi {
   int version; /* COMPILER_API_VERSION */
   const char *vlpc_version;
@@ -31,10 +39,8 @@ typedef struct CompilerApi {
                         apart by their file (compiler_lib_identity) */
   void (*free_bytes)(CompilerBytes *b); /* leaves *b empty; takes an empty one */
 
-  /* Code for every kernel (a KERNELS section, hostile) for a CPU target such as
-  ** "x86_64-avx512": a code file (code.h). */
-  VlStatus (*emit)(const uint8_t *kernels, size_t n, const char *target, Diag *d,
-                   CompilerBytes *code);
+  /* Code for every kernel for a CPU target: a code file (code.h). */
+  VlStatus (*emit)(const EmitCall *call, Diag *d, CompilerBytes *code);
   /* Driver of a device that only the compiler library has ("ref"); NULL when it
   ** has none of this name. */
   const DeviceDriver *(*driver)(const char *name);

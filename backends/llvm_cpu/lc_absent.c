@@ -3,8 +3,8 @@
 ** so. */
 #include "backends/llvm_cpu/llvm_cpu.h"
 
-VlStatus lc_emit(KernelList kernels, const char *target, Arena *a, Diag *d, const uint8_t **out,
-                 size_t *n) {
+VlStatus lc_emit(KernelList kernels, const CodeTarget *target, Arena *a, Diag *d,
+                 const uint8_t **out, size_t *n) {
   (void)kernels, (void)target, (void)a;
   *out = NULL;
   *n = 0;

@@ -92,14 +92,19 @@ static void pieces(Lb *b, int high) {
   lb_end_for(b, &loop);
 }
 
-void le_need_amx(Emit *e) {
-  Lb *b = &e->b;
-  LbIf below;
-  if (e->amx) return;
-  Lt type[P__COUNT];
+#define NAME "tile_amx"
+
+static void params(Lb *b, Lt type[P__COUNT]) {
   for (int i = 0; i < P__COUNT; i++) type[i] = b->i64;
   type[P_A] = type[P_W] = type[P_OUT] = b->ptr;
-  e->amx = lb_function(b, "tile_amx", b->void_t, P__COUNT, type, true);
+}
+
+void le_emit_amx(Emit *e) {
+  Lb *b = &e->b;
+  LbIf below;
+  Lt type[P__COUNT];
+  params(b, type);
+  lb_function(b, NAME, b->void_t, P__COUNT, type, false);
   configure(b);
   lb_if(b, &below, lb_icmp(b, LLVMIntSGT, param(b, P_ROWS), lb_i64(b, HIGH)));
   pieces(b, 2);
@@ -111,6 +116,9 @@ void le_need_amx(Emit *e) {
 
 void le_amx_tile(Emit *e, const LeAmxTile *t) {
   Lv arg[P__COUNT];
+  Lt type[P__COUNT];
+  params(&e->b, type);
+  if (!e->amx) e->amx = lb_declare(&e->b, NAME, e->b.void_t, P__COUNT, type);
   arg[P_ROWS] = t->n_rows, arg[P_PANELS] = t->n_panels;
   arg[P_A] = t->a, arg[P_A_PITCH] = t->a_bytes;
   arg[P_W] = t->w, arg[P_PANEL] = t->panel_bytes, arg[P_K] = t->k;

@@ -711,11 +711,12 @@ static void attention_run(Emit *e, const Kernel *kernel) {
   lb_end_for(b, &tasks);
 }
 
-static void attention_need(Emit *e, const Kernel *kernel) {
-  le_need_tiles(e, knum_dtype(kernel->attention.in));
+static LeShared attention_calls(const LcTarget *t, const Kernel *kernel) {
+  (void)t;
+  return kernel->attention.in == NUM_BF16 ? LE_TILES_BF16 : LE_TILES_F32;
 }
 
 const LcKind lc_attention = {.run = attention_run,
                              .tasks = attention_tasks,
                              .scratch = attention_scratch,
-                             .need = attention_need};
+                             .calls = attention_calls};

@@ -588,12 +588,12 @@ static void grad_run(Emit *e, const Kernel *kernel) {
   lb_end_for(b, &tasks);
 }
 
-static void grad_need(Emit *e, const Kernel *kernel) {
-  (void)kernel;
-  le_need_tiles(e, VLPC_F32);
+static LeShared grad_calls(const LcTarget *t, const Kernel *kernel) {
+  (void)t, (void)kernel;
+  return LE_TILES_F32;
 }
 
 const LcKind lc_attention_grad = {.run = grad_run,
                                   .tasks = grad_tasks,
                                   .scratch = grad_scratch,
-                                  .need = grad_need};
+                                  .calls = grad_calls};

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lc_backend.c - the llvm_cpu row of backends.def: kernels to one code image. */
+/* lc_backend.c - the llvm_cpu row of backends.def: kernels to one code image.
+**
+** Each kernel is a module, and so is what kernels call; the objects that LLVM makes of them are
+** kept, as most kernels of a program are those of another: prompt methods on one CLIP, with
+** training and without. */
 #include "backends/llvm_cpu/llvm_cpu.h"
 
 #include "backends/llvm_cpu/lc_emit.h"
 #include "backends/llvm_cpu/lc_object.h"
 #include "runtime/code.h"
+#include "runtime/code_store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,11 +29,11 @@ static const LcKind *kind_of(const Kernel *k) {
   return kinds[k->kind];
 }
 
-static void emit_run(Emit *e, const Kernel *k, uint32_t i) {
+/* ---- modules --------------------------------------------------------------- */
+
+static void emit_run(Emit *e, const Kernel *k) {
   Lb *b = &e->b;
-  char name[24];
-  snprintf(name, sizeof name, "run_%u", i);
-  Lv fn = lb_function(b, name, b->i32, 5, (Lt[]){b->ptr, b->ptr, b->i64, b->i64, b->ptr}, false);
+  Lv fn = lb_function(b, "run", b->i32, 5, (Lt[]){b->ptr, b->ptr, b->i64, b->i64, b->ptr}, false);
   e->operands = LLVMGetParam(fn, 0), e->sizes = LLVMGetParam(fn, 1);
   e->begin = LLVMGetParam(fn, 2), e->end = LLVMGetParam(fn, 3);
   e->scratch = LLVMGetParam(fn, 4);
@@ -36,40 +41,127 @@ static void emit_run(Emit *e, const Kernel *k, uint32_t i) {
   LLVMBuildRet(b->b, lb_i32(b, FAULT_NONE));
 }
 
-static void emit_tasks(Emit *e, const Kernel *k, uint32_t i) {
+static void emit_tasks(Emit *e, const Kernel *k) {
   Lb *b = &e->b;
-  char name[24];
-  snprintf(name, sizeof name, "tasks_%u", i);
-  Lv fn = lb_function(b, name, b->i64, 1, (Lt[]){b->ptr}, false);
+  Lv fn = lb_function(b, "tasks", b->i64, 1, (Lt[]){b->ptr}, false);
   e->sizes = LLVMGetParam(fn, 0);
   LLVMBuildRet(b->b, kind_of(k)->tasks(e, k));
 }
 
-static void emit_reach(Emit *e, const Kernel *k, uint32_t i) {
+static void emit_reach(Emit *e, const Kernel *k) {
   Lb *b = &e->b;
-  char name[24];
-  snprintf(name, sizeof name, "reach_%u", i);
-  Lv fn = lb_function(b, name, b->void_t, 2, (Lt[]){b->ptr, b->ptr}, false);
+  Lv fn = lb_function(b, "reach", b->void_t, 2, (Lt[]){b->ptr, b->ptr}, false);
   e->sizes = LLVMGetParam(fn, 0);
   le_reach(e, k, LLVMGetParam(fn, 1));
   LLVMBuildRetVoid(b->b);
 }
 
-static void emit_all(Emit *e, KernelList kernels) {
-  for (uint32_t i = 0; i < kernels.n; i++)
-    if (kind_of(&kernels.at[i])->need) kind_of(&kernels.at[i])->need(e, &kernels.at[i]);
-  for (uint32_t i = 0; i < kernels.n; i++) {
-    emit_run(e, &kernels.at[i], i);
-    emit_tasks(e, &kernels.at[i], i);
-    emit_reach(e, &kernels.at[i], i);
+/* A module: a kernel's functions, or those that kernels share. */
+typedef struct {
+  const Kernel *kernel; /* NULL: shared */
+  LeShared shared;
+} Part;
+
+static void emit_part(Emit *e, const Part *p) {
+  if (p->kernel) {
+    emit_run(e, p->kernel);
+    emit_tasks(e, p->kernel);
+    emit_reach(e, p->kernel);
+  } else if (p->shared == LE_TILES_AMX) {
+    le_emit_amx(e);
+  } else {
+    le_emit_tiles(e, p->shared == LE_TILES_BF16 ? VLPC_BF16 : VLPC_F32);
   }
 }
 
+typedef struct {
+  KernelList kernels;
+  LcTarget target;
+  Arena *a;
+  Diag *d;
+  Emit *e;    /* of the part being made */
+  Part *part; /* of the kernels in order, then what they call */
+  uint32_t n;
+} Job;
+
+/* The LLVM side lives outside the arena: it goes when the arena is freed, also
+** when memory runs out half-way. */
+static void free_emit(void *e) { lb_fini(&((Emit *)e)->b); }
+
+static void list_parts(Job *j) {
+  bool called[LE_SHARED__END] = {false};
+  j->part = arena_array(j->a, Part, (uint64_t)j->kernels.n + LE_SHARED__END);
+  for (; j->n < j->kernels.n; j->n++) {
+    const Kernel *k = &j->kernels.at[j->n];
+    j->part[j->n].kernel = k;
+    if (kind_of(k)->calls) called[kind_of(k)->calls(&j->target, k)] = true;
+  }
+  for (int i = LE_NOTHING + 1; i < LE_SHARED__END; i++)
+    if (called[i]) j->part[j->n++].shared = (LeShared)i;
+}
+
+static VlStatus begin(Job *j, const char *target) {
+  if (!lc_target_parse(target, &j->target)) {
+    VlStatus s = diag_error(j->d, DIAG_TARGET, DIAG_NOWHERE, "no code can be made for this target");
+    diag_found(j->d, "%s", target);
+    diag_expected(j->d, "%s", lc_target_names());
+    return s;
+  }
+  j->e = arena_one(j->a, Emit);
+  arena_defer(j->a, free_emit, j->e);
+  list_parts(j);
+  return VLPC_OK;
+}
+
+static void build_part(Job *j, const Part *p) {
+  *j->e = (Emit){0};
+  lb_init(&j->e->b, &j->target, "vlpc");
+  emit_part(j->e, p);
+}
+
+static VlStatus make_object(Job *j, const Part *p, LcObject *out) {
+  build_part(j, p);
+  VlStatus s = lc_assemble(&j->e->b, j->a, j->d, out);
+  lb_fini(&j->e->b);
+  return s;
+}
+
+/* ---- objects that are kept -------------------------------------------------- */
+
+static void key_of(const Job *j, const Part *p, uint8_t out[16]) {
+  Str text = {.arena = j->a};
+  str_printf(&text, "object %s-%s %d ", cpu_arch(), cpu_isa_name(j->target.isa), (int)p->shared);
+  if (p->kernel) {
+    const uint8_t *at;
+    size_t n;
+    kernels_write((KernelList){(Kernel *)(uintptr_t)p->kernel, 1}, j->a, &at, &n);
+    str_addn(&text, (const char *)at, n);
+  }
+  store_key(text.at, text.n, out);
+}
+
+static void release_found(void *f) { code_release(f); }
+
+/* A part's object, as it was made for another program or made now. */
+static VlStatus object_of(Job *j, const CodeTarget *t, const Part *p, LcObject *out) {
+  uint8_t key[16];
+  CodeFound *found = arena_one(j->a, CodeFound);
+  if (!t->cache_dir) return make_object(j, p, out);
+  key_of(j, p, key);
+  arena_defer(j->a, release_found, found);
+  VL_TRY(store_find(t->cache_dir, key, t->maker, j->d, found));
+  *out = (LcObject){found->code, (size_t)found->code_bytes};
+  if (out->n) return VLPC_OK;
+  VL_TRY(make_object(j, p, out));
+  store_keep(t->cache_dir, key, t->maker, (Section){out->at, out->n});
+  return VLPC_OK;
+}
+
+/* ---- code -------------------------------------------------------------------- */
+
 static uint64_t entry(const LcImage *image, const char *what, uint32_t i) {
-  char name[24];
-  snprintf(name, sizeof name, "%s_%u", what, i);
   uint64_t offset = 0;
-  VL_CHECK(lc_symbol(image, name, &offset), "kernel function is missing from the image");
+  VL_CHECK(lc_symbol(image, i, what, &offset), "kernel function is missing from the image");
   return offset;
 }
 
@@ -95,44 +187,31 @@ static void write_code(KernelList kernels, const LcTarget *t, const LcImage *ima
   *out = code;
 }
 
-/* The LLVM side lives outside the arena: it goes when the arena is freed, also
-** when memory runs out half-way. */
-static void free_emit(void *e) { lb_fini(&((Emit *)e)->b); }
-
-static VlStatus begin(KernelList kernels, const char *target, Arena *a, Diag *d, Emit **out,
-                      LcTarget *t) {
-  if (!lc_target_parse(target, t)) {
-    VlStatus s = diag_error(d, DIAG_TARGET, DIAG_NOWHERE, "no code can be made for this target");
-    diag_found(d, "%s", target);
-    diag_expected(d, "%s", lc_target_names());
-    return s;
-  }
-  *out = arena_one(a, Emit);
-  arena_defer(a, free_emit, *out);
-  lb_init(&(*out)->b, t, "vlpc");
-  emit_all(*out, kernels);
-  return VLPC_OK;
-}
-
-VlStatus lc_emit(KernelList kernels, const char *target, Arena *a, Diag *d, const uint8_t **out,
-                 size_t *n) {
-  Emit *e;
-  LcTarget t;
+VlStatus lc_emit(KernelList kernels, const CodeTarget *target, Arena *a, Diag *d,
+                 const uint8_t **out, size_t *n) {
+  Job j = {.kernels = kernels, .a = a, .d = d};
   LcImage image;
-  VL_TRY(begin(kernels, target, a, d, &e, &t));
-  VlStatus s = lc_assemble(&e->b, a, d, &image);
-  lb_fini(&e->b);
-  VL_TRY(s);
-  write_code(kernels, &t, &image, a, out, n);
+  VL_TRY(begin(&j, target->name));
+  LcObject *object = arena_array(a, LcObject, j.n);
+  for (uint32_t i = 0; i < j.n; i++) VL_TRY(object_of(&j, target, &j.part[i], &object[i]));
+  VL_TRY(lc_link(object, j.n, a, d, &image));
+  write_code(kernels, &j.target, &image, a, out, n);
   return VLPC_OK;
 }
 
 VlStatus lc_print(KernelList kernels, const char *target, bool assembly, Arena *a, Diag *d,
                   const char **out) {
-  Emit *e;
-  LcTarget t;
-  VL_TRY(begin(kernels, target, a, d, &e, &t));
-  VlStatus s = lc_listing(&e->b, assembly, a, d, out);
-  lb_fini(&e->b);
-  return s;
+  Job j = {.kernels = kernels, .a = a, .d = d};
+  Str all = {.arena = a};
+  VL_TRY(begin(&j, target));
+  for (uint32_t i = 0; i < j.n; i++) {
+    const char *text;
+    build_part(&j, &j.part[i]);
+    VlStatus s = lc_listing(&j.e->b, assembly, a, d, &text);
+    lb_fini(&j.e->b);
+    VL_TRY(s);
+    str_add(&all, text);
+  }
+  *out = str_text(&all);
+  return VLPC_OK;
 }

@@ -48,12 +48,17 @@ static void fn_text_attr(Lb *e, Lv fn, const char *key, const char *value) {
   LLVMAddAttributeAtIndex(fn, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, a);
 }
 
-Lv lb_function(Lb *e, const char *name, Lt result, uint32_t n, const Lt *param, bool internal) {
+Lv lb_declare(Lb *e, const char *name, Lt result, uint32_t n, const Lt *param) {
   Lt type = LLVMFunctionType(result, (Lt *)(uintptr_t)param, n, 0);
-  e->fn = LLVMAddFunction(e->mod, name, type);
+  Lv fn = LLVMAddFunction(e->mod, name, type);
+  LLVMSetVisibility(fn, LLVMHiddenVisibility);
+  fn_attr(e, fn, "nounwind");
+  return fn;
+}
+
+Lv lb_function(Lb *e, const char *name, Lt result, uint32_t n, const Lt *param, bool internal) {
+  e->fn = lb_declare(e, name, result, n, param);
   LLVMSetLinkage(e->fn, internal ? LLVMInternalLinkage : LLVMExternalLinkage);
-  LLVMSetVisibility(e->fn, LLVMHiddenVisibility);
-  fn_attr(e, e->fn, "nounwind");
   if (internal) fn_attr(e, e->fn, "noinline");
   /* Without the width a tuning that prefers 256 bits halves every register. */
   fn_text_attr(e, e->fn, "prefer-vector-width", "512");

@@ -36,9 +36,11 @@ void lb_init(Lb *e, const LcTarget *t, const char *module);
 void lb_fini(Lb *e);
 
 /* Starts a function; every later call appends to it until the next one.
-** internal: callable only inside the module.  The values of the parameters are
-** read with LLVMGetParam(e->fn, i). */
+** internal: callable only inside the module, else inside the image.  The values of
+** the parameters are read with LLVMGetParam(e->fn, i). */
 Lv lb_function(Lb *e, const char *name, Lt result, uint32_t n, const Lt *param, bool internal);
+/* One of another module of the same image. */
+Lv lb_declare(Lb *e, const char *name, Lt result, uint32_t n, const Lt *param);
 void lb_param_attr(Lb *e, uint32_t param, const char *attr);
 Lv lb_call(Lb *e, Lv fn, uint32_t n, const Lv *arg);
 /* An LLVM intrinsic overloaded on the n_over types. */

@@ -2,8 +2,8 @@
 /* lc_emit.h - what the kernel emitters share.
 **
 ** An emitter fills two functions of the code ABI (runtime/code.h): run, which
-** does a range of tasks, and tasks, which counts them.  The GEMM micro-kernels
-** are shared by all kernels of a module, so a model needs each once. */
+** does a range of tasks, and tasks, which counts them.  Each kernel is a module of its own,
+** and so are the GEMM micro-kernels, which the kernels of an image share. */
 #ifndef VLPC_BACKENDS_LLVM_CPU_LC_EMIT_H
 #define VLPC_BACKENDS_LLVM_CPU_LC_EMIT_H
 
@@ -17,13 +17,16 @@ typedef struct {
   Lv operands, sizes, begin, end, scratch; /* of the function being filled */
 } Emit;
 
+/* What kernels call in another module of the image. */
+typedef enum { LE_NOTHING, LE_TILES_F32, LE_TILES_BF16, LE_TILES_AMX, LE_SHARED__END } LeShared;
+
 /* One row per kernel kind.  run emits the body of the run function for all
 ** tasks and falls through at its end; faults return inside. */
 typedef struct {
   void (*run)(Emit *, const Kernel *);
   Lv (*tasks)(Emit *, const Kernel *);
   uint64_t (*scratch)(const Kernel *); /* bytes per thread; NULL: none */
-  void (*need)(Emit *, const Kernel *); /* le_need_tiles for what run calls; NULL: nothing */
+  LeShared (*calls)(const LcTarget *, const Kernel *); /* NULL: nothing */
 } LcKind;
 
 extern const LcKind lc_gemm, lc_attention, lc_attention_grad, lc_layernorm, lc_layernorm_grad,
@@ -77,8 +80,7 @@ typedef struct {
                            fetched towards L2; any address is fine */
 } LeTile;
 void le_tile(Emit *e, const LeTile *t);
-/* Emits the tile functions, once a module, before the functions that use them. */
-void le_need_tiles(Emit *e, VlDtype dtype);
+void le_emit_tiles(Emit *e, VlDtype dtype); /* what le_tile calls: a module */
 
 /* lc_amx.c: the same of bf16 by AMX, for k a multiple of LE_AMX_K and rows that lie a_bytes
 ** apart: out as above for n_rows of 1 … LE_AMX_ROWS, n_panels of 1 … LE_AMX_PANELS, in
@@ -91,7 +93,7 @@ typedef struct {
   Lv out, out_bytes;
 } LeAmxTile;
 void le_amx_tile(Emit *e, const LeAmxTile *t);
-void le_need_amx(Emit *e);
+void le_emit_amx(Emit *e); /* what le_amx_tile calls: a module */
 void le_amx_release(Emit *e); /* after the last tile of a function */
 
 /* lc_bf16.c */

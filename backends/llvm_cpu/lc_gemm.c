@@ -31,8 +31,7 @@ typedef struct {
   bool amx;
 } Cut;
 
-static Cut cut_of(const Emit *e, const KGemm *k) {
-  const LcTarget *t = e->b.target;
+static Cut cut_of(const LcTarget *t, const KGemm *k) {
   bool amx = t->has_amx && knum_dtype(k->in) == VLPC_BF16 && k->k % LE_AMX_K == 0;
   return amx ? (Cut){LE_AMX_ROWS, LE_AMX_PANELS, AMX_ROWS, true}
              : (Cut){t->mr, t->panels, ROWS, false};
@@ -52,19 +51,19 @@ typedef struct {
 } Gemm;
 
 static int64_t n_groups(Emit *e, const KGemm *k) {
-  int64_t panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL, wide = cut_of(e, k).panels;
+  int64_t panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL, wide = cut_of(e->b.target, k).panels;
   return (panels + wide - 1) / wide;
 }
 
 static Lv gemm_tasks(Emit *e, const Kernel *kernel) {
   const KGemm *k = &kernel->gemm;
   Lv rows = lb_mul(&e->b, le_size(e, k->g), le_size(e, k->m));
-  return lb_mulc(&e->b, le_ceil_div(e, rows, cut_of(e, k).block), n_groups(e, k));
+  return lb_mulc(&e->b, le_ceil_div(e, rows, cut_of(e->b.target, k).block), n_groups(e, k));
 }
 
 static Gemm prologue(Emit *e, const KGemm *k) {
   Lb *b = &e->b;
-  Gemm x = {.e = e, .k = k, .cut = cut_of(e, k),
+  Gemm x = {.e = e, .k = k, .cut = cut_of(b->target, k),
             .panels = (k->n + GEMM_PANEL - 1) / GEMM_PANEL};
   x.groups = n_groups(e, k);
   VlDtype in = knum_dtype(k->in), out = knum_dtype(k->out);
@@ -328,10 +327,10 @@ static void gemm_run(Emit *e, const Kernel *kernel) {
   if (x.cut.amx) le_amx_release(e);
 }
 
-static void gemm_need(Emit *e, const Kernel *kernel) {
-  if (cut_of(e, &kernel->gemm).amx) le_need_amx(e);
-  else le_need_tiles(e, knum_dtype(kernel->gemm.in));
+static LeShared gemm_calls(const LcTarget *t, const Kernel *kernel) {
+  if (cut_of(t, &kernel->gemm).amx) return LE_TILES_AMX;
+  return kernel->gemm.in == NUM_BF16 ? LE_TILES_BF16 : LE_TILES_F32;
 }
 
 const LcKind lc_gemm = {
-    .run = gemm_run, .tasks = gemm_tasks, .scratch = gemm_scratch, .need = gemm_need};
+    .run = gemm_run, .tasks = gemm_tasks, .scratch = gemm_scratch, .calls = gemm_calls};

@@ -139,8 +139,9 @@ static Lv tile_function(Emit *e, VlDtype dtype, uint32_t rows, uint32_t panels) 
   return fn;
 }
 
-/* micro(rows, panels, …) calls the tile of that size. */
-static Lv chooser(Emit *e, VlDtype dtype) {
+static const char *chooser(VlDtype dtype) { return dtype == VLPC_BF16 ? "tile_bf16" : "tile"; }
+
+void le_emit_tiles(Emit *e, VlDtype dtype) {
   Lb *b = &e->b;
   uint32_t mr = b->target->mr, np = b->target->panels;
   Lv tile[MAX_ROWS * MAX_REGS];
@@ -148,8 +149,7 @@ static Lv chooser(Emit *e, VlDtype dtype) {
     tile[i] = tile_function(e, dtype, i / np + 1, i % np + 1);
   Lt type[P__COUNT + 1] = {b->i64};
   params(b, type + 1);
-  const char *name = dtype == VLPC_BF16 ? "tile_bf16" : "tile";
-  Lv fn = lb_function(b, name, b->void_t, P__COUNT + 1, type, true);
+  Lv fn = lb_function(b, chooser(dtype), b->void_t, P__COUNT + 1, type, false);
   Lv arg[P__COUNT];
   for (unsigned i = 0; i < P__COUNT; i++) arg[i] = LLVMGetParam(fn, i + 1);
   LLVMBasicBlockRef done = lb_block(b, "out");
@@ -163,14 +163,16 @@ static Lv chooser(Emit *e, VlDtype dtype) {
   }
   LLVMPositionBuilderAtEnd(b->b, done);
   LLVMBuildRetVoid(b->b);
-  return fn;
 }
 
-static Lv *micro_of(Emit *e, VlDtype dtype) { return &e->micro[dtype == VLPC_BF16]; }
-
-void le_need_tiles(Emit *e, VlDtype dtype) {
-  Lv *micro = micro_of(e, dtype);
-  if (!*micro) *micro = chooser(e, dtype);
+/* The module's declaration of the chooser. */
+static Lv micro_of(Emit *e, VlDtype dtype) {
+  Lb *b = &e->b;
+  Lv *micro = &e->micro[dtype == VLPC_BF16];
+  Lt type[P__COUNT + 1] = {b->i64};
+  params(b, type + 1);
+  if (!*micro) *micro = lb_declare(b, chooser(dtype), b->void_t, P__COUNT + 1, type);
+  return *micro;
 }
 
 void le_tile(Emit *e, const LeTile *t) {
@@ -181,5 +183,5 @@ void le_tile(Emit *e, const LeTile *t) {
   Lv *p = arg + 1;
   p[P_ROWS] = t->rows, p[P_B] = t->b, p[P_PANEL] = t->panel_bytes, p[P_K] = t->k;
   p[P_OUT] = t->out, p[P_PITCH] = t->out_bytes, p[P_AHEAD] = t->ahead, p[P_STEP] = t->ahead_step;
-  lb_call(b, *micro_of(e, t->dtype), P__COUNT + 1, arg);
+  lb_call(b, micro_of(e, t->dtype), P__COUNT + 1, arg);
 }

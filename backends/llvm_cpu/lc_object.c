@@ -95,14 +95,13 @@ static VlStatus generate(Lb *m, LLVMCodeGenFileType type, Diag *d, LLVMMemoryBuf
 static void free_buffer(void *b) { LLVMDisposeMemoryBuffer(b); }
 static void free_text(void *t) { LLVMDisposeMessage(t); }
 
-VlStatus lc_assemble(Lb *m, Arena *a, Diag *d, LcImage *out) {
+VlStatus lc_assemble(Lb *m, Arena *a, Diag *d, LcObject *out) {
   LLVMMemoryBufferRef object;
   VL_TRY(generate(m, LLVMObjectFile, d, &object));
   arena_defer(a, free_buffer, object);
   size_t n = LLVMGetBufferSize(object);
-  uint8_t *copy = arena_array(a, uint8_t, n); /* aligned, as ELF's records need */
-  memcpy(copy, LLVMGetBufferStart(object), n);
-  return lc_link(copy, n, a, d, out);
+  *out = (LcObject){memcpy(arena_array(a, uint8_t, n), LLVMGetBufferStart(object), n), n};
+  return VLPC_OK;
 }
 
 VlStatus lc_listing(Lb *m, bool assembly, Arena *a, Diag *d, const char **out) {

@@ -10,7 +10,7 @@
 #include "backends/backend.h"
 
 /* Code in the file form of runtime/code.h, on the arena. */
-VL_MUST_USE VlStatus lc_emit(KernelList kernels, const char *target, Arena *a, Diag *d,
+VL_MUST_USE VlStatus lc_emit(KernelList kernels, const CodeTarget *target, Arena *a, Diag *d,
                              const uint8_t **out, size_t *n);
 /* The optimised LLVM IR, or the assembly, of the same code. */
 VL_MUST_USE VlStatus lc_print(KernelList kernels, const char *target, bool assembly, Arena *a,

@@ -189,7 +189,7 @@ static VlStatus judge(const ClDevice *x, const DeviceLoad *l, Arena *a, Diag *d)
   ClTarget plain = cl_target_of(x, NULL);
   str_printf(&text, "self-test\n%s", cl_program_text(kernels, &plain, a));
   store_key(text.at, text.n, key);
-  VL_TRY(store_find(l->scratch_dir, key, d, &found));
+  VL_TRY(store_find(l->scratch_dir, key, 0, d, &found));
   int wrong = found.code_bytes ? (int)(int8_t)found.code[0] : -2;
   code_release(&found);
   if (wrong == -2) {
@@ -199,7 +199,7 @@ static VlStatus judge(const ClDevice *x, const DeviceLoad *l, Arena *a, Diag *d)
     device_opencl.unload(c);
     if (ran != VLPC_OK) return ran;
     int8_t verdict = (int8_t)wrong;
-    store_keep(l->scratch_dir, key, (Section){(const uint8_t *)&verdict, sizeof verdict});
+    store_keep(l->scratch_dir, key, 0, (Section){(const uint8_t *)&verdict, sizeof verdict});
   }
   if (wrong < 0) return VLPC_OK;
   Str name = {.arena = a};

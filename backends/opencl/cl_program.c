@@ -59,14 +59,14 @@ static Section binary_of(const DeviceCode *c, cl_program p, Arena *a) {
 static void keep_binary(const DeviceCode *c, cl_program p, const Entry *e, Arena *a) {
   if (!e->dir || c->device.keeps_kernels) return;
   Section binary = binary_of(c, p, a);
-  if (binary.bytes > 0) store_keep(e->dir, e->key, binary);
+  if (binary.bytes > 0) store_keep(e->dir, e->key, 0, binary);
 }
 
 static void keep_failure(const Entry *e, const char *log) {
   char text[LOG_MAX + 2] = "!";
   if (!e->dir) return;
   strncat(text, log, LOG_MAX);
-  store_keep(e->dir, e->key, (Section){(const uint8_t *)text, strlen(text)});
+  store_keep(e->dir, e->key, 0, (Section){(const uint8_t *)text, strlen(text)});
 }
 
 /* ---- building ------------------------------------------------------------ */
@@ -156,7 +156,7 @@ static VlStatus make(const DeviceCode *c, KernelList kernels, Arena *a, Diag *d,
   cl_identity(&all, &c->device);
   str_printf(&all, "%s\n%s", options_of(&c->device), text);
   store_key(all.at, all.n, e.key);
-  VL_TRY(store_find(e.dir, e.key, d, &found));
+  VL_TRY(store_find(e.dir, e.key, 0, d, &found));
   VlStatus s = VLPC_OK;
   char log[LOG_MAX + 1] = "";
   if (found.code_bytes && found.code[0] == '!') {

@@ -89,7 +89,7 @@ VlStatus cl_table_read(const ClDevice *x, const char *dir, Arena *a, Diag *d, Cl
   CodeFound found;
   *out = (ClTable){.at = arena_array(a, ClTuned, CL_TUNED_MAX)};
   table_key(x, a, key);
-  VL_TRY(store_find(dir, key, d, &found));
+  VL_TRY(store_find(dir, key, 0, d, &found));
   uint64_t n = found.code_bytes / sizeof(ClTuned);
   for (uint64_t i = 0; i < n && out->n < CL_TUNED_MAX; i++) {
     ClTuned *r = &out->at[out->n];
@@ -117,5 +117,5 @@ bool cl_table_put(ClTable *t, const ClTuned *row) {
 void cl_table_keep(const ClDevice *x, const char *dir, Arena *a, const ClTable *t) {
   uint8_t key[16];
   table_key(x, a, key);
-  store_keep(dir, key, (Section){(const uint8_t *)t->at, t->n * sizeof *t->at});
+  store_keep(dir, key, 0, (Section){(const uint8_t *)t->at, t->n * sizeof *t->at});
 }

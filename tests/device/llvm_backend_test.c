@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* llvm_backend_test.c - the backend as a whole: targets, the code file's form,
-** equal bytes for equal kernels, the linker's refusals, threads, listings. */
+** equal bytes for equal kernels, objects that are kept, the linker's refusals, threads,
+** listings. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "backends/llvm_cpu/lc_object.h"
 #include "tests/device/llvm_kit.h"
+
+/* ---- making code ------------------------------------------------------------- */
 
 static Kernel layernorm(int64_t cols) {
   Kernel k = {.kind = KK_LAYERNORM, .n_operands = 2, .n_sizes = 1};
@@ -32,11 +42,13 @@ typedef struct {
   VlStatus status;
 } Made;
 
-static void make(Made *m, const char *target) {
-  Kernel k[2] = {layernorm(70), gemm(40, 40)};
+static void make_for(Made *m, int64_t cols, const CodeTarget *to) {
+  Kernel k[2] = {layernorm(cols), gemm(40, 40)};
   m->arena = arena_new(0), m->diag = diag_new();
-  m->status = lc_emit((KernelList){k, 2}, target, m->arena, m->diag, &m->code, &m->n);
+  m->status = lc_emit((KernelList){k, 2}, to, m->arena, m->diag, &m->code, &m->n);
 }
+
+static void make(Made *m, const char *target) { make_for(m, 70, &(CodeTarget){.name = target}); }
 
 static void drop(Made *m) {
   arena_free(m->arena);
@@ -83,6 +95,71 @@ static void test_file_form(void **state) {
   drop(&m);
 }
 
+/* ---- objects that are kept ----------------------------------------------------- */
+
+/* Does something to each file of a folder; in how many it was done. */
+static int each_file(const char *dir, bool (*fn)(const char *path)) {
+  char path[512];
+  int n = 0;
+  DIR *d = opendir(dir);
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    if (e->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+    n += fn(path);
+  }
+  closedir(d);
+  return n;
+}
+
+static bool drop_file(const char *path) { return unlink(path) == 0; }
+static bool cut_short(const char *path) { return truncate(path, 100) == 0; }
+
+/* Whether it was written since it was aged. */
+static bool is_new(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && st.st_mtim.tv_sec != 0;
+}
+
+static bool age(const char *path) {
+  return utimensat(AT_FDCWD, path, (struct timespec[2]){{0, 0}, {0, 0}}, 0) == 0;
+}
+
+/* With objects of another program, of another library, damaged or none: the same code. */
+static void test_objects_are_kept(void **state) {
+  (void)state;
+  char dir[] = "objects.XXXXXX";
+  assert_non_null(mkdtemp(dir));
+  CodeTarget to = {.name = "avx2", .cache_dir = dir, .maker = 1};
+  static const struct {
+    int64_t cols; /* of the layernorm */
+    uint64_t maker;
+    int files, made;
+    bool damage;
+  } rows[] = {{80, 1, 3, 3, false}, /* two kernels, and the tiles of one */
+              {70, 1, 4, 1, false},
+              {70, 1, 4, 0, false},
+              {70, 2, 4, 3, false},
+              {70, 2, 4, 3, true}};
+  for (size_t i = 0; i < VL_COUNT(rows); i++) {
+    Made kept, plain;
+    if (rows[i].damage) each_file(dir, cut_short), each_file(dir, age);
+    to.maker = rows[i].maker;
+    make_for(&kept, rows[i].cols, &to);
+    make_for(&plain, rows[i].cols, &(CodeTarget){.name = "avx2"});
+    assert_int_equal(kept.status, VLPC_OK);
+    assert_int_equal(kept.n, plain.n);
+    assert_memory_equal(kept.code, plain.code, plain.n);
+    assert_int_equal(each_file(dir, is_new), rows[i].made);
+    assert_int_equal(each_file(dir, age), rows[i].files);
+    drop(&kept), drop(&plain);
+  }
+  each_file(dir, drop_file);
+  assert_int_equal(rmdir(dir), 0);
+}
+
+/* ---- listings, the linker -------------------------------------------------------- */
+
 /* No wider instruction than the target has: zmm and ymm registers appear in
 ** the listings only where they may. */
 static void test_listing_keeps_level(void **state) {
@@ -106,6 +183,13 @@ static void test_listing_keeps_level(void **state) {
   }
 }
 
+static VlStatus link_one(Lb *b, Arena *a, Diag *d) {
+  LcObject object;
+  LcImage image;
+  VL_TRY(lc_assemble(b, a, d, &object));
+  return lc_link(&object, 1, a, d, &image);
+}
+
 /* A call to something outside must be refused, not left for the loader. */
 static void test_linker_refuses_outside(void **state) {
   (void)state;
@@ -113,14 +197,13 @@ static void test_linker_refuses_outside(void **state) {
   Diag *d = diag_new();
   LcTarget t = lc_target(ISA_PORTABLE);
   Lb b;
-  LcImage image;
   lb_init(&b, &t, "outside");
   Lt type = LLVMFunctionType(b.f32, &b.f32, 1, 0);
   Lv callee = LLVMAddFunction(b.mod, "somewhere", type);
   Lv fn = lb_function(&b, "caller", b.f32, 1, &b.f32, false);
   Lv x = LLVMGetParam(fn, 0);
   LLVMBuildRet(b.b, lb_call(&b, callee, 1, &x));
-  assert_int_equal(lc_assemble(&b, a, d, &image), VLPC_E_CODEGEN);
+  assert_int_equal(link_one(&b, a, d), VLPC_E_CODEGEN);
   assert_non_null(strstr(diag_text(d), "somewhere"));
   lb_fini(&b);
   arena_free(a);
@@ -134,14 +217,13 @@ static void test_linker_refuses_variables(void **state) {
   Diag *d = diag_new();
   LcTarget t = lc_target(ISA_PORTABLE);
   Lb b;
-  LcImage image;
   lb_init(&b, &t, "variable");
   Lv g = LLVMAddGlobal(b.mod, b.i64, "counter");
   LLVMSetInitializer(g, lb_i64(&b, 3));
   lb_function(&b, "count", b.void_t, 0, NULL, false);
   lb_store(&b, lb_i64(&b, 4), g, 8);
   LLVMBuildRetVoid(b.b);
-  assert_int_equal(lc_assemble(&b, a, d, &image), VLPC_E_CODEGEN);
+  assert_int_equal(link_one(&b, a, d), VLPC_E_CODEGEN);
   lb_fini(&b);
   arena_free(a);
   diag_free(d);
@@ -154,10 +236,9 @@ static void test_verifier_speaks(void **state) {
   Diag *d = diag_new();
   LcTarget t = lc_target(ISA_PORTABLE);
   Lb b;
-  LcImage image;
   lb_init(&b, &t, "broken");
   lb_function(&b, "no_end", b.void_t, 0, NULL, false);
-  assert_int_equal(lc_assemble(&b, a, d, &image), VLPC_E_CODEGEN);
+  assert_int_equal(link_one(&b, a, d), VLPC_E_CODEGEN);
   assert_non_null(strstr(diag_text(d), "terminator"));
   lb_fini(&b);
   arena_free(a);
@@ -188,6 +269,7 @@ int main(void) {
       cmocka_unit_test(test_unknown_target),
       cmocka_unit_test(test_same_bytes),
       cmocka_unit_test(test_file_form),
+      cmocka_unit_test(test_objects_are_kept),
       cmocka_unit_test(test_listing_keeps_level),
       cmocka_unit_test(test_linker_refuses_outside),
       cmocka_unit_test(test_linker_refuses_variables),

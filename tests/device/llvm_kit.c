@@ -43,8 +43,9 @@ Kit kit_open(const char *target, Kernel *kernels, uint32_t n) {
   Str faults = {.arena = k.arena};
   for (uint32_t i = 0; i < n; i++)
     if (!kernel_verify(&kernels[i], &faults)) fail_msg("%s", str_text(&faults));
+  CodeTarget to = {.name = target};
   size_t bytes;
-  if (lc_emit((KernelList){kernels, n}, target, k.arena, k.diag, &k.code, &bytes) != VLPC_OK)
+  if (lc_emit((KernelList){kernels, n}, &to, k.arena, k.diag, &k.code, &bytes) != VLPC_OK)
     fail_msg("%s", diag_text(k.diag));
   CodeHeader h;
   memcpy(&h, k.code, sizeof h);

@@ -312,8 +312,8 @@ static void write_code(Toy *t, ArtifactWriter *w, Section kernels, int levels) {
   for (int i = 0; i < levels; i++) {
     const char *target = arena_printf(t->a, "%s-%s", cpu_arch(), cpu_isa_name((CpuIsa)i));
     assert_int_equal(compiler_lib_open(toy_compiler(), NULL, &lib), VLPC_OK);
-    assert_int_equal(lib.api->emit(kernels.at, (size_t)kernels.bytes, target, NULL, &code),
-                     VLPC_OK);
+    EmitCall call = {.kernels = kernels.at, .n = (size_t)kernels.bytes, .target = target};
+    assert_int_equal(lib.api->emit(&call, NULL, &code), VLPC_OK);
     code_seal(&out, kernels, target, (Section){code.at, code.n});
     lib.api->free_bytes(&code);
     compiler_lib_close(&lib);

@@ -129,8 +129,7 @@ static uint64_t offset_of(uintptr_t f) { return f - (uintptr_t)__start_toy_kerne
   {offset_of((uintptr_t)toy_##f), offset_of((uintptr_t)toy_tasks_##t), \
    offset_of((uintptr_t)toy_##f##_reach), n_op, n_size, bytes}
 
-static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag *d,
-                     CompilerBytes *code) {
+static VlStatus emit(const EmitCall *call, Diag *d, CompilerBytes *code) {
   const CodeKernel rows[TOY_KERNELS] = {
       [TOY_ADD] = ROW(add, first, 3, 1, 0),       [TOY_SUM] = ROW(sum, first, 2, 2, 4),
       [TOY_GATHER] = ROW(gather, first, 3, 2, 0), [TOY_FOLD] = ROW(fold, first, 2, 3, 0),
@@ -138,11 +137,11 @@ static VlStatus emit(const uint8_t *kernels, size_t n, const char *target, Diag 
       [TOY_SHIFT] = ROW(shift, first, 3, 2, 0),
   };
   size_t image = (size_t)(__stop_toy_kernels - __start_toy_kernels);
-  if (n < 4 || memcmp(kernels, "toy!", 4) != 0)
+  if (call->n < 4 || memcmp(call->kernels, "toy!", 4) != 0)
     return diag_error(d, DIAG_CODEGEN, DIAG_NOWHERE, "not the toy's kernels");
   CodeHeader h = {.magic = CODE_MAGIC, .version = CODE_VERSION, .n_kernels = TOY_KERNELS,
                   .image_offset = 4096, .image_bytes = image};
-  strncpy(h.target, target, sizeof h.target - 1);
+  strncpy(h.target, call->target, sizeof h.target - 1);
   code->n = 4096 + image;
   code->at = calloc(1, code->n);
   if (!code->at) return VLPC_E_NOMEM;
