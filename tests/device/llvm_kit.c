@@ -2,6 +2,7 @@
 /* llvm_kit.c - see llvm_kit.h. */
 #include "tests/device/llvm_kit.h"
 
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 
 #include "base/cpu.h"
 #include "base/rng.h"
+#include "runtime/compiler_lib.h"
 
 enum { KIT_OPERANDS = 16 };
 
@@ -43,7 +45,8 @@ Kit kit_open(const char *target, Kernel *kernels, uint32_t n) {
   Str faults = {.arena = k.arena};
   for (uint32_t i = 0; i < n; i++)
     if (!kernel_verify(&kernels[i], &faults)) fail_msg("%s", str_text(&faults));
-  CodeTarget to = {.name = target};
+  CodeTarget to = {.name = target, .maker = compiler_lib_identity("/proc/self/exe")};
+  to.cache_dir = arena_printf(k.arena, VLPC_TEST_CODE "/%s", program_invocation_short_name);
   size_t bytes;
   if (lc_emit((KernelList){kernels, n}, &to, k.arena, k.diag, &k.code, &bytes) != VLPC_OK)
     fail_msg("%s", diag_text(k.diag));

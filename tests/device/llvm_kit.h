@@ -2,7 +2,8 @@
 /* llvm_kit.h - runs kernels of the llvm_cpu backend in a test, or, linked with
 ** opencl_kit.c, those of an OpenCL device.
 **
-** kit_open makes code for one target and maps it; kit_run runs one kernel,
+** kit_open makes code for one target, of a kernel once in a run of the tests, and maps it;
+** kit_run runs one kernel,
 ** cutting its tasks into `pieces` separate calls, each with scratch full of
 ** NaN, so that a result which leans on an earlier task shows.  Any failure
 ** fails the test.  Random numbers are counted, so a test repeats exactly. */
