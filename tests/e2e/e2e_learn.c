@@ -78,9 +78,13 @@ static const char *const of_memory[] = {"epochs=6", "batch=4", "seed=3", "augmen
                                         "schedule=constant", "warmup_epochs=0", "save_steps=1",
                                         NULL};
 
+static const vlpc_session_options shared_code = {.struct_size = sizeof shared_code,
+                                                 .cache_dir = E2E_CODE};
+
 static vlpc_trainer *on_files(vlpc_artifact *a) {
   vlpc_trainer *t = NULL;
-  vlpc_trainer_options o = {.struct_size = sizeof o, .data = list, .set = of_files};
+  vlpc_trainer_options o = {.struct_size = sizeof o, .session = &shared_code,
+                            .data = list, .set = of_files};
   vlpc_status s = vlpc_trainer_new(a, &o, &t);
   trainer_ok(t, s);
   return t;
@@ -88,7 +92,8 @@ static vlpc_trainer *on_files(vlpc_artifact *a) {
 
 static vlpc_trainer *in_memory(vlpc_artifact *a, const char *run, bool resume) {
   vlpc_trainer *t = NULL;
-  vlpc_trainer_options o = {.struct_size = sizeof o, .set = of_memory, .classes = class_name,
+  vlpc_trainer_options o = {.struct_size = sizeof o, .session = &shared_code,
+                            .set = of_memory, .classes = class_name,
                             .n_classes = CLASSES, .run = run, .resume = resume};
   vlpc_status s = vlpc_trainer_new(a, &o, &t);
   trainer_ok(t, s);
@@ -224,7 +229,8 @@ static void a_run_is_saved_and_gone_on_with(void **state) {
   vlpc_prompts *p = NULL;
   vlpc_artifact *a = open_artifact(e2e_file("coop.vlpc"));
   vlpc_trainer *t = NULL;
-  vlpc_trainer_options o = {.struct_size = sizeof o, .set = of_memory, .classes = class_name,
+  vlpc_trainer_options o = {.struct_size = sizeof o, .session = &shared_code,
+                            .set = of_memory, .classes = class_name,
                             .n_classes = 2, .run = e2e_file("whole"), .resume = 1};
   (void)state;
   run_in(e2e_file("whole"), false);
@@ -247,7 +253,8 @@ static void a_set_is_gone_on_from(void **state) {
   vlpc_tensor was, is;
   vlpc_train_step step = {.struct_size = sizeof step};
   const char *set = e2e_file("whole/prompts.safetensors");
-  vlpc_trainer_options o = {.struct_size = sizeof o, .set = of_memory, .start = set};
+  vlpc_trainer_options o = {.struct_size = sizeof o, .session = &shared_code,
+                            .set = of_memory, .start = set};
   (void)state;
   vlpc_status s = vlpc_trainer_new(a, &o, &t);
   trainer_ok(t, s);
