@@ -158,7 +158,7 @@ static uint64_t saturate_u64(double v) {
     memcpy((char *)(p) + (size_t)(i) * sizeof v_, &v_, sizeof v_);                                 \
   } while (0)
 
-double dtype_load(VlDtype d, const void *p, int64_t i) {
+double dtype_load_any(VlDtype d, const void *p, int64_t i) {
   switch (d) {
   case VLPC_F32: {
     LOAD(float, p, i);

@@ -7,6 +7,8 @@
 #ifndef VLPC_BASE_DTYPE_H
 #define VLPC_BASE_DTYPE_H
 
+#include <string.h>
+
 #include "base/status.h"
 
 typedef vlpc_dtype VlDtype;
@@ -29,10 +31,17 @@ uint16_t bf16_from_f32(float f);
 ** type's range, NaN gives 0; so does dtype_load_i64 of a float.
 ** dtype_store_i64 to a narrower integer keeps the low bits; a u64 beyond 2^63
 ** passes through the _i64 forms as its bits. */
-double dtype_load(VlDtype d, const void *p, int64_t i);
+double dtype_load_any(VlDtype d, const void *p, int64_t i);
 void dtype_store(VlDtype d, void *p, int64_t i, double v);
 int64_t dtype_load_i64(VlDtype d, const void *p, int64_t i);
 void dtype_store_i64(VlDtype d, void *p, int64_t i, int64_t v);
+/* Nearly all elements are f32. */
+static inline double dtype_load(VlDtype d, const void *p, int64_t i) {
+  float v;
+  if (d != VLPC_F32) return dtype_load_any(d, p, i);
+  memcpy(&v, (const char *)p + (size_t)i * sizeof v, sizeof v);
+  return (double)v;
+}
 /* n elements to f32, fast for f32, f16 and bf16. */
 void dtype_to_f32(VlDtype d, const void *src, float *dst, int64_t n);
 
