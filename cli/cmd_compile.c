@@ -68,6 +68,7 @@ VlStatus cmd_compile(Cli *c) {
                              .train = opt_given(c, train),
                              .precision = opt(c, precision),
                              .calibrate = opt(c, calibrate)};
+  if (o.precision != NULL) o.cache_dir = cache_folder(c);
   VL_TRY(opt_bytes(c, OPT_memory_limit, &o.memory_limit));
   VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   if (!opt_given(c, emit)) {

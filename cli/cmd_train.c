@@ -120,7 +120,8 @@ static VlStatus compile_artifact(Train *r) {
                             .tokenizer = model_companion(c, OPT_tokenizer, "tokenizer.json"),
                             .prompt = opt(c, prompt),
                             .precision = opt(c, precision),
-                            .train = 1};
+                            .train = 1,
+                            .cache_dir = cache_folder(c)};
   o.preprocess = model_companion(c, OPT_preprocess, "preprocessor_config.json");
   VL_TRY(opt_real(c, OPT_logit_scale, 0, &o.logit_scale));
   VL_TRY(compiler_open(c, &k));

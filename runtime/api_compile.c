@@ -99,7 +99,8 @@ static VlStatus compile_both(vlpc_compiler *c, const vlpc_compile_options *o, Ar
   Calibration k = {.exact = arena_printf(a, "%s.fp32.part", o->output),
                    .rounded = arena_printf(a, "%s.bf16.part", o->output),
                    .inputs = o->calibrate,
-                   .compiler_library = c->library};
+                   .compiler_library = c->library,
+                   .cache_dir = o->cache_dir};
   Str found = {.arena = a};
   VlStatus s = compile_as(c, o, "fp32", k.exact);
   if (s == VLPC_OK) s = compile_as(c, o, o->precision, k.rounded);

@@ -48,7 +48,8 @@ static VlStatus session_fails(Run *r, int which) {
 
 static VlStatus open_one(Run *r, int which) {
   const char *path = which ? r->c->rounded : r->c->exact;
-  vlpc_session_options so = {.struct_size = sizeof so, .compiler_library = r->c->compiler_library};
+  vlpc_session_options so = {.struct_size = sizeof so, .cache_dir = r->c->cache_dir,
+                             .compiler_library = r->c->compiler_library};
   if (vlpc_artifact_open(path, NULL, &r->artifact[which]) != VLPC_OK)
     return fails(r, "an artifact cannot be opened", vlpc_artifact_error(r->artifact[which]));
   if (vlpc_session_new(r->artifact[which], &so, &r->session[which]) != VLPC_OK)

@@ -16,6 +16,7 @@ typedef struct {
   const char *exact, *rounded;  /* artifacts */
   const char *inputs;           /* a folder, an .npz file, or NULL: seeded */
   const char *compiler_library; /* NULL: the usual places */
+  const char *cache_dir;        /* of code; NULL: none */
 } Calibration;
 
 /* Adds JSON for SECTION_calibration to out:

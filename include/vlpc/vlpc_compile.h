@@ -69,6 +69,8 @@ typedef struct vlpc_compile_options {
   int32_t train; /* 1: adds the entry "train" of the prompt module's loss and gradients */
   double logit_scale; /* factor of cosines, of files that hold none, as those of separate towers
                          do; 0: the artifact's that prompts are linked into, else 100 */
+  const char *cache_dir; /* private folder for code that measuring the error of bf16 makes, where
+                            sessions find it; NULL: it is not kept */
 } vlpc_compile_options;
 
 /* Compiles to options->output, which appears whole or not at all. */

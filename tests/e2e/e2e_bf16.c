@@ -194,6 +194,19 @@ static void artifacts_state_their_error(void **state) {
   assert_non_null(strstr(text, "\"top1\": {\"rows\": 8, \"classes\": 16, \"same\": "));
 }
 
+/* A session finds the code that measuring made. */
+static void code_that_measured_is_kept(void **state) {
+  (void)state;
+  vlpc_compile_options o = {.precision = "bf16", .cache_dir = e2e_file("measured")};
+  vlpc_session_info info = {.struct_size = sizeof info};
+  o.models[0] = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 17));
+  Line l = line_open(e2e_compile(o, "measured.vlpc"),
+                     (vlpc_session_options){.cache_dir = o.cache_dir});
+  vlpc_session_get_info(l.s, &info);
+  assert_int_equal(info.code, VLPC_CODE_CACHE);
+  line_close(&l);
+}
+
 static void refuses_what_it_cannot_measure_on(void **state) {
   (void)state;
   vlpc_compile_options o = {.struct_size = sizeof o, .models = {SMALL_CLIP "model.onnx"},
@@ -214,6 +227,7 @@ int main(void) {
       cmocka_unit_test(threads_and_batches_change_nothing),
       cmocka_unit_test(texts_have_the_same_bits),
       cmocka_unit_test(artifacts_state_their_error),
+      cmocka_unit_test(code_that_measured_is_kept),
       cmocka_unit_test(refuses_what_it_cannot_measure_on),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);

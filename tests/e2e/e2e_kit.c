@@ -89,6 +89,7 @@ void e2e_ok(vlpc_status status) {
 const char *e2e_compile(vlpc_compile_options o, const char *output) {
   o.struct_size = sizeof o;
   o.output = e2e_file("%s", output);
+  if (o.cache_dir == NULL) o.cache_dir = E2E_CODE;
   e2e_ok(vlpc_compile(e2e_compiler, &o));
   return o.output;
 }

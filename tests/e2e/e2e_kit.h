@@ -37,8 +37,8 @@ const char *e2e_isa(int i);
 extern vlpc_compiler *e2e_compiler; /* open between the fixtures */
 /* Fails the test when the last call on the compiler failed. */
 void e2e_ok(vlpc_status status);
-/* Compiles to `output` of the own folder; o->output is not looked at.  Returns
-** the path. */
+/* Compiles to `output` of the own folder; o->output is not looked at.  Code that is made
+** is kept as line_open keeps it.  Returns the path. */
 const char *e2e_compile(vlpc_compile_options o, const char *output);
 /* The shipped model with its preprocessing and the tokenizer file named. */
 const char *e2e_small_clip(const char *tokenizer);
