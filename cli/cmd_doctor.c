@@ -89,7 +89,7 @@ static void check_opencl(Doctor *d) {
   for (uint32_t i = 0; i < f.n; i++)
     if (f.at[i].untuned)
       say(d, "tuning", arena_printf(d->c->arena, "%s: %s", f.at[i].name, f.at[i].untuned),
-          "run vlpc tune again, or install it (Debian: libclblast1)");
+          "run vlpc tune again for the artifacts in use, or install that CLBlast");
 }
 
 static void check_cache(Doctor *d) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backends/opencl/cl_gemm.h"
+#include "backends/opencl/cl_tiles.h"
 
 #define LIBRARY "libclblast.so.1"
 
@@ -81,12 +82,24 @@ const char *cl_clblast_name(uint32_t v, Arena *a) {
   return arena_printf(a, "CLBlast %u.%u.%u", v / 10000, v / 100 % 100, v % 100);
 }
 
-const char *cl_clblast_note(const ClTable *t, Arena *a) {
+/* Whether a row of a table is one of these kernels'. */
+static bool has_gemm(const KernelList *of, ClTuned *row) {
+  const ClTable one = {row, 1};
+  for (uint32_t i = 0; i < of->n; i++) {
+    if (of->at[i].kind != KK_GEMM) continue;
+    ClTuned key = cl_tuned_key(&of->at[i].gemm);
+    if (cl_tuned_find(&one, &key)) return true;
+  }
+  return false;
+}
+
+const char *cl_clblast_note(const ClTable *t, const KernelList *of, Arena *a) {
   const char *why;
   uint32_t n = 0, wanted = 0;
   for (uint32_t i = 0; i < t->n; i++) {
     uint32_t version = t->at[i].clblast;
     if (version == 0 || version == cl_clblast(&why)) continue;
+    if (of && !has_gemm(of, &t->at[i])) continue;
     wanted = version;
     n++;
   }
@@ -99,6 +112,7 @@ const char *cl_clblast_note(const ClTable *t, Arena *a) {
 
 void cl_clblast_hold(DeviceCode *c) {
   const char *why;
+  if (c->target.clblast != 0) return;
   c->target.clblast = cl_clblast(&why);
   if (c->target.clblast == 0) return;
   pthread_mutex_lock(&clblast.lock);
@@ -199,7 +213,6 @@ static cl_int multiply(ClProducts *p, const Piece *x, bool *by_clblast) {
                                                  &p->queue, &bytes);
   if (error != CL_SUCCESS) return error;
   if (bytes > 0 && at_least(p, bytes, &p->temp) != CL_SUCCESS) {
-    *by_clblast = false;
     return CL_MEM_OBJECT_ALLOCATION_FAILURE;
   }
   return clblast.CLBlastSgemmWithTempBuffer(ROW_MAJOR, NOT_TURNED, NOT_TURNED, x->rows, n, k, 1,

@@ -12,7 +12,7 @@
 
 #include "backends/opencl/cl_code.h"
 
-/* Most rows of one call: `vlpc tune` has seen the same bits for any number up to it. */
+/* Most rows of one call, and the most that `vlpc tune` tries. */
 enum { CLBLAST_ROWS = 3200 };
 
 /* 10503 for 1.5.3, as the file's name says it, 1 where that says nothing; 0: it cannot be
@@ -20,11 +20,11 @@ enum { CLBLAST_ROWS = 3200 };
 uint32_t cl_clblast(const char **why);
 /* "CLBlast 1.5.3", on the arena. */
 const char *cl_clblast_name(uint32_t version, Arena *a);
-/* Whose gemms of a table are not computed by CLBlast though it names it, and why, on the arena;
-** NULL: there are none. */
-const char *cl_clblast_note(const ClTable *t, Arena *a);
+/* Whose gemms of a table (of: that these kernels have; NULL: all) are not computed by CLBlast
+** though it names it, and why, on the arena; NULL: there are none. */
+const char *cl_clblast_note(const ClTable *t, const KernelList *of, Arena *a);
 
-/* Lets a code's gemms go to it, until the drop. */
+/* Lets a code's gemms go to it, until the drop; once or again. */
 void cl_clblast_hold(DeviceCode *c);
 void cl_clblast_drop(DeviceCode *c); /* takes one that holds nothing */
 

@@ -272,7 +272,7 @@ VlStatus cl_choose(const ClDevices *all, const char *wanted, Diag *d, const ClDe
 static const char *untuned(const ClDevice *x, const char *cache_dir, Arena *a) {
   ClTable t;
   if (!cache_dir || cl_table_read(x, cache_dir, a, NULL, &t) != VLPC_OK) return NULL;
-  return cl_clblast_note(&t, a);
+  return cl_clblast_note(&t, NULL, a);
 }
 
 VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bool *more) {

@@ -101,10 +101,10 @@ static VlStatus open_device(DeviceCode *c, const DeviceLoad *l, Diag *d) {
   VL_TRY(cl_table_read(&c->device, c->cache_dir, c->arena, d, tuned));
   c->target = cl_target_of(&c->device, tuned);
   if (l->weight_bytes > 0 && cl_table_names_clblast(tuned)) cl_clblast_hold(c);
-  const char *note = cl_clblast_note(tuned, c->arena);
-  if (note) c->note = arena_printf(c->arena, "%s; run vlpc tune again, or install it", note);
   VL_TRY(kernels_read(l->kernels, (size_t)l->kernels_bytes, c->arena, (DiagAt){l->artifact, NULL},
                       d, &c->kernels));
+  const char *note = cl_clblast_note(tuned, &c->kernels, c->arena);
+  if (note) c->note = arena_printf(c->arena, "%s; run vlpc tune again", note);
   c->group = arena_array(c->arena, ClGroup, c->kernels.n + 1);
   cl_context_properties p[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)c->device.platform_id,
                                0};

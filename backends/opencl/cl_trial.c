@@ -154,7 +154,10 @@ static VlStatus measure(ClTrial *x) {
     for (int i = 0; i < RUNS; i++) {
       VL_TRY(run(x, row_counts[r]));
       int64_t took = device_opencl.elapsed(x->with->stream);
-      if (took < 0) return VLPC_OK;
+      if (took < 0) {
+        x->why = "the device tells no time";
+        return VLPC_OK;
+      }
       best = VL_MIN(best, took);
     }
     sum += best;
@@ -169,8 +172,11 @@ VlStatus cl_trial(ClTrial *x) {
   DeviceStream *s = x->with->stream;
   ProgStep step = {.kernel = x->kernel};
   x->ns = -1;
+  x->why = "its kernels are not built";
   if (device_opencl.ready(s, &step, 1, NULL) != VLPC_OK) return VLPC_OK;
-  VlStatus ran = upload(s, x->o) ? measure(x) : VLPC_OK;
+  x->why = "there is no memory for its operands";
+  if (upload(s, x->o)) x->why = NULL;
+  VlStatus ran = x->why ? VLPC_OK : measure(x);
   for (uint32_t i = 0; i < CL_TRIAL_OPERANDS; i++)
     if (x->o->memory[i].handle) device_opencl.release(s, &x->o->memory[i]);
   if (ran != VLPC_OK) x->ns = -1;

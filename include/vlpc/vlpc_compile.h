@@ -163,8 +163,9 @@ typedef struct vlpc_found_device {
 } vlpc_found_device;
 
 /* The i-th device that OpenCL shows, strings until the next call on c; *more is
-** 0 past the last.  Fails with VLPC_E_DEVICE when no loader or driver is
-** installed, which is no fault of a machine without a GPU. */
+** 0 past the last.  cache_dir of *out is read, so what is not set is 0.  Fails
+** with VLPC_E_DEVICE when no loader or driver is installed, which is no fault of
+** a machine without a GPU. */
 VLPC_API vlpc_status vlpc_compiler_device(vlpc_compiler *c, uint32_t i, vlpc_found_device *out,
                                           int32_t *more);
 
@@ -174,6 +175,7 @@ typedef struct vlpc_tune_options {
   const char *cache_dir; /* the private folder that sessions are given */
   double seconds;        /* time to spend; what runs when it is over is finished */
   vlpc_text_format format;
+  int32_t reserved;      /* 0 */
   int32_t clblast;       /* 1: CLBlast, opened at run time, is tried too */
 } vlpc_tune_options;
 

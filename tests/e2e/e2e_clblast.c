@@ -167,6 +167,15 @@ static void tuning_tries_it_and_trusts_no_wrong_one(void **state) {
         "CLBlast failed with CL_BUILD_PROGRAM_FAILURE (-11)");
 }
 
+/* The table names it already: what it keeps goes all the same. */
+static void tuning_again_lets_go(void **state) {
+  (void)state;
+  const char *text = NULL;
+  *shim = (ClBlastShim){.alpha = 1};
+  e2e_ok(tune(artifact, folder, true, &text));
+  assert_int_equal(shim->clears, 1);
+}
+
 /* ---- all ---------------------------------------------------------------------- */
 
 static int skip_all(const char *why) {
@@ -203,6 +212,7 @@ int main(void) {
       cmocka_unit_test(an_error_has_its_name_and_a_cure),
       cmocka_unit_test(another_version_is_not_used),
       cmocka_unit_test(tuning_tries_it_and_trusts_no_wrong_one),
+      cmocka_unit_test(tuning_again_lets_go),
   };
   return cmocka_run_group_tests(tests, set_up, e2e_tear_down);
 }
