@@ -13,7 +13,7 @@
 
 #define LIBRARY "libclblast.so.1"
 
-enum { ROW_MAJOR = 101, NOT_TURNED = 111, UNKNOWN_VERSION = 1, UNPACK_ITEMS = 16 };
+enum { ROW_MAJOR = 101, NOT_TURNED = 111, UNPACK_ITEMS = 16 };
 
 typedef struct {
 #define FN(name, parameters) int(*name) parameters;
@@ -34,16 +34,16 @@ static uint32_t number_of(uint32_t major, uint32_t minor, uint32_t patch) {
   return major * 10000 + minor * 100 + patch;
 }
 
-/* "…/libclblast.so.1.5.3", behind the links. */
+/* "…/libclblast.so.1.5.3", behind the links; 0: the name does not tell. */
 static uint32_t version_of(void *library) {
   struct link_map *map = NULL;
   unsigned v[3] = {0};
-  if (dlinfo(library, RTLD_DI_LINKMAP, &map) != 0) return UNKNOWN_VERSION;
+  if (dlinfo(library, RTLD_DI_LINKMAP, &map) != 0) return 0;
   char *path = realpath(map->l_name, NULL);
   const char *tail = path ? strstr(path, ".so.") : NULL;
   bool told = tail && sscanf(tail, ".so.%2u.%2u.%2u", &v[0], &v[1], &v[2]) == 3;
   free(path);
-  return told ? number_of(v[0], v[1], v[2]) : UNKNOWN_VERSION;
+  return told ? number_of(v[0], v[1], v[2]) : 0;
 }
 
 static void open_library(void) {
@@ -69,6 +69,8 @@ static void open_library(void) {
     memcpy(want[i].to, &symbol, sizeof symbol); /* ISO C has no cast from object to function */
   }
   clblast.version = version_of(library);
+  if (clblast.version == 0)
+    snprintf(clblast.why, sizeof clblast.why, LIBRARY " does not tell its version by its file");
 }
 
 uint32_t cl_clblast(const char **why) {
@@ -78,7 +80,6 @@ uint32_t cl_clblast(const char **why) {
 }
 
 const char *cl_clblast_name(uint32_t v, Arena *a) {
-  if (v == UNKNOWN_VERSION) return "CLBlast";
   return arena_printf(a, "CLBlast %u.%u.%u", v / 10000, v / 100 % 100, v % 100);
 }
 

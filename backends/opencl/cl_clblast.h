@@ -15,8 +15,8 @@
 /* Most rows of one call, and the most that `vlpc tune` tries. */
 enum { CLBLAST_ROWS = 3200 };
 
-/* 10503 for 1.5.3, as the file's name says it, 1 where that says nothing; 0: it cannot be
-** opened, and *why says why. */
+/* 10503 for 1.5.3, as the file's name says it; 0: it cannot be opened or that says nothing, and
+** *why says which. */
 uint32_t cl_clblast(const char **why);
 /* "CLBlast 1.5.3", on the arena. */
 const char *cl_clblast_name(uint32_t version, Arena *a);
