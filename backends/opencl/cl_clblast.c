@@ -205,17 +205,15 @@ typedef struct {
   uint64_t a_at, c_at, a_row, c_row, rows;
 } Piece;
 
-static cl_int multiply(ClProducts *p, const Piece *x, bool *by_clblast) {
+static cl_int multiply(ClProducts *p, const Piece *x) {
   const KGemm *g = x->gemm;
   size_t n = (size_t)g->n, k = (size_t)g->k, bytes = 0;
-  *by_clblast = true;
   int error = clblast.CLBlastSGemmTempBufferSize(ROW_MAJOR, NOT_TURNED, NOT_TURNED, x->rows, n, k,
                                                  x->a_at, x->a_row, 0, n, x->c_at, x->c_row,
                                                  &p->queue, &bytes);
   if (error != CL_SUCCESS) return error;
-  if (bytes > 0 && at_least(p, bytes, &p->temp) != CL_SUCCESS) {
-    return CL_MEM_OBJECT_ALLOCATION_FAILURE;
-  }
+  if (bytes > 0) error = at_least(p, bytes, &p->temp);
+  if (error != CL_SUCCESS) return error;
   return clblast.CLBlastSgemmWithTempBuffer(ROW_MAJOR, NOT_TURNED, NOT_TURNED, x->rows, n, k, 1,
                                             x->a, x->a_at, x->a_row, x->w, 0, n, 0, x->c, x->c_at,
                                             x->c_row, &p->queue, NULL,
@@ -228,7 +226,7 @@ static uint64_t rows_at_once(const ClProducts *p, const KGemm *g) {
   return VL_MAX((uint64_t)most, 1u);
 }
 
-static cl_int in_pieces(ClProducts *p, const DeviceLaunch *l, uint64_t rows, bool *by_clblast) {
+static cl_int in_pieces(ClProducts *p, const DeviceLaunch *l, uint64_t rows) {
   const KGemm *g = &p->code->kernels.at[l->kernel].gemm;
   Piece x = {.gemm = g, .a_row = (uint64_t)g->a_m.c, .c_row = cl_gemm_sums_row(g)};
   uint64_t a_at = 0, each = rows_at_once(p, g);
@@ -242,17 +240,15 @@ static cl_int in_pieces(ClProducts *p, const DeviceLaunch *l, uint64_t rows, boo
     x.rows = VL_MIN(each, rows - row);
     x.a_at = a_at / sizeof(float) + row * x.a_row;
     x.c_at = row * x.c_row;
-    error = multiply(p, &x, by_clblast);
+    error = multiply(p, &x);
   }
   return error;
 }
 
-cl_int cl_products_launch(ClProducts *p, const DeviceLaunch *l, DeviceSpan *sums,
-                          bool *by_clblast) {
+cl_int cl_products_launch(ClProducts *p, const DeviceLaunch *l, DeviceSpan *sums) {
   const KGemm *g = &p->code->kernels.at[l->kernel].gemm;
-  *by_clblast = false;
   pthread_mutex_lock(&clblast.lock);
-  cl_int error = in_pieces(p, l, (uint64_t)cl_value(g->m, l->sizes), by_clblast);
+  cl_int error = in_pieces(p, l, (uint64_t)cl_value(g->m, l->sizes));
   pthread_mutex_unlock(&clblast.lock);
   *sums = (DeviceSpan){p->sums, 0};
   return error;

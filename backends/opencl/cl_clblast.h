@@ -37,9 +37,8 @@ typedef struct {
 } ClProducts;
 
 /* Enqueues the sums of a gemm that cl_gemm_is_library has; *sums is where they will be, in rows
-** of cl_gemm_sums_row elements.  On failure *by_clblast: the error is one of its numbers. */
-cl_int cl_products_launch(ClProducts *p, const DeviceLaunch *l, DeviceSpan *sums,
-                          bool *by_clblast);
+** of cl_gemm_sums_row elements.  Fails with one of CLBlast's numbers or of OpenCL's. */
+cl_int cl_products_launch(ClProducts *p, const DeviceLaunch *l, DeviceSpan *sums);
 void cl_products_free(ClProducts *p);
 
 #endif

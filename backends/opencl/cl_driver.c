@@ -407,6 +407,7 @@ static cl_int enqueue(DeviceStream *s, const DeviceLaunch *l, const ClGrid *g) {
   return CL_SUCCESS;
 }
 
+/* Memory for its copies too: without it there are none. */
 static VlStatus refused_by_clblast(DeviceStream *s, uint32_t step, cl_int error) {
   s->lost = s->lost || cl_error_is_loss(error);
   if (!s->failed)
@@ -418,7 +419,6 @@ static VlStatus refused_by_clblast(DeviceStream *s, uint32_t step, cl_int error)
 /* Its sums by CLBlast; *finish is the launch that is left, of args[]. */
 static VlStatus launch_sums(DeviceStream *s, const DeviceLaunch *l, DeviceSpan *args,
                             DeviceLaunch *finish) {
-  bool by_clblast;
   cl_int error = CL_SUCCESS;
   cl_event *start = next_event(s); /* CLBlast tells no time of its first kernel */
   if (start) error = s->code->lib.clEnqueueMarkerWithWaitList(s->queue, 0, NULL, start);
@@ -427,9 +427,8 @@ static VlStatus launch_sums(DeviceStream *s, const DeviceLaunch *l, DeviceSpan *
   memcpy(args, l->args, l->n_args * sizeof *args);
   *finish = *l;
   finish->args = args;
-  error = cl_products_launch(&s->products, l, &args[1], &by_clblast);
-  if (error == CL_SUCCESS) return VLPC_OK;
-  return by_clblast ? refused_by_clblast(s, l->step, error) : refused(s, l->step, error);
+  error = cl_products_launch(&s->products, l, &args[1]);
+  return error == CL_SUCCESS ? VLPC_OK : refused_by_clblast(s, l->step, error);
 }
 
 static VlStatus cl_launch(DeviceStream *s, const DeviceLaunch *l) {

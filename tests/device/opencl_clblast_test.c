@@ -167,7 +167,7 @@ static void weights_are_constants(void **state) {
   DeviceLaunch l = {.n_args = 3, .n_sizes = 1, .args = args, .sizes = &x.rows};
   assert_int_equal(device_opencl.launch(s, &l), VLPC_E_DEVICE);
   assert_int_equal(device_opencl.wait(s, &fault), VLPC_E_DEVICE);
-  assert_string_equal(fault.what, "CL_INVALID_MEM_OBJECT");
+  assert_string_equal(fault.what, "CLBlast failed with CL_INVALID_MEM_OBJECT (-38)");
   device_opencl.release(s, &memory);
   device_opencl.stream_free(s);
   device_opencl.unload(c);
