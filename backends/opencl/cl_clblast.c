@@ -53,20 +53,14 @@ static void open_library(void) {
     snprintf(clblast.why, sizeof clblast.why, "%s", dlerror());
     return;
   }
-  struct {
-    const char *name;
-    void *to;
-  } want[] = {
+  const ClSymbol want[] = {
 #define FN(name, parameters) {#name, &clblast.name},
 #include "backends/opencl/cl_clblast.def"
   };
-  for (size_t i = 0; i < VL_COUNT(want); i++) {
-    void *symbol = dlsym(library, want[i].name);
-    if (!symbol) {
-      snprintf(clblast.why, sizeof clblast.why, LIBRARY " has no %s", want[i].name);
-      return;
-    }
-    memcpy(want[i].to, &symbol, sizeof symbol); /* ISO C has no cast from object to function */
+  const char *lacks = cl_symbols(library, want, VL_COUNT(want));
+  if (lacks) {
+    snprintf(clblast.why, sizeof clblast.why, LIBRARY " has no %s", lacks);
+    return;
   }
   clblast.version = version_of(library);
   if (clblast.version == 0)

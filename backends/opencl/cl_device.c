@@ -64,23 +64,25 @@ static VlStatus missing(Diag *d, const char *what, const char *found) {
   return s;
 }
 
+const char *cl_symbols(void *library, const ClSymbol *want, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    void *symbol = dlsym(library, want[i].name);
+    if (!symbol) return want[i].name;
+    memcpy(want[i].to, &symbol, sizeof symbol); /* ISO C has no cast from object to function */
+  }
+  return NULL;
+}
+
 VlStatus cl_lib_open(Diag *d, ClLib *out) {
   *out = (ClLib){0};
   out->handle = dlopen(LOADER, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!out->handle) return missing(d, "the OpenCL loader cannot be opened", dlerror());
-  struct {
-    const char *name;
-    void *to;
-  } want[] = {
+  const ClSymbol want[] = {
 #define FN(name) {#name, &out->name},
 #include "backends/opencl/cl_functions.def"
   };
-  for (size_t i = 0; i < VL_COUNT(want); i++) {
-    void *symbol = dlsym(out->handle, want[i].name);
-    if (!symbol) return missing(d, "the OpenCL loader is older than OpenCL 1.2", want[i].name);
-    memcpy(want[i].to, &symbol, sizeof symbol); /* ISO C has no cast from object to function */
-  }
-  return VLPC_OK;
+  const char *lacks = cl_symbols(out->handle, want, VL_COUNT(want));
+  return lacks ? missing(d, "the OpenCL loader is older than OpenCL 1.2", lacks) : VLPC_OK;
 }
 
 #ifndef CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV /* cl_nv_device_attribute_query */

@@ -22,6 +22,14 @@ typedef struct {
 
 VL_MUST_USE VlStatus cl_lib_open(Diag *d, ClLib *out);
 
+typedef struct {
+  const char *name;
+  void *to; /* a pointer to a function */
+} ClSymbol;
+
+/* Finds functions of an open library; the name of the first that it lacks, NULL: of none. */
+const char *cl_symbols(void *library, const ClSymbol *want, size_t n);
+
 #define CL_TEXT_MAX 128
 
 typedef struct {
