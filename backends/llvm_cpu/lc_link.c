@@ -130,7 +130,7 @@ static bool put_distance32(uint8_t *image, uint64_t at, int64_t to) {
   return true;
 }
 
-/* A symbol that an object names: its own or, by its name, another's. */
+/* A symbol that an object names: its own or, by its name, that of the first that exports it. */
 static bool find_symbol(const Link *l, const Elf *o, const Elf64_Sym *s, uint64_t *offset) {
   const char *name = o->symbol_names + s->st_name;
   if (s->st_shndx != SHN_UNDEF) {
@@ -138,8 +138,11 @@ static bool find_symbol(const Link *l, const Elf *o, const Elf64_Sym *s, uint64_
     *offset = o->place[s->st_shndx] + s->st_value;
     return true;
   }
-  for (uint32_t i = 0; i < l->n; i++)
-    if (lc_symbol(l->image, i, name, offset)) return true;
+  for (uint32_t i = 0; i < l->image->n_symbols; i++) {
+    if (strcmp(l->image->symbol[i].name, name) != 0) continue;
+    *offset = l->image->symbol[i].offset;
+    return true;
+  }
   return false;
 }
 
