@@ -138,6 +138,19 @@ VlStatus cl_code_new(const DeviceLoad *l, Diag *d, DeviceCode **out) {
 }
 
 /* A class's spare is for drivers that do not build what the class is for; other errors pass. */
+static VlStatus check_class(ClDevice *x, DeviceLoad *l, char target[DEVICE_TARGET_MAX], Diag *d) {
+  if (x->class->spare && x->capability != 0) {
+    VlStatus s = cl_check(x, l, NULL);
+    if (s == VLPC_OK) return s;
+    if (s == VLPC_E_CODEGEN) {
+      x->class = cl_class(x->class->spare);
+      name_target(x, target);
+      l->target = target;
+    }
+  }
+  return cl_check(x, l, d);
+}
+
 static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   ClLib lib;
   ClDevice device = {0};
@@ -146,12 +159,7 @@ static VlStatus cl_load_code(const DeviceLoad *l, Diag *d, DeviceCode **out) {
   *out = NULL;
   VL_TRY(choose(l->target, d, &lib, &device));
   const ClClass *wanted = device.class;
-  if (wanted->spare && device.capability != 0 && cl_check(&device, l, NULL) == VLPC_E_CODEGEN) {
-    device.class = cl_class(wanted->spare);
-    name_target(&device, target);
-    load.target = target;
-  }
-  VL_TRY(cl_check(&device, &load, d));
+  VL_TRY(check_class(&device, &load, target, d));
   VL_TRY(cl_code_new(&load, d, out));
   if (device.class != wanted)
     (*out)->note = arena_printf((*out)->arena, "the driver does not build kernels of class %s; "
