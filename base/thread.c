@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* thread.c - the pool: one word says which piece is next.
+/* thread.c - the pool: every thread has a run of pieces of its own.
 **
-** The word holds the run's number, its count of pieces and the next piece.  A
-** thread takes a piece by a compare-and-swap on the whole word, so it can never
-** take one of a run that is over; what the run does (fn, ctx, n_tasks) is read
-** only after a piece was taken, and stands still until that piece is done.
-** Sleepers are woken through a condition variable; each side stores its word
-** before it reads the other's (sequentially consistent), so no wake is lost. */
+** Neighbouring pieces go to one thread, as a task may fetch the data of the task behind it
+** (lc_gemm.c); a thread whose pieces are done takes the last one of whoever has most left.
+** A range of pieces is one word, with the run's number, and is taken from by a compare-and-swap
+** on all of it, so no thread can take a piece of a run that is over; what the run does (fn,
+** ctx, n_tasks) is read only after a piece was taken, and stands still until that piece is
+** done.  Sleepers are woken through a condition variable; each side stores its word before it
+** reads the other's (sequentially consistent), so no wake is lost. */
 #include "base/thread.h"
 
 #include <fenv.h>
@@ -21,19 +22,23 @@
 #define PIECE_BITS 20
 #define PIECE_MASK (((uint64_t)1 << PIECE_BITS) - 1)
 
+/* Pieces [next, end) of a run that nobody has taken yet: run << 40 | end << 20 | next. */
+typedef struct {
+  _Alignas(64) atomic_uint_fast64_t word;
+} Range;
+
 typedef struct {
   ThreadPool *pool;
   int index;
 } Worker;
 
 struct ThreadPool {
-  _Alignas(64) atomic_uint_fast64_t word; /* run << 40 | pieces << 20 | next */
-  _Alignas(64) atomic_int done;           /* pieces of this run */
+  _Alignas(64) atomic_uint_fast64_t run; /* its number, stored when all may be taken */
+  _Alignas(64) atomic_int done;          /* pieces of this run */
   _Alignas(64) ThreadFn *fn;
   void *ctx;
   int64_t n_tasks;
   int n_pieces;
-  uint64_t run;
   pthread_mutex_t turn; /* held by the caller of a run */
   pthread_mutex_t lock; /* of the two conditions */
   pthread_cond_t work, finished;
@@ -43,6 +48,7 @@ struct ThreadPool {
   int n; /* threads, the caller included */
   pthread_t *thread;
   Worker *worker;
+  Range *range; /* one per thread */
 };
 
 /* Tells the processor that this is a waiting loop. */
@@ -54,21 +60,49 @@ static inline void relax(void) { __asm__ volatile("yield"); }
 static inline void relax(void) {}
 #endif
 
-static bool has_piece(uint64_t w) { return (w & PIECE_MASK) < (w >> PIECE_BITS & PIECE_MASK); }
+static uint64_t pack_range(uint64_t run, int64_t next, int64_t end) {
+  return run << 2 * PIECE_BITS | (uint64_t)end << PIECE_BITS | (uint64_t)next;
+}
+static int64_t range_next(uint64_t w) { return (int64_t)(w & PIECE_MASK); }
+static int64_t range_end(uint64_t w) { return (int64_t)(w >> PIECE_BITS & PIECE_MASK); }
+static int64_t range_left(uint64_t w) { return range_end(w) - range_next(w); }
 
-/* First task of piece i of n. */
-static int64_t piece_begin(int64_t n_tasks, int64_t i, int64_t n) {
-  return n_tasks / n * i + VL_MIN(i, n_tasks % n);
+/* Where part i of n begins when `total` is cut into nearly equal parts. */
+static int64_t part_begin(int64_t total, int64_t i, int64_t n) {
+  return total / n * i + VL_MIN(i, total % n);
+}
+
+/* The first piece of the thread's own range; -1: none is left. */
+static int64_t take_own(Range *r) {
+  uint64_t w = atomic_load(&r->word);
+  do {
+    if (range_left(w) == 0) return -1;
+  } while (!atomic_compare_exchange_weak(&r->word, &w, w + 1));
+  return range_next(w);
+}
+
+/* The last piece of the longest range; -1: none is left in any. */
+static int64_t take_others(ThreadPool *p) {
+  for (;;) {
+    Range *most = NULL;
+    uint64_t w = 0;
+    for (int i = 0; i < p->n; i++) {
+      uint64_t other = atomic_load(&p->range[i].word);
+      if (range_left(other) > range_left(w)) most = &p->range[i], w = other;
+    }
+    if (!most) return -1;
+    if (atomic_compare_exchange_strong(&most->word, &w, w - ((uint64_t)1 << PIECE_BITS)))
+      return range_end(w) - 1;
+  }
 }
 
 /* Takes and does one piece; false when there is none. */
 static bool do_piece(ThreadPool *p, int thread) {
-  uint64_t w = atomic_load(&p->word);
-  do {
-    if (!has_piece(w)) return false;
-  } while (!atomic_compare_exchange_weak(&p->word, &w, w + 1));
-  int64_t i = (int64_t)(w & PIECE_MASK), n = p->n_pieces;
-  p->fn(p->ctx, piece_begin(p->n_tasks, i, n), piece_begin(p->n_tasks, i + 1, n), thread);
+  int64_t i = take_own(&p->range[thread]);
+  if (i < 0) i = take_others(p);
+  if (i < 0) return false;
+  int64_t n = p->n_pieces;
+  p->fn(p->ctx, part_begin(p->n_tasks, i, n), part_begin(p->n_tasks, i + 1, n), thread);
   if (atomic_fetch_add(&p->done, 1) + 1 == n && atomic_load(&p->caller_sleeps)) {
     pthread_mutex_lock(&p->lock);
     pthread_cond_signal(&p->finished);
@@ -77,10 +111,10 @@ static bool do_piece(ThreadPool *p, int thread) {
   return true;
 }
 
-static void sleep_until_work(ThreadPool *p) {
+static void sleep_until_work(ThreadPool *p, uint64_t seen) {
   pthread_mutex_lock(&p->lock);
   atomic_fetch_add(&p->sleepers, 1);
-  while (!atomic_load(&p->stop) && !has_piece(atomic_load(&p->word)))
+  while (!atomic_load(&p->stop) && atomic_load(&p->run) == seen)
     pthread_cond_wait(&p->work, &p->lock);
   atomic_fetch_sub(&p->sleepers, 1);
   pthread_mutex_unlock(&p->lock);
@@ -90,10 +124,18 @@ static void *worker_main(void *arg) {
   Worker *w = arg;
   ThreadPool *p = w->pool;
   fesetenv(FE_DFL_ENV);
+  uint64_t seen = 0;
   for (int idle = 0; !atomic_load(&p->stop);) {
-    if (do_piece(p, w->index)) idle = 0;
-    else if (++idle < SPINS) relax();
-    else sleep_until_work(p), idle = 0;
+    uint64_t run = atomic_load(&p->run);
+    if (run != seen) {
+      while (do_piece(p, w->index)) {
+      }
+      seen = run, idle = 0;
+    } else if (++idle < SPINS) {
+      relax();
+    } else {
+      sleep_until_work(p, seen), idle = 0;
+    }
   }
   return NULL;
 }
@@ -131,10 +173,12 @@ ThreadPool *threads_new(int n, bool pin) {
   atomic_init(&p->owners, 1);
   p->thread = calloc((size_t)n, sizeof *p->thread);
   p->worker = calloc((size_t)n, sizeof *p->worker);
-  if (!p->thread || !p->worker) {
-    free(p->thread), free(p->worker), free(p);
+  p->range = aligned_alloc(64, (size_t)n * sizeof *p->range);
+  if (!p->thread || !p->worker || !p->range) {
+    free(p->thread), free(p->worker), free(p->range), free(p);
     return NULL;
   }
+  for (int i = 0; i < n; i++) atomic_init(&p->range[i].word, 0);
   pthread_mutex_init(&p->turn, NULL);
   pthread_mutex_init(&p->lock, NULL);
   pthread_cond_init(&p->work, NULL);
@@ -164,6 +208,7 @@ void threads_free(ThreadPool *p) {
   }
   free(p->thread);
   free(p->worker);
+  free(p->range);
   free(p);
 }
 
@@ -176,9 +221,13 @@ static void post(ThreadPool *p, int64_t n_tasks, ThreadFn *fn, void *ctx) {
   p->ctx = ctx;
   p->n_tasks = n_tasks;
   p->n_pieces = (int)VL_MIN(n_tasks, (int64_t)p->n * PIECES_PER_THREAD);
-  p->run++;
+  uint64_t run = atomic_load(&p->run) + 1;
   atomic_store(&p->done, 0);
-  atomic_store(&p->word, p->run << 2 * PIECE_BITS | (uint64_t)p->n_pieces << PIECE_BITS);
+  for (int i = 0; i < p->n; i++) {
+    int64_t begin = part_begin(p->n_pieces, i, p->n), end = part_begin(p->n_pieces, i + 1, p->n);
+    atomic_store(&p->range[i].word, pack_range(run, begin, end));
+  }
+  atomic_store(&p->run, run);
   if (atomic_load(&p->sleepers) == 0) return;
   pthread_mutex_lock(&p->lock);
   pthread_cond_broadcast(&p->work);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* thread.h - a pool of threads that share ranges of tasks.
 **
-** threads_run gives tasks [0, n_tasks) out in contiguous pieces, the next piece
-** to whoever is free, and returns when all are done; the caller works too, as
-** thread 0.  Between runs the workers spin for some microseconds, then sleep.
+** threads_run gives tasks [0, n_tasks) out in contiguous pieces, a run of them to each
+** thread and what is left to whoever is free, and returns when all are done; the caller works
+** too, as thread 0.  Between runs the workers spin for some microseconds, then sleep.
 ** A worker that wakes late delays nothing: a run waits for tasks, not for
 ** threads.  Runs of several callers on one pool take turns.  In a process made
 ** by fork the workers are gone and the caller does all tasks alone. */

@@ -77,8 +77,9 @@ static void emit_peak(Emit *e, bool bf16) {
   for (int i = 0; i < CHAINS; i++) acc[i] = lb_var(b, vec, lb_const(b, vec, i));
   LbLoop loop;
   Lv i = lb_for(b, &loop, lb_i64(b, 0), LLVMGetParam(b->fn, 0), 1);
-  Lv x = LLVMBuildSIToFP(b->b, i, b->f32, ""), v = LLVMGetPoison(vec);
-  for (uint32_t l = 0; l < b->target->lanes; l++) v = lb_set_lane(b, v, x, (int)l);
+  Lv v = LLVMBuildInsertElement(b->b, LLVMGetPoison(vec), LLVMBuildSIToFP(b->b, i, b->f32, ""),
+                                lb_i32(b, 0), "");
+  v = LLVMBuildShuffleVector(b->b, v, LLVMGetPoison(vec), LLVMConstNull(words), "");
   for (int u = 0; u < DEPTH; u++)
     for (int c = 0; c < CHAINS; c++) {
       Lv sum = lb_get(b, acc[c]), w = lb_bits(b, v, words);
