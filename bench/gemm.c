@@ -4,9 +4,8 @@
 **
 **   bench_gemm [--target avx512] [--seconds 0.3] [--threads 1] [--rows M] [--bf16] [--json]
 **
-** The peak is measured right before and after each shape, in the same process,
-** as the clock moves: a loop of independent multiply-adds in registers, of the
-** target's width (also for AMX, whose shares may pass 100 %); the higher counts.
+** The peak is measured right before and after each shape, in the same process and on as
+** many threads, as the clock moves (cli/peak.c); the higher counts.
 ** Every shape runs over as many weight matrices as do not fit the caches
 ** together, as the layers of a model do; the first two lines run on one small
 ** matrix that stays in cache.  A figure is the median over runs; best is the
@@ -20,15 +19,17 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "backends/llvm_cpu/lc_emit.h"
-#include "backends/llvm_cpu/lc_object.h"
+#include "backends/llvm_cpu/lc_target.h"
 #include "backends/llvm_cpu/llvm_cpu.h"
+#include "cli/machine.h"
+#include "ir/kernel.h"
 #include "runtime/code.h"
 
 enum { MAX_RUNS = 2000, WEIGHT_BYTES = 64 << 20, MAX_THREADS = 64 };
 
 typedef struct {
   const char *target;
+  CpuIsa isa; /* of it */
   double seconds; /* per shape */
   int threads;
   int64_t rows; /* only this M; 0: all */
@@ -60,81 +61,6 @@ static void *map_code(const uint8_t *at, size_t n) {
   memcpy(p, at, n);
   if (mprotect(p, n, PROT_READ | PROT_EXEC) != 0) die("code cannot be made executable");
   return p;
-}
-
-/* ---- the peak ------------------------------------------------------------ */
-
-enum { CHAINS = 12, DEPTH = 8 };
-
-/* float peak(i64 n): n · CHAINS · DEPTH independent vector multiply-adds, or
-** sums of two bf16 products. */
-static void emit_peak(Emit *e, bool bf16) {
-  Lb *b = &e->b;
-  Lt vec = LLVMVectorType(b->f32, b->target->lanes);
-  Lt words = LLVMVectorType(b->i32, b->target->lanes);
-  lb_function(b, "peak", b->f32, 1, &b->i64, false);
-  Lv acc[CHAINS];
-  for (int i = 0; i < CHAINS; i++) acc[i] = lb_var(b, vec, lb_const(b, vec, i));
-  LbLoop loop;
-  Lv i = lb_for(b, &loop, lb_i64(b, 0), LLVMGetParam(b->fn, 0), 1);
-  Lv v = LLVMBuildInsertElement(b->b, LLVMGetPoison(vec), LLVMBuildSIToFP(b->b, i, b->f32, ""),
-                                lb_i32(b, 0), "");
-  v = LLVMBuildShuffleVector(b->b, v, LLVMGetPoison(vec), LLVMConstNull(words), "");
-  for (int u = 0; u < DEPTH; u++)
-    for (int c = 0; c < CHAINS; c++) {
-      Lv sum = lb_get(b, acc[c]), w = lb_bits(b, v, words);
-      lb_set(b, acc[c], bf16 ? le_dot_bf16(e, w, w, sum) : lb_fma(b, sum, v, v));
-    }
-  lb_end_for(b, &loop);
-  Lv sum = lb_get(b, acc[0]);
-  for (int c = 1; c < CHAINS; c++) sum = lb_fadd(b, sum, lb_get(b, acc[c]));
-  LLVMBuildRet(b->b, lb_lane(b, sum, 0));
-}
-
-typedef float PeakFn(int64_t);
-
-typedef struct {
-  PeakFn *fn;
-  uint32_t work; /* operations of one instruction */
-  void *code;
-  size_t bytes;
-} Peak;
-
-static Peak peak_open(const char *target, bool bf16) {
-  LcTarget t;
-  if (!lc_target_parse(target, &t)) die("no such target");
-  Arena *a = arena_new(0);
-  Diag *d = diag_new();
-  Emit e = {0};
-  LcObject object;
-  LcImage image;
-  uint64_t at = 0;
-  lb_init(&e.b, &t, "peak");
-  emit_peak(&e, bf16);
-  if (lc_assemble(&e.b, a, d, &object) != VLPC_OK || lc_link(&object, 1, a, d, &image) != VLPC_OK)
-    die(diag_text(d));
-  if (!lc_symbol(&image, 0, "peak", &at)) die("no peak loop");
-  Peak p = {.work = t.lanes * (bf16 ? 4 : 2), .bytes = image.n};
-  p.code = map_code(image.at, image.n);
-  void *entry = (char *)p.code + at;
-  memcpy(&p.fn, &entry, sizeof p.fn);
-  lb_fini(&e.b);
-  diag_free(d);
-  arena_free(a);
-  return p;
-}
-
-/* GFLOP/s of one core now: the best of short loops over 20 ms. */
-static double peak_now(const Peak *p) {
-  const int64_t n = 20000;
-  double best = 0, end = now() + 0.02;
-  do {
-    double start = now();
-    volatile float sink = p->fn(n);
-    (void)sink;
-    best = fmax(best, (double)n * CHAINS * DEPTH * p->work / (now() - start) / 1e9);
-  } while (now() < end);
-  return best;
 }
 
 /* ---- a shape ------------------------------------------------------------- */
@@ -290,15 +216,23 @@ static Options options(int argc, char **argv) {
       die("usage: bench_gemm [--target T] [--seconds S] [--threads N] [--rows M] [--bf16] "
           "[--json]");
   }
+  LcTarget target;
+  if (!lc_target_parse(o.target, &target)) die("no such target");
+  o.isa = target.isa;
   if (o.threads < 1 || o.threads > MAX_THREADS) die("--threads is 1 … 64");
   return o;
 }
 
+/* GFLOP/s of as many threads, now. */
+static double peak_now(const Options *o) {
+  return arithmetic_peak(o->isa, o->bf16, o->threads, 0.02) / 1e9;
+}
+
 /* One line of output; the share of the peak. */
-static double report(const Shape *s, const Peak *p, const Options *o) {
-  double before = peak_now(p);
+static double report(const Shape *s, const Options *o) {
+  double before = peak_now(o);
   Speed v = measure(s, o);
-  double peak = fmax(before, peak_now(p)) * o->threads;
+  double peak = fmax(before, peak_now(o));
   print(s, v, peak, o->json);
   return v.median / peak;
 }
@@ -306,7 +240,6 @@ static double report(const Shape *s, const Peak *p, const Options *o) {
 int main(int argc, char **argv) {
   static const int64_t rows[] = {1, 8, 50, 197, 400, 800, 1576}, widths[] = {512, 768};
   Options o = options(argc, argv);
-  Peak p = peak_open(o.target, o.bf16);
   double log_sum = 0;
   int n = 0;
   if (!o.json)
@@ -315,7 +248,7 @@ int main(int argc, char **argv) {
   /* the micro-kernel by itself: 8-row tiles on one group of panels in cache */
   static const Shape micro[] = {{104, 256, 48, ACT_NONE, false, "in cache", true},
                                 {104, 768, 48, ACT_NONE, false, "in cache", true}};
-  for (size_t i = 0; i < VL_COUNT(micro); i++) report(&micro[i], &p, &o);
+  for (size_t i = 0; i < VL_COUNT(micro); i++) report(&micro[i], &o);
   for (size_t w = 0; w < VL_COUNT(widths); w++)
     for (size_t r = 0; r < VL_COUNT(rows); r++) {
       int64_t m = rows[r], d = widths[w];
@@ -325,11 +258,10 @@ int main(int argc, char **argv) {
                              {m, d, 4 * d, ACT_GELU_QUICK, false, "fc1+gelu", false},
                              {m, 4 * d, d, ACT_NONE, true, "fc2+res", false}};
       for (size_t i = 0; i < VL_COUNT(shape); i++) {
-        double share = report(&shape[i], &p, &o);
+        double share = report(&shape[i], &o);
         if (m >= 50) log_sum += log(share), n++;
       }
     }
   if (!o.json && n) printf("geometric mean, M >= 50: %.1f %% of peak\n", 100 * exp(log_sum / n));
-  munmap(p.code, p.bytes);
   return 0;
 }

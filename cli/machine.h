@@ -17,8 +17,8 @@ uint64_t memory_private(void);
 void pin_self(void);
 
 /* Best rate of multiply-adds of f32, or of bf16 with f32 sums, that threads threads
-** reach together, in FLOP/s (2 per multiply-add), from loops that touch no
-** memory.  Takes a third of a second; 0 when memory is out. */
-double arithmetic_peak(CpuIsa isa, bool bf16, int threads);
+** reach together within `seconds`, in FLOP/s (2 per multiply-add), from loops that touch
+** no memory; 0 when memory is out. */
+double arithmetic_peak(CpuIsa isa, bool bf16, int threads, double seconds);
 
 #endif

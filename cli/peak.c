@@ -111,13 +111,13 @@ static void do_pieces(void *ctx, int64_t begin, int64_t end, int thread) {
   for (int64_t i = begin; i < end; i++) w->out[i % PIECES] = w->loop(1.0f + (float)i);
 }
 
-double arithmetic_peak(CpuIsa isa, bool bf16, int threads) {
+double arithmetic_peak(CpuIsa isa, bool bf16, int threads, double seconds) {
   Peak p = peak_of(isa, bf16);
   Work w = {p.loop, {0}};
   ThreadPool *pool = threads_new(threads, false);
   if (pool == NULL) return 0;
   double flops = (double)p.work * CHAINS * ROUNDS * PIECES, best = 0;
-  for (int64_t start = clock_ns(), now = start; now - start < 300000000;) {
+  for (int64_t start = clock_ns(), now = start; (double)(now - start) < seconds * 1e9;) {
     threads_run(pool, PIECES, do_pieces, &w);
     int64_t end = clock_ns();
     best = VL_MAX(best, flops / ((double)(end - now) * 1e-9));
