@@ -76,8 +76,8 @@ typedef struct {
   Lv rows; /* array of n_rows pointers */
   Lv b, panel_bytes, k;
   Lv out, out_bytes; /* row pitch of out */
-  Lv ahead, ahead_step; /* two cache lines at ahead, + step every 4 k, are
-                           fetched towards L2; any address is fine */
+  Lv ahead, ahead_step; /* the cache line at ahead, + step every k, is fetched
+                           towards L2; any address is fine */
 } LeTile;
 void le_tile(Emit *e, const LeTile *t);
 void le_emit_tiles(Emit *e, VlDtype dtype); /* what le_tile calls: a module */

@@ -10,7 +10,7 @@
 **     for each group             that takes a run of them finds its group hot
 **       for each block of the pair
 **
-** While a tile runs it fetches its share of the next group.  Without that the
+** While a tile runs it may fetch its share of the next group.  Without that the
 ** first tile of each group waits on memory: 77-85 % of peak at 50 rows instead
 ** of 92-98 %.  Rows of a block are cut into tiles of nearly equal height (50 =
 ** 6·7 + 8): thin tiles would be bound by loads.  A is not packed and K is not
@@ -23,7 +23,13 @@
 ** them there. */
 #include "backends/llvm_cpu/lc_emit.h"
 
-enum { ROWS = 104, AMX_ROWS = 4 * LE_AMX_ROWS, TURNED_BLOCKS = 4, TURNED_PANELS = 3 };
+enum {
+  ROWS = 104,
+  AMX_ROWS = 4 * LE_AMX_ROWS,
+  FETCH_TILES = 12,
+  TURNED_BLOCKS = 4,
+  TURNED_PANELS = 3
+};
 
 /* How C is cut: most rows and panels of a tile, most rows of a block. */
 typedef struct {
@@ -199,18 +205,19 @@ static Task locate(const Gemm *x, Lv t) {
   return k;
 }
 
-/* Lines of the next group that tile i of n fetches: where, and how far apart. */
+/* The part of the next group that tile i of n fetches: one line a step, some of them twice.
+** Only the last tiles before the group's turn fetch: what comes sooner may leave L2 again. */
 static void fetch_ahead(const Gemm *x, const Task *k, Lv i, Lv n, LeTile *tile) {
   Lb *b = &x->e->b;
-  int64_t steps = VL_MAX(x->panel_bytes / 256, 1);
-  int64_t bytes = x->panel_bytes * x->cut.panels;
-  Lv parts = lb_mul(b, n, k->shares);
-  Lv part = lb_add(b, lb_mul(b, k->share, n), i);
-  Lv from = le_part(x->e, lb_i64(b, bytes / 128), part, parts);
-  Lv to = le_part(x->e, lb_i64(b, bytes / 128), lb_addc(b, part, 1), parts);
-  Lv step = le_ceil_div(x->e, lb_sub(b, to, from), steps);
-  tile->ahead = lb_at(b, k->next, lb_mulc(b, from, 128));
-  tile->ahead_step = lb_mulc(b, step, 128);
+  int64_t steps = VL_MAX(x->panel_bytes / 64, 1);
+  Lv bytes = lb_i64(b, x->panel_bytes * x->cut.panels), none = lb_i64(b, 0);
+  Lv tiles = lb_mul(b, n, k->shares), parts = lb_min(b, tiles, lb_i64(b, FETCH_TILES));
+  Lv at = lb_add(b, lb_mul(b, k->share, n), i), part = lb_sub(b, lb_add(b, at, parts), tiles);
+  Lv early = lb_icmp(b, LLVMIntSLT, part, none);
+  Lv from = lb_select(b, early, none, le_part(x->e, bytes, part, parts));
+  Lv to = lb_select(b, early, none, le_part(x->e, bytes, lb_addc(b, part, 1), parts));
+  tile->ahead = lb_at(b, k->next, from);
+  tile->ahead_step = le_ceil_div(x->e, lb_sub(b, to, from), steps);
 }
 
 /* One block: 16 rows of W, which are output columns, of one of its panels. */

@@ -75,9 +75,10 @@ static void steps(Tile *t, Lv to, uint32_t unroll, Lv ahead) {
   LLVMPositionBuilderAtEnd(b->b, head);
   for (uint32_t u = 0; u < unroll; u++) {
     step(t, u, false);
-    if (ahead && u % 2 == 0) lb_prefetch(b, lb_atc(b, lb_get(b, ahead), 32 * u), 2);
+    if (!ahead) continue;
+    lb_prefetch(b, lb_get(b, ahead), 2);
+    lb_set(b, ahead, lb_at(b, lb_get(b, ahead), param(t, P_STEP)));
   }
-  if (ahead) lb_set(b, ahead, lb_at(b, lb_get(b, ahead), param(t, P_STEP)));
   lb_set(b, t->b, lb_atc(b, lb_get(b, t->b), 64 * unroll));
   lb_set(b, t->k, lb_addc(b, lb_get(b, t->k), 4 * unroll));
   LLVMBuildCondBr(b->b, lb_icmp(b, LLVMIntSLT, lb_get(b, t->k), to), head, done);
