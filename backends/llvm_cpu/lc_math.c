@@ -221,9 +221,22 @@ Lv lm_tanh(Lb *e, Lv x) {
   return lb_select(e, small, near_, tanh_far(e, x));
 }
 
+/* 1 / x for a normal f32 in [1, 2^126], within an ulp: a division takes longer than exp.  The
+** first guess, from the exponent, is off by 5 % at most; a step cubes that. */
+static Lv reciprocal(Lb *e, Lv x) {
+  Lv bits = lb_bits(e, x, like(x, e->i32)), one = c(e, x, 1);
+  Lv y = lb_bits(e, LLVMBuildSub(e->b, ci(e, bits, 0x7ef311c7), bits, ""), LLVMTypeOf(x));
+  for (int i = 0; i < 2; i++) {
+    Lv off = lb_fma(e, lb_fneg(e, x), y, one);
+    y = lb_fma(e, y, lb_fma(e, off, off, off), y);
+  }
+  return y;
+}
+
 Lv lm_sigmoid(Lb *e, Lv x) {
-  Lv one = c(e, x, 1);
-  return lb_fdiv(e, one, lb_fadd(e, one, lm_exp(e, lb_fneg(e, x))));
+  Lv one = c(e, x, 1), minus = lb_fneg(e, x);
+  if (is_f64(x)) return lb_fdiv(e, one, lb_fadd(e, one, lm_exp(e, minus)));
+  return reciprocal(e, lb_fadd(e, one, lm_exp(e, lb_fmin(e, c(e, x, 87), minus))));
 }
 
 /* All in the order of their expansion (ir/expand.c): the same bits where they are fused into a
