@@ -197,7 +197,7 @@ static void print(const Shape *s, Speed v, double peak, bool json) {
 }
 
 static Options options(int argc, char **argv) {
-  Options o = {.target = cpu_isa_name(cpu_isa_best()), .seconds = 0.3, .threads = 1};
+  Options o = {.seconds = 0.3, .threads = 1};
   for (int i = 1; i < argc; i++) {
     const char *value = i + 1 < argc ? argv[i + 1] : "";
     if (strcmp(argv[i], "--json") == 0)
@@ -216,6 +216,7 @@ static Options options(int argc, char **argv) {
       die("usage: bench_gemm [--target T] [--seconds S] [--threads N] [--rows M] [--bf16] "
           "[--json]");
   }
+  if (!o.target) o.target = cpu_isa_name(cpu_isa_for(o.bf16));
   LcTarget target;
   if (!lc_target_parse(o.target, &target)) die("no such target");
   o.isa = target.isa;

@@ -82,7 +82,7 @@ static bool is_bf16(const Bench *b) {
 /* Of this processor; another device's is not known. */
 static double measured_peak(const Bench *b) {
   if (strcmp(b->session.device, "opencl") == 0) return 0;
-  return arithmetic_peak(cpu_isa_best(), is_bf16(b), VL_MAX(b->session.threads, 1), 0.3);
+  return arithmetic_peak(cpu_isa_for(is_bf16(b)), is_bf16(b), VL_MAX(b->session.threads, 1), 0.3);
 }
 
 static VlStatus measure(Bench *b) {

@@ -37,11 +37,11 @@ static VlStatus find_driver(const vlpc_session_options *o, Diag *d, LoadedCode *
   return s;
 }
 
-/* Where code cannot be made and no level is asked for, sealed code of a lower one will do. */
+/* Where code cannot be made and no level is asked for, sealed code of another will do. */
 static VlStatus get_code(const vlpc_session_options *o, CodeRequest *r, LoadedCode *c, Diag *d,
                          CodeFound *out) {
   VlStatus s = code_get(r, d, out);
-  for (int i = cpu_isa_best(); s == VLPC_E_CODEGEN && !o->isa && i-- > ISA_PORTABLE;) {
+  for (int i = cpu_isa_best() + 1; s == VLPC_E_CODEGEN && !o->isa && i-- > ISA_PORTABLE;) {
     VL_TRY(c->driver->target(cpu_isa_name((CpuIsa)i), d, c->target));
     if (!code_sealed(r, out)) continue;
     diag_clear(d);
@@ -81,12 +81,8 @@ static void free_one(LoadedCode *c) {
   free(c);
 }
 
-/* Code of f32 gains nothing from products of bf16: it is made and sealed for
-** the level below them. */
 static const char *wanted_isa(const Model *m, const vlpc_session_options *o) {
-  bool bf16 = strcmp(m->manifest.precision, "bf16") == 0;
-  if (o->isa || bf16 || cpu_isa_best() < ISA_AVX512_BF16) return o->isa;
-  return cpu_isa_name(ISA_AVX512);
+  return o->isa ? o->isa : cpu_isa_name(cpu_isa_for(strcmp(m->manifest.precision, "bf16") == 0));
 }
 
 /* Called with the lock held. */

@@ -18,7 +18,7 @@ static Lt bf16_type(Lb *b) { return LLVMBFloatTypeInContext(b->cx); }
 
 Lv le_dot_bf16(Emit *e, Lv a, Lv w, Lv sum) {
   Lb *b = &e->b;
-  if (b->target->has_bf16) {
+  if (b->target->has_dot) {
     Lt pairs = LLVMVectorType(bf16_type(b), 2 * LLVMGetVectorSize(LLVMTypeOf(a)));
     Lv arg[3] = {sum, lb_bits(b, a, pairs), lb_bits(b, w, pairs)};
     return lb_intrinsic(b, "llvm.x86.avx512bf16.dpbf16ps.512", 0, NULL, 3, arg);

@@ -22,7 +22,8 @@ static const LcTarget targets[ISA__COUNT] = {
     [ISA_AVX512] = {.tune = "znver4", .features = AVX512, .has_fma = true, .has_f16 = true,
                     .lanes = 16, .mr = 8, .panels = 3},
     [ISA_AVX512_BF16] = {.tune = "znver4", .features = AVX512_BF16, .has_fma = true,
-                         .has_f16 = true, .has_bf16 = true, .lanes = 16, .mr = 8, .panels = 3},
+                         .has_f16 = true, .has_bf16 = true, .has_dot = true, .lanes = 16, .mr = 8,
+                         .panels = 3},
     [ISA_AMX] = {.tune = "sapphirerapids", .features = AMX, .has_fma = true, .has_f16 = true,
                  .has_bf16 = true, .has_amx = true, .lanes = 16, .mr = 8, .panels = 3},
 };

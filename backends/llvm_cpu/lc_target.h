@@ -20,7 +20,8 @@ typedef struct {
   const char *features; /* LLVM's feature string */
   bool has_fma;
   bool has_f16;     /* half <-> float in hardware */
-  bool has_bf16;    /* float -> bf16 and sums of two bf16 products in hardware */
+  bool has_bf16;    /* float -> bf16 in hardware, */
+  bool has_dot;     /* and sums of two bf16 products, faster than multiply-adds */
   bool has_amx;     /* tile registers, and products of bf16 in them */
   uint32_t lanes;   /* floats in one register */
   uint32_t mr;      /* GEMM tile: most rows, */
