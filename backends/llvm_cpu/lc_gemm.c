@@ -10,6 +10,10 @@
 **     for each group             that takes a run of them finds its group hot
 **       for each block of the pair
 **
+** Where there are just two blocks they come one after the other: two threads then have rows of
+** their own, whose products the next kernel finds in the same core's cache (B/16, one image, two
+** threads of a Xeon: 4 % less).
+**
 ** While a tile runs it may fetch its share of the next group.  Without that the
 ** first tile of each group waits on memory: 77-85 % of peak at 50 rows instead
 ** of 92-98 %.  Rows of a block are cut into tiles of nearly equal height (50 =
@@ -187,12 +191,14 @@ static Task locate(const Gemm *x, Lv t) {
   Emit *e = x->e;
   Lb *b = &e->b;
   Task k = {0};
-  int64_t blocks = x->k->transposed ? TURNED_BLOCKS : 2;
-  Lv pair = lb_divc(b, t, blocks * x->groups), in_pair = lb_remc(b, t, blocks * x->groups);
-  Lv block0 = lb_mulc(b, pair, blocks);
-  k.shares = lb_min(b, lb_i64(b, blocks), lb_sub(b, x->blocks, block0));
-  Lv group = LLVMBuildUDiv(b->b, in_pair, k.shares, "");
-  k.share = lb_sub(b, in_pair, lb_mul(b, group, k.shares));
+  Lv two = lb_icmp(b, LLVMIntEQ, x->blocks, lb_i64(b, 2));
+  Lv set = x->k->transposed ? lb_i64(b, TURNED_BLOCKS)
+                            : lb_select(b, two, lb_i64(b, 1), lb_i64(b, 2));
+  Lv in_set = lb_mulc(b, set, x->groups), nth = LLVMBuildUDiv(b->b, t, in_set, "");
+  Lv left = lb_sub(b, t, lb_mul(b, nth, in_set)), block0 = lb_mul(b, nth, set);
+  k.shares = lb_min(b, set, lb_sub(b, x->blocks, block0));
+  Lv group = LLVMBuildUDiv(b->b, left, k.shares, "");
+  k.share = lb_sub(b, left, lb_mul(b, group, k.shares));
   Lv block = lb_add(b, block0, k.share);
   k.first = le_part(e, x->rows, block, x->blocks);
   k.n = lb_sub(b, le_part(e, x->rows, lb_addc(b, block, 1), x->blocks), k.first);
