@@ -82,8 +82,8 @@ CpuIsa cpu_isa_best(void) {
   return avx512 ? ISA_AVX512 : avx2 ? ISA_AVX2 : ISA_PORTABLE;
 }
 
-/* VDPBF16PS takes a Xeon of 2023 as long as four multiply-adds of f32; an EPYC of 2022, half
-** of one. */
+/* VDPBF16PS takes a Xeon of 2023 as long as four multiply-adds of f32, an EPYC of 2022 as long
+** as one. */
 static bool has_fast_dots(void) {
   Cpuid vendor = cpuid(0);
   return vendor.b == signature_AMD_ebx && vendor.d == signature_AMD_edx &&

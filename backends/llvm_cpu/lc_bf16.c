@@ -4,8 +4,9 @@
 ** VDPBF16PS adds the product of the odd elements and then that of the even
 ** ones, each as a multiply-add rounded once (to nearest even).  Products of two
 ** bf16 are exact in f32, so multiply-adds of the expanded halves give the same
-** bits, with FMA or without.  Only what is below 2^-126 differs: the
-** instructions take it for zero, going in and coming out. */
+** bits, with FMA or without, and come sooner on Intel's processors (base/cpu.c).
+** Only what is below 2^-126 differs: the instructions take it for zero, going in
+** and coming out. */
 #include "backends/llvm_cpu/lc_emit.h"
 
 #include "backends/llvm_cpu/lc_math.h"

@@ -221,7 +221,7 @@ Lv lm_tanh(Lb *e, Lv x) {
   return lb_select(e, small, near_, tanh_far(e, x));
 }
 
-/* 1 / x for a normal f32 in [1, 2^126], within an ulp: a division takes longer than exp.  The
+/* 1 / x for a normal f32 in [1, 2^126], within 2 ulp: a division takes longer than exp.  The
 ** first guess, from the exponent, is off by 5 % at most; a step cubes that. */
 static Lv reciprocal(Lb *e, Lv x) {
   Lv bits = lb_bits(e, x, like(x, e->i32)), one = c(e, x, 1);
