@@ -121,10 +121,12 @@ static const struct {
 #include "backends/opencl/cl_classes.def"
 };
 
+bool cl_is_cpu(const ClDevice *x) { return (x->type & CL_DEVICE_TYPE_CPU) != 0; }
+
 static bool fits(uint32_t wanted, uint32_t found) { return wanted == 0 || wanted == found; }
 
-static const ClClass *class_of(const ClDevice *x, uint32_t vendor) {
-  bool cpu = (x->type & CL_DEVICE_TYPE_CPU) != 0;
+static const ClClass *class_of(const ClDevice *x, uint32_t vendor, bool has_vectors) {
+  bool cpu = cl_is_cpu(x) && has_vectors;
   for (size_t i = 0; i < VL_COUNT(classes); i++) {
     if (classes[i].cpu == cpu && fits(class_wants[i].vendor, vendor) &&
         fits(class_wants[i].capability, x->capability))
@@ -183,7 +185,7 @@ static void describe(const ClLib *l, ClDevice *x) {
   uint32_t vendor = device_uint(l, x->id, CL_DEVICE_VENDOR_ID);
   if (vendor == NVIDIA)
     x->capability = device_uint(l, x->id, CL_DEVICE_COMPUTE_CAPABILITY_MAJOR_NV);
-  x->class = class_of(x, vendor);
+  x->class = class_of(x, vendor, device_uint(l, x->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT) > 1);
   judge(l, x);
 }
 
@@ -263,7 +265,7 @@ VlStatus cl_choose(const ClDevices *all, const char *wanted, Diag *d, const ClDe
     if (wanted && (x->platform != platform || (device >= 0 && x->number != device))) continue;
     why = x->skipped[0] ? x->skipped : why;
     if (x->skipped[0]) continue;
-    if (!*out || ((*out)->class->cpu && !x->class->cpu)) *out = x;
+    if (!*out || (cl_is_cpu(*out) && !cl_is_cpu(x))) *out = x;
   }
   return *out ? VLPC_OK : no_such(all, wanted, why, d);
 }
@@ -291,7 +293,7 @@ VlStatus opencl_device(uint32_t i, Arena *a, Diag *d, vlpc_found_device *out, bo
       .platform = arena_strdup(a, x->platform_name),
       .model = arena_strdup(a, x->name),
       .driver = arena_strdup(a, x->driver),
-      .kind = x->class->cpu ? "cpu" : x->type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator",
+      .kind = cl_is_cpu(x) ? "cpu" : x->type & CL_DEVICE_TYPE_GPU ? "gpu" : "accelerator",
       .skipped = x->skipped[0] ? arena_strdup(a, x->skipped) : NULL,
       .memory_bytes = x->memory,
       .cache_dir = out->cache_dir,

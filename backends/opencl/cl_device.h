@@ -48,6 +48,9 @@ typedef struct {
   char skipped[CL_TEXT_MAX]; /* why it cannot be used; "": it can */
 } ClDevice;
 
+/* A processor, of whichever class its kernels are. */
+bool cl_is_cpu(const ClDevice *x);
+
 #define CL_DEVICES_MAX 32
 
 typedef struct {
