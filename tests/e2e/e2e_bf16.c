@@ -201,7 +201,7 @@ static void code_that_measured_is_kept(void **state) {
   vlpc_session_info info = {.struct_size = sizeof info};
   o.models[0] = arena_printf(e2e, "%s/model.onnx", e2e_tiny("tiny", false, 17));
   Line l = line_open(e2e_compile(o, "measured.vlpc"),
-                     (vlpc_session_options){.cache_dir = o.cache_dir});
+                     (vlpc_session_options){.cache_dir = o.cache_dir, .device = "cpu"});
   vlpc_session_get_info(l.s, &info);
   assert_int_equal(info.code, VLPC_CODE_CACHE);
   line_close(&l);
