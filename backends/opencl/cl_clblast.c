@@ -21,7 +21,6 @@ typedef struct {
   uint32_t version;
   char why[256];        /* version 0: what is missing */
   pthread_mutex_t lock; /* held by every call */
-  uint32_t holders;     /* codes; guarded by lock */
 } ClBlast;
 
 /* One for the process, as the programs that CLBlast keeps are. */
@@ -107,15 +106,11 @@ const char *cl_clblast_note(const ClTable *t, const KernelList *of, Arena *a) {
 
 void cl_clblast_hold(DeviceCode *c) {
   const char *why;
-  if (c->target.clblast != 0) return;
   c->target.clblast = cl_clblast(&why);
-  if (c->target.clblast == 0) return;
-  pthread_mutex_lock(&clblast.lock);
-  clblast.holders++;
-  pthread_mutex_unlock(&clblast.lock);
 }
 
-/* What CLBlast keeps would hold the context and its memory for ever. */
+/* What CLBlast keeps would hold the context and its memory for ever.  It keeps all contexts'
+** programs in one place, so another code's are built anew when they are called next. */
 void cl_clblast_drop(DeviceCode *c) {
   if (c->target.clblast == 0) return;
   for (ClRows *r = c->rows, *next; r; r = next) {
@@ -125,7 +120,7 @@ void cl_clblast_drop(DeviceCode *c) {
   }
   c->rows = NULL;
   pthread_mutex_lock(&clblast.lock);
-  if (--clblast.holders == 0) clblast.CLBlastClearCache();
+  clblast.CLBlastClearCache();
   pthread_mutex_unlock(&clblast.lock);
 }
 
