@@ -91,7 +91,7 @@ static VlStatus no_clblast(Tuner *t, const char *why) {
   VlStatus s = diag_error(t->diag, DIAG_CLBLAST, (DiagAt){NULL, "device opencl"},
                           "CLBlast cannot be tried");
   diag_found(t->diag, "%s", why);
-  diag_fix(t->diag, "install it (Debian: libclblast1), or tune without --clblast");
+  diag_fix(t->diag, "install a release (Debian: libclblast1), or tune without --clblast");
   return s;
 }
 
