@@ -175,7 +175,6 @@ typedef struct vlpc_tune_options {
   const char *cache_dir; /* the private folder that sessions are given */
   double seconds;        /* time to spend; what runs when it is over is finished */
   vlpc_text_format format;
-  int32_t reserved;      /* 0 */
   int32_t clblast;       /* 1: CLBlast, opened at run time, is tried too */
 } vlpc_tune_options;
 
