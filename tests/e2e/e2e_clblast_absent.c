@@ -52,7 +52,8 @@ static void tuning_with_it_says_what_to_install(void **state) {
   assert_int_equal(tune(artifact, folder, true, &text), VLPC_E_DEVICE);
   text = vlpc_compiler_error(e2e_compiler);
   assert_non_null(strstr(text, "error[E0627]: device opencl: CLBlast cannot be tried"));
-  assert_non_null(strstr(text, "install a release (Debian: libclblast1), or tune without --"));
+  assert_non_null(strstr(text, "install a release (Debian: libclblast1), "
+                               "or tune without --clblast"));
 }
 
 static int set_up(void **state) {
