@@ -85,9 +85,10 @@ static Lv exp_f32_near(Lb *e, Lv x) {
   return scale_f32(e, lb_fadd(e, y, c(e, x, 1)), n);
 }
 
-static Lv exp_f32(Lb *e, Lv x) {
+/* Of x, or of `most` (at most 89.5) where x is above. */
+static Lv exp_f32(Lb *e, Lv x, double most) {
   double least = has_scalef(e, x) ? -700 : -105;
-  return exp_f32_near(e, lb_fmax(e, c(e, x, least), lb_fmin(e, c(e, x, 89.5), x)));
+  return exp_f32_near(e, lb_fmax(e, c(e, x, least), lb_fmin(e, c(e, x, most), x)));
 }
 
 static Lv exp_f64(Lb *e, Lv x) {
@@ -106,7 +107,7 @@ static Lv exp_f64(Lb *e, Lv x) {
   return scale_by_power(e, y, n);
 }
 
-Lv lm_exp(Lb *e, Lv x) { return is_f64(x) ? exp_f64(e, x) : exp_f32(e, x); }
+Lv lm_exp(Lb *e, Lv x) { return is_f64(x) ? exp_f64(e, x) : exp_f32(e, x, 89.5); }
 
 /* ---- log ----------------------------------------------------------------- */
 
@@ -235,8 +236,8 @@ static Lv reciprocal(Lb *e, Lv x) {
 
 Lv lm_sigmoid(Lb *e, Lv x) {
   Lv one = c(e, x, 1), minus = lb_fneg(e, x);
-  if (is_f64(x)) return lb_fdiv(e, one, lb_fadd(e, one, lm_exp(e, minus)));
-  return reciprocal(e, lb_fadd(e, one, lm_exp(e, lb_fmin(e, c(e, x, 87), minus))));
+  if (is_f64(x)) return lb_fdiv(e, one, lb_fadd(e, one, exp_f64(e, minus)));
+  return reciprocal(e, lb_fadd(e, one, exp_f32(e, minus, 87)));
 }
 
 /* All in the order of their expansion (ir/expand.c): the same bits where they are fused into a
