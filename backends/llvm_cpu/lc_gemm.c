@@ -219,9 +219,8 @@ static void fetch_ahead(const Gemm *x, const Task *k, Lv i, Lv n, LeTile *tile) 
   Lv bytes = lb_i64(b, x->panel_bytes * x->cut.panels), none = lb_i64(b, 0);
   Lv tiles = lb_mul(b, n, k->shares), parts = lb_min(b, tiles, lb_i64(b, FETCH_TILES));
   Lv at = lb_add(b, lb_mul(b, k->share, n), i), part = lb_sub(b, lb_add(b, at, parts), tiles);
-  Lv early = lb_icmp(b, LLVMIntSLT, part, none);
-  Lv from = lb_select(b, early, none, le_part(x->e, bytes, part, parts));
-  Lv to = lb_select(b, early, none, le_part(x->e, bytes, lb_addc(b, part, 1), parts));
+  Lv from = le_part(x->e, bytes, lb_max(b, part, none), parts);
+  Lv to = le_part(x->e, bytes, lb_max(b, lb_addc(b, part, 1), none), parts);
   tile->ahead = lb_at(b, k->next, from);
   tile->ahead_step = le_ceil_div(x->e, lb_sub(b, to, from), steps);
 }
