@@ -21,7 +21,8 @@ typedef enum {
 
 CpuIsa cpu_isa_best(void);
 bool cpu_isa_runs(CpuIsa isa);
-/* The level to make code for: the best, or one below whose code runs faster here. */
+/* The level to make code for: the best, or AVX-512 where products of bf16 gain nothing: f32
+** has none, and some processors are slower with them. */
 CpuIsa cpu_isa_for(bool bf16);
 const char *cpu_isa_name(CpuIsa isa); /* "portable" … "amx" */
 bool cpu_isa_parse(const char *name, CpuIsa *out);
